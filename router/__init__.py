@@ -1,0 +1,1 @@
+"""Decide, observe, govern: which version answers, what is recorded, who may change it."""

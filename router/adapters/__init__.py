@@ -1,0 +1,1 @@
+"""One module for each outside technology that fits a port."""

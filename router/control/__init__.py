@@ -1,0 +1,1 @@
+"""Bring the world to what the policies say."""

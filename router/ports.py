@@ -1,0 +1,142 @@
+"""What the router needs of the outside world, as protocols; adapters fit them, `app` chooses. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping, Sequence
+from typing import Any, Protocol
+
+import msgspec
+
+from router.policy.document import Policy
+
+
+class StoredPolicy(msgspec.Struct, frozen=True):
+    """A policy as kept: the document and its place in history."""
+
+    policy: Policy
+    revision: int
+    """1 for a model's first; every write adds one; never reused, also not after a delete."""
+    actor: str
+    reason: str
+    at: float
+    """Unix seconds."""
+
+
+class PolicySnapshot(msgspec.Struct, frozen=True):
+    """All policies at one moment."""
+
+    epoch: int
+    """Grows with every write of any policy; a router never goes back to a smaller one."""
+    policies: Mapping[str, StoredPolicy]
+    """By model name."""
+
+
+class AuditEntry(msgspec.Struct, frozen=True):
+    """One administrative act. `hash` = sha256 over the entry without it, which includes `previous_hash`: a chain."""
+
+    seq: int
+    at: float
+    actor: str
+    action: str
+    reason: str
+    model: str
+    before: Any
+    after: Any
+    previous_hash: str
+    hash: str
+
+
+class RevisionConflict(Exception):
+    """Somebody else wrote first: `actual` is the revision that stands, 0 when there is none."""
+
+    def __init__(self, model: str, expected: int, actual: int) -> None:
+        super().__init__(model, expected, actual)
+        self.model = model
+        self.expected = expected
+        self.actual = actual
+
+
+class StoreUnavailable(Exception):
+    """The store cannot be reached; nothing was changed, or it is unknown whether it was. Says what to do."""
+
+
+class PolicyStore(Protocol):
+    """Policies as immutable revisions, changed by compare-and-set together with their audit entry."""
+
+    async def snapshot(self) -> PolicySnapshot:
+        """Read everything, consistently."""
+
+    async def get(self, model: str) -> StoredPolicy | None:
+        """Read one policy."""
+
+    async def put(self, policy: Policy, *, expected_revision: int, actor: str, reason: str, at: float) -> StoredPolicy:
+        """Write a revision if the current one is `expected_revision` (0: there is none); else `RevisionConflict`."""
+
+    async def delete(self, model: str, *, expected_revision: int, actor: str, reason: str, at: float) -> None:
+        """Remove a policy, under the same condition as `put`."""
+
+    async def revisions(self, model: str) -> Sequence[StoredPolicy]:
+        """Every revision kept, oldest first."""
+
+    async def audit(self, *, after_seq: int = 0, limit: int = 1000) -> Sequence[AuditEntry]:
+        """Read the audit log from a place on, oldest first."""
+
+    def watch(self) -> AsyncIterator[PolicySnapshot]:
+        """Yield the current snapshot, then a new one after each change; survives reconnects, never raises for them."""
+
+
+class ReplicaStatus(msgspec.Struct, frozen=True):
+    """One process that serves a version."""
+
+    replica_id: str
+    pid: int
+    node: str
+    endpoint: str
+
+
+class VersionStatus(msgspec.Struct, frozen=True):
+    """Where a model version stands on its way to traffic."""
+
+    model: str
+    version: int
+    state: str
+    """absent | fetching | loading | ready | failed | draining"""
+    reason: str = ""
+    """Why it failed, or what it waits for; empty when ready."""
+    replicas: tuple[ReplicaStatus, ...] = ()
+    target_replicas: int = 0
+    load_s: float = 0.0
+    """Seconds from the start of its process to a golden-checked answer."""
+    lineage: Mapping[str, Any] = {}
+    """run_id, git_commit, datasets, params, opset, sha256, backend, provider; what is known."""
+
+
+class VersionUnready(Exception):
+    """A version did not become ready: `status` says why."""
+
+    def __init__(self, status: VersionStatus) -> None:
+        super().__init__(status)
+        self.status = status
+
+
+class VersionManager(Protocol):
+    """Brings model versions to life and away again."""
+
+    async def versions(self) -> Sequence[VersionStatus]:
+        """List every version that the registry or the gateway knows."""
+
+    async def ensure_ready(self, model: str, version: int, *, timeout_s: float) -> VersionStatus:
+        """Load a version unless it is, and wait until it is ready; else `VersionUnready`.
+
+        A version that the registry does not have raises `ServingError(NOT_FOUND)`.
+        """
+
+    async def register(self, name: str, onnx: bytes, *, example: bytes | None, tags: Mapping[str, str]) -> int:
+        """Add a version to the registry with its golden example; return its number."""
+
+
+class LogAccounting(Protocol):
+    """The request log's own books."""
+
+    async def accounting(self) -> Mapping[str, Any]:
+        """Totals and per model: requests, logged, sampled_out, dropped by reason; spool bytes and what was shipped."""

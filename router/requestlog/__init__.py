@@ -1,0 +1,1 @@
+"""What a record of a request says and how records are counted. Pure."""

@@ -1,0 +1,1 @@
+"""Run models: tensors in, tensors out. Knows no policy and no Redis."""

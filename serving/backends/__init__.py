@@ -1,0 +1,1 @@
+"""Runtimes that turn input tensors into output tensors behind one small protocol."""

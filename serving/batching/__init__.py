@@ -1,0 +1,1 @@
+"""Batch while busy: what waited during one run of the model is the next run."""

@@ -1,0 +1,1 @@
+"""The tensor channel between a router and a model replica: framed, pipelined, never pickled."""

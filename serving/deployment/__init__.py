@@ -1,0 +1,1 @@
+"""Ray Serve lives here: replicas, their lifecycle and their discovery."""

@@ -1,0 +1,1 @@
+"""Where versions come from: resolve, pin, download, verify, keep."""
