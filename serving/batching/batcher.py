@@ -1,0 +1,182 @@
+"""The shell around the batching core: owns the queue, the thread and the clock of one model.
+
+Tiny models run on the event loop, where a run costs less than handing it to a thread would; slower ones run in one
+executor thread while the loop goes on collecting the next batch. A failing batch is taken apart and its members are run
+alone, so that no request pays for its neighbour.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import deque
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Final
+
+import msgspec
+
+from serving.backends.backend import Backend
+from serving.batching.assembly import scatter, stack
+from serving.batching.job import Job, Result
+from serving.batching.sizing import next_limit
+from serving.batching.window import Lanes
+from serving.protocol.errors import ErrorKind, ServingError
+from serving.protocol.messages import Buffer
+
+#: Runs shorter than this stay on the event loop: a thread hop costs about 100 µs, twice.
+INLINE_BELOW_S: Final = 0.001
+#: Latencies kept for the percentiles that autoscaling looks at.
+KEPT_LATENCIES: Final = 512
+
+
+class BatchLimits(msgspec.Struct, frozen=True):
+    """How far a batch and the queue before it may grow."""
+
+    max_rows: int = 64
+    """Ceiling of the adaptive row limit; 1 switches batching off."""
+    objective_s: float = 0.05
+    """Seconds that one run may take before the limit shrinks."""
+    max_waiting: int = 4096
+    """Jobs that may queue; more are refused as overload."""
+
+
+Outcome = tuple[Sequence[Job], list[list[Buffer]] | ServingError]
+
+
+class Batcher:
+    """Runs one backend's jobs in batches, one run at a time."""
+
+    def __init__(self, backend: Backend, limits: BatchLimits, *, expected_run_s: float = 0.0) -> None:
+        self._backend = backend
+        self._limits = limits
+        self._loop = asyncio.get_running_loop()
+        self._lanes = Lanes()
+        self._limit = limits.max_rows
+        self._run_ewma_s = expected_run_s
+        self._executor: ThreadPoolExecutor | None = None
+        self._busy = False
+        self._scheduled = False
+        self._closed = False
+        self._busy_s = 0.0
+        self._observed_from = time.monotonic()
+        self._latencies: deque[float] = deque(maxlen=KEPT_LATENCIES)
+        self._rows_run = 0
+        self._runs = 0
+        self._in_run = 0
+
+    def __repr__(self) -> str:
+        return f"<Batcher {'busy' if self._busy else 'idle'}, {self._lanes.waiting} waiting, limit {self._limit} rows>"
+
+    @property
+    def idle(self) -> bool:
+        """Nothing runs and nothing waits."""
+        return not self._busy and not self._lanes.waiting
+
+    def submit(self, job: Job) -> None:
+        """Queue a job; it runs at the end of this turn of the loop, with all that arrives in the same turn."""
+        if self._closed:
+            job.done(ServingError(ErrorKind.UNAVAILABLE, "this replica is shutting down"))
+            return
+        if self._lanes.waiting >= self._limits.max_waiting:
+            job.done(ServingError(ErrorKind.OVERLOADED, f"{self._lanes.waiting} requests already wait for this replica"))
+            return
+        self._lanes.put(job)
+        if not self._busy and not self._scheduled:
+            self._scheduled = True
+            self._loop.call_soon(self._turn)
+
+    def stats(self) -> dict[str, float]:
+        """Load since the last call, for autoscaling: counts, share of time busy, 95th percentile in ms."""
+        now = time.monotonic()
+        elapsed = max(now - self._observed_from, 1e-9)
+        latencies = sorted(self._latencies)
+        stats = {
+            "in_flight": float(self._in_run + self._lanes.waiting),
+            "queued": float(self._lanes.waiting),
+            "busy_fraction": min(1.0, self._busy_s / elapsed),
+            "p95_ms": latencies[int(len(latencies) * 0.95)] * 1e3 if latencies else 0.0,
+            "batch_rows": self._rows_run / self._runs if self._runs else 0.0,
+            "batch_limit": float(self._limit),
+        }
+        self._observed_from, self._busy_s, self._rows_run, self._runs = now, 0.0, 0, 0
+        self._latencies.clear()
+        return stats
+
+    def close(self) -> None:
+        """Refuse what waits; a run in progress still answers. The backend stays open."""
+        self._closed = True
+        for job in self._lanes.drain():
+            job.done(ServingError(ErrorKind.UNAVAILABLE, "this replica is shutting down"))
+        if self._executor:
+            self._executor.shutdown(wait=False)
+
+    def _turn(self) -> None:
+        self._scheduled = False
+        if self._busy:
+            return
+        now = time.monotonic()
+        batch = self._lanes.take(self._limit, now)
+        for job in batch.expired:
+            job.done(ServingError(ErrorKind.DEADLINE, "the deadline passed while the request waited for the model"))
+        if not batch.jobs:
+            return
+        self._in_run = len(batch.jobs)
+        if self._run_ewma_s < INLINE_BELOW_S:
+            self._settle(now, [self._run(batch.jobs)])
+            return
+        if self._executor is None:
+            self._executor = ThreadPoolExecutor(1, thread_name_prefix="model")
+        self._busy = True
+        future = self._loop.run_in_executor(self._executor, self._run, batch.jobs)
+        future.add_done_callback(lambda done: self._settle(now, [done.result()]))
+
+    def _run(self, jobs: Sequence[Job]) -> Outcome:
+        """Run a batch; returns its failure as a value. Called on the loop or in the executor thread."""
+        try:
+            outputs = self._backend.infer(stack(jobs), jobs[0].plan.outputs)
+            return jobs, scatter([job.plan for job in jobs], outputs)
+        except ServingError as error:
+            return jobs, error
+        except Exception as error:  # noqa: BLE001 - whatever a runtime raises is the model's failure, not ours
+            return jobs, ServingError(ErrorKind.MODEL_FAILED, f"the model failed: {type(error).__name__}: {error}")
+
+    def _settle(self, started: float, outcomes: list[Outcome]) -> None:
+        """Answer a finished run's jobs, adapt, and start the next run."""
+        ended = time.monotonic()
+        run_s = ended - started
+        self._busy = False
+        self._busy_s += run_s
+        self._run_ewma_s += 0.2 * (run_s - self._run_ewma_s)
+        for jobs, outcome in outcomes:
+            if isinstance(outcome, ServingError):
+                self._settle_failure(jobs, outcome)
+                continue
+            rows = sum([job.plan.rows for job in jobs])
+            self._rows_run += rows
+            self._runs += 1
+            self._limit = next_limit(
+                self._limit, rows=rows, run_s=run_s, objective_s=self._limits.objective_s, ceiling=self._limits.max_rows
+            )
+            size = len(jobs)
+            for job, packed in zip(jobs, outcome, strict=True):
+                self._latencies.append(ended - job.arrived)
+                if not job.cancelled:
+                    job.done(Result(packed, started - job.arrived, run_s, size))
+        self._in_run = 0
+        if self._lanes.waiting and not self._busy and not self._scheduled and not self._closed:
+            self._scheduled = True
+            self._loop.call_soon(self._turn)
+
+    def _settle_failure(self, jobs: Sequence[Job], error: ServingError) -> None:
+        if len(jobs) == 1:
+            if not jobs[0].cancelled:
+                jobs[0].done(error)
+            return
+        started = time.monotonic()
+        if self._run_ewma_s < INLINE_BELOW_S or self._executor is None:
+            self._settle(started, [self._run([job]) for job in jobs])
+            return
+        self._busy = True
+        future = self._loop.run_in_executor(self._executor, lambda: [self._run([job]) for job in jobs])
+        future.add_done_callback(lambda done: self._settle(started, done.result()))

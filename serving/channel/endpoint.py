@@ -1,0 +1,21 @@
+"""Where a model replica listens and what it serves, as it publishes it. Pure."""
+
+from __future__ import annotations
+
+import msgspec
+
+from serving.protocol.messages import Signature
+
+
+class Endpoint(msgspec.Struct, frozen=True):
+    """One replica's address: routers on its node use `uds`, others `tcp`."""
+
+    replica_id: str
+    uds: str
+    tcp: str
+    """`host:port`, empty when the replica listens on its node only."""
+    node: str
+    pid: int
+    signature: Signature
+    max_in_flight: int
+    """Requests one connection may have outstanding: the flow-control credit."""
