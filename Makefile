@@ -1,0 +1,74 @@
+# Two commands matter: `make demo` and `make test`. Each installs what it needs, from the lock files, into .venv.
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+MAKEFLAGS += --no-builtin-rules
+
+PYTHON ?= $(firstword $(foreach name,python3.11 python3.12 python3.13 python3,$(if $(shell command -v $(name)),$(name))))
+export PYTHON
+demo bench loadtest: export SHEPHERD_STATE ?= $(CURDIR)/.shepherd
+
+BIN := .venv/bin
+UV := UV_PYTHON_DOWNLOADS=never $$(requirements/bootstrap-uv)
+INSTALL := $(UV) pip install --quiet --python $(BIN)/python --build-constraints requirements/build.txt
+COMPILE := $(UV) pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --custom-compile-command "make lock"
+FAST_TESTS := tests/architecture tests/unit tests/laws tests/contract
+
+##@ Run
+setup: .venv/installed ## install everything from the lock file; .venv/bin/shepherd is the command
+
+demo: setup ## two models, a canary, a shadow and replayed flights, live in the terminal; Ctrl-C ends it
+	exec $(BIN)/python -m demo.main
+
+##@ Check
+test: setup ## all tests
+	$(BIN)/pytest
+
+check: setup ## format, lint, types, import contracts, architecture, unit, law and contract tests
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/pytest $(FAST_TESTS)
+
+##@ Measure
+bench: setup ## throughput and latency against a bare uvicorn + onnxruntime app; needs wrk
+	exec $(BIN)/python -m loadtests.bench
+
+loadtest: .venv/loadtest-installed ## a short headless Locust run against a gateway that it starts
+	exec $(BIN)/python -m loadtests.run
+
+##@ Maintain
+format: setup ## format and mend what ruff can mend
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+lock: ## renew requirements/*.txt: pinned versions and hashes, no addresses (UPGRADE=1 takes newer versions)
+	$(COMPILE) requirements/uv.in -o requirements/uv.txt
+	$(COMPILE) $(if $(UPGRADE),--upgrade) requirements/build.in -o requirements/build.txt
+	$(COMPILE) $(if $(UPGRADE),--upgrade) pyproject.toml --extra cpu --extra demo --extra dev -o requirements/dev.txt
+	$(COMPILE) $(if $(UPGRADE),--upgrade) pyproject.toml --extra cpu -c requirements/dev.txt -o requirements/cpu.txt
+	$(COMPILE) $(if $(UPGRADE),--upgrade) pyproject.toml --extra gpu --extra triton -c requirements/dev.txt -o requirements/gpu.txt
+	$(COMPILE) $(if $(UPGRADE),--upgrade) pyproject.toml --extra cpu --extra demo --extra loadtest -c requirements/dev.txt -o requirements/loadtest.txt
+	! grep -nE '://|^(-i|--(extra-)?index|--find-links)' requirements/*.txt
+
+clean: ## remove what was built; the state directory stays
+	rm -rf .venv .uv build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	find . -name __pycache__ -prune -exec rm -rf {} +
+
+help: ## this list
+	@awk 'BEGIN {FS = ":.*## "} /^##@/ {printf "\n%s\n", substr($$0, 5)} /^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+.PHONY: setup demo test check bench loadtest format lock clean help
+
+.venv/installed: requirements/dev.txt requirements/build.txt requirements/uv.txt pyproject.toml
+	$(if $(PYTHON),,$(error no Python found: install Python 3.11, 3.12 or 3.13))
+	$(UV) venv --quiet --allow-existing --python $(PYTHON) .venv
+	$(INSTALL) --require-hashes -r requirements/dev.txt
+	$(INSTALL) --no-deps --editable .
+	touch $@
+
+.venv/loadtest-installed: .venv/installed requirements/loadtest.txt
+	$(INSTALL) --require-hashes -r requirements/loadtest.txt
+	touch $@

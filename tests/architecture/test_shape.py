@@ -1,0 +1,85 @@
+"""The shape that reviewers would otherwise have to keep by eye: sizes, names, docstrings, purity."""
+
+from __future__ import annotations
+
+import ast
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+MODULES = sorted(
+    path
+    for package in ("serving", "router", "demo", "loadtests")
+    for path in (ROOT / package).rglob("*.py")
+    if "pb" not in path.relative_to(ROOT).parts
+)
+MAX_MODULE_LINES = 300
+MAX_FUNCTION_LINES = 50
+JUNK_DRAWERS = {"utils", "util", "helpers", "common", "misc", "base", "core", "manager", "constants"}
+CONTRACTS = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"]["contracts"]
+IMPURE = {module for contract in CONTRACTS if contract["id"] == "pure" for module in contract["forbidden_modules"]}
+
+each_module = pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(ROOT)))
+
+
+def _tree(path: Path) -> ast.Module:
+    return ast.parse(path.read_text(), filename=str(path))
+
+
+def _imports(tree: ast.Module) -> Iterator[str]:
+    """Yield the top-level package of every import, those inside functions and type-checking blocks too."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from (alias.name.partition(".")[0] for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+            yield node.module.partition(".")[0]
+
+
+@each_module
+def test_a_module_has_one_idea_and_fits_in_300_lines(path: Path) -> None:
+    """A module over the limit holds two ideas: split it."""
+    assert len(path.read_text().splitlines()) <= MAX_MODULE_LINES
+
+
+@each_module
+def test_a_function_fits_on_a_screen(path: Path) -> None:
+    """50 lines, docstring included."""
+    too_long = [
+        f"{node.name} (line {node.lineno}): {length} lines"
+        for node in ast.walk(_tree(path))
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
+        and (length := (node.end_lineno or node.lineno) - node.lineno + 1) > MAX_FUNCTION_LINES
+    ]
+
+    assert too_long == []
+
+
+@each_module
+def test_no_module_is_a_junk_drawer(path: Path) -> None:
+    """A module is named after its one idea."""
+    assert path.stem not in JUNK_DRAWERS
+    assert path.parent.name not in JUNK_DRAWERS
+
+
+@each_module
+def test_a_module_says_what_it_is_in_its_first_line(path: Path) -> None:
+    """One sentence, on one line, that ends with a full stop."""
+    docstring = ast.get_docstring(_tree(path))
+
+    assert docstring, "no docstring"
+    assert docstring.splitlines()[0].rstrip().endswith(".")
+
+
+@each_module
+def test_a_module_that_calls_itself_pure_imports_no_clock_no_chance_and_no_io(path: Path) -> None:
+    """`Pure.` in the first paragraph is a promise; import-linter extends it to what the module imports."""
+    tree = _tree(path)
+    first_paragraph = (ast.get_docstring(tree) or "").partition("\n\n")[0]
+    if not first_paragraph.rstrip().endswith("Pure."):
+        return
+
+    assert IMPURE & set(_imports(tree)) == set()
+    assert "np.random" not in path.read_text()
