@@ -1,1 +1,1 @@
-"""Counters and histograms that cost nothing per request, merged into one scrape per node."""
+"""Counts what happens: plain arithmetic in every process, one merged Prometheus scrape per node."""

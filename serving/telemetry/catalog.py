@@ -1,0 +1,158 @@
+"""Every metric of the gateway, declared once: names, help, labels, buckets. `docs/metrics.md` shows this table. Pure.
+
+Labels come from one small set. `model` is the served model's name and `version` its registry version; what no model of
+ours answers for is counted under `UNKNOWN`, so that a client cannot invent label values. `variant` is the name within
+the policy, `protocol` the door (`http`, `grpc`), and `outcome` is `OK`, the lower-case name of an `ErrorKind`, or one
+of the words that a help text lists.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from serving.telemetry.metric import CounterMetric, GaugeMetric, HistogramMetric, Metric
+
+#: Outcome of whatever went well.
+OK: Final = "ok"
+#: Label value in place of a model or version that does not exist.
+UNKNOWN: Final = "unknown"
+
+_VERSION: Final = ("model", "version")
+_VARIANT: Final = ("model", "version", "variant")
+
+# Six steps a decade where answers are expected, so that an interpolated quantile is off by a fifth at most.
+_LATENCY_BOUNDS_S: Final = (
+    0.0001, 0.00015, 0.0002, 0.0003, 0.0005, 0.0007,
+    0.001, 0.0015, 0.002, 0.003, 0.005, 0.007,
+    0.01, 0.015, 0.02, 0.03, 0.05, 0.07,
+    0.1, 0.15, 0.2, 0.3, 0.5, 0.7,
+    1.0, 2.0, 5.0, 10.0, 30.0, 60.0,
+)  # fmt: skip
+_BATCH_BOUNDS: Final = (1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0, 512.0, 1024.0)
+_LOAD_BOUNDS_S: Final = (0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 20.0, 30.0, 60.0, 120.0, 300.0, 600.0)
+
+# ── the request's way, counted by routers ────────────────────────────────────────────────────────────────────────────
+
+REQUESTS: Final = CounterMetric(
+    "shepherd_requests_total",
+    "Inference requests answered, errors included; shadows excluded.",
+    (*_VARIANT, "protocol", "outcome"),
+)
+REQUEST_DURATION: Final = HistogramMetric(
+    "shepherd_request_duration_seconds",
+    "From the arrival of a request's last byte to the hand-over of its answer to the socket.",
+    (*_VARIANT, "protocol"),
+    _LATENCY_BOUNDS_S,
+)
+REQUESTS_IN_FLIGHT: Final = GaugeMetric(
+    "shepherd_requests_in_flight", "Requests sent to model replicas and not answered yet.", _VERSION
+)
+RETRIES: Final = CounterMetric(
+    "shepherd_retries_total", "Requests sent to a second replica because the first was lost.", _VERSION
+)
+CONNECTIONS: Final = GaugeMetric("shepherd_connections", "Open client connections.", ("protocol",))
+POLICY_REVISION: Final = GaugeMetric(
+    "shepherd_policy_revision", "Revision of the policy that a router acts on.", ("model",), per_process=True
+)
+VARIANT_WEIGHT: Final = GaugeMetric(
+    "shepherd_variant_weight_ratio",
+    "Share of a model's traffic that a router gives to a variant by policy, 0 to 1.",
+    _VARIANT,
+    per_process=True,
+)
+
+# ── shadows ──────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+SHADOWS: Final = CounterMetric(
+    "shepherd_shadow_requests_total",
+    "Requests mirrored to a shadow version. Outcome `dropped`: its budget was spent, so it was not called.",
+    (*_VERSION, "outcome"),
+)
+SHADOW_DURATION: Final = HistogramMetric(
+    "shepherd_shadow_duration_seconds", "From the shadow call to its answer.", _VERSION, _LATENCY_BOUNDS_S
+)
+SHADOW_COMPARISONS: Final = CounterMetric(
+    "shepherd_shadow_comparisons_total",
+    "Answers of a shadow version compared with the primary's: outcome `agree` or `disagree`.",
+    (*_VERSION, "outcome"),
+)
+
+# ── model replicas ───────────────────────────────────────────────────────────────────────────────────────────────────
+
+QUEUED: Final = GaugeMetric("shepherd_queued_requests", "Requests that wait in model replicas for a batch.", _VERSION)
+QUEUE_DURATION: Final = HistogramMetric(
+    "shepherd_queue_duration_seconds",
+    "From a request's arrival at its replica to the start of its batch.",
+    _VERSION,
+    _LATENCY_BOUNDS_S,
+)
+BATCH_ROWS: Final = HistogramMetric(
+    "shepherd_batch_rows", "Rows run together in one execution of the model.", _VERSION, _BATCH_BOUNDS
+)
+INFERENCE_DURATION: Final = HistogramMetric(
+    "shepherd_inference_duration_seconds", "One execution of the model, whole batch.", _VERSION, _LATENCY_BOUNDS_S
+)
+LOAD_DURATION: Final = HistogramMetric(
+    "shepherd_model_load_duration_seconds",
+    "From the start of a replica's process to its golden-checked answer (outcome `ok`), or to its failure (`failed`).",
+    (*_VERSION, "outcome"),
+    _LOAD_BOUNDS_S,
+)
+REPLICAS: Final = GaugeMetric("shepherd_replicas", "Model replicas that are loaded, warm and golden-checked.", _VERSION)
+REPLICAS_WANTED: Final = GaugeMetric("shepherd_replicas_wanted", "Model replicas that there should be.", _VERSION)
+
+# ── request log ──────────────────────────────────────────────────────────────────────────────────────────────────────
+
+LOG_REQUESTS: Final = CounterMetric(
+    "shepherd_log_requests_total", "Requests that the log was told of: each one has one record outcome.", ("model",)
+)
+LOG_RECORDS: Final = CounterMetric(
+    "shepherd_log_records_total",
+    "What became of them: `logged`, `sampled_out`, or `dropped_` and the reason.",
+    ("model", "outcome"),
+)
+LOG_SHIPPED: Final = CounterMetric(
+    "shepherd_log_shipped_records_total", "Records acknowledged by the stream; at least once each."
+)
+LOG_SPOOL: Final = GaugeMetric("shepherd_log_spool_bytes", "Spooled records on disk that are not shipped yet.")
+
+# ── the metrics themselves ───────────────────────────────────────────────────────────────────────────────────────────
+
+LABEL_OVERFLOWS: Final = CounterMetric(
+    "shepherd_metrics_label_overflows_total",
+    "Look-ups of a label set beyond the bound of its metric; they were counted under `other`.",
+)
+PUBLISH_FAILURES: Final = CounterMetric(
+    "shepherd_metrics_publish_failures_total", "Snapshots that could not be written; the counts come with the next."
+)
+UNREADABLE_FILES: Final = GaugeMetric(
+    "shepherd_metrics_unreadable_files", "Metrics files of this node that the last scrape could not read."
+)
+
+CATALOG: Final[tuple[Metric, ...]] = (
+    REQUESTS,
+    REQUEST_DURATION,
+    REQUESTS_IN_FLIGHT,
+    RETRIES,
+    CONNECTIONS,
+    POLICY_REVISION,
+    VARIANT_WEIGHT,
+    SHADOWS,
+    SHADOW_DURATION,
+    SHADOW_COMPARISONS,
+    QUEUED,
+    QUEUE_DURATION,
+    BATCH_ROWS,
+    INFERENCE_DURATION,
+    LOAD_DURATION,
+    REPLICAS,
+    REPLICAS_WANTED,
+    LOG_REQUESTS,
+    LOG_RECORDS,
+    LOG_SHIPPED,
+    LOG_SPOOL,
+    LABEL_OVERFLOWS,
+    PUBLISH_FAILURES,
+    UNREADABLE_FILES,
+)
+"""All of them, in the order of the scrape and of the documentation."""

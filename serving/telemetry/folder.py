@@ -1,0 +1,138 @@
+"""The folder in which the processes of a node leave their metrics, and how it is read.
+
+Each process replaces its own file `<process>.<pid>.<started>.metrics` as a whole, so a reader sees one state or the
+next and never half of one. The reader also tidies up: files of processes that have ended are folded into
+`retired.metrics`, without their gauges, so that counters never step back, gauges do not outlive what they describe, and
+the folder stays as small as the set of the living. Readers exclude each other by a lock on the folder.
+
+A crash between "folded" and "file removed" must not count a file twice. So `retired.metrics` names the files that it
+has swallowed, in the same write that swallows them; a named file that still exists is removed, not read.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Final, NamedTuple
+
+import msgspec
+
+from serving.telemetry.process import ProcessIdentity, current_process, is_alive
+from serving.telemetry.snapshot import (
+    Published,
+    Retired,
+    Snapshot,
+    decode_published,
+    decode_retired,
+    encode,
+    merge,
+    without_gauges,
+)
+
+_SUFFIX: Final = ".metrics"
+_UNFINISHED: Final = ".tmp"
+_RETIRED: Final = "retired.metrics"
+
+
+class Reading(NamedTuple):
+    """What a folder held."""
+
+    snapshot: Snapshot
+    """All processes of the node, merged."""
+    unreadable: int
+    """Files that nobody of this release has written whole; they were passed over."""
+
+
+def write_snapshot(folder: Path, process: str, snapshot: Snapshot) -> None:
+    """Replace the calling process' file.
+
+    Raises:
+        OSError: the folder is not there or not writable, or the disk is full; the former file stands.
+    """
+    pid, started = current_process()
+    _replace(folder / f"{process}.{pid}.{started}{_SUFFIX}", encode(Published(snapshot)))
+
+
+def read_folder(folder: Path) -> Reading:
+    """Merge all processes, the dead ones included, and fold these away.
+
+    Raises:
+        OSError: the folder is not there or not accessible.
+    """
+    with _only_reader(folder):
+        retired, unreadable = _read_retired(folder / _RETIRED)
+        found = _sort(folder, retired.folded)
+        if found.ended:
+            snapshot = merge([retired.snapshot, *map(without_gauges, found.dead)])
+            retired = Retired(snapshot, frozenset(path.name for path in found.ended))
+            _replace(folder / _RETIRED, encode(retired))
+            for path in found.ended:
+                path.unlink(missing_ok=True)
+        return Reading(merge([retired.snapshot, *found.living]), unreadable + found.unreadable)
+
+
+class _Found(NamedTuple):
+    living: list[Snapshot]
+    dead: list[Snapshot]
+    """Of processes that have ended and are not folded yet."""
+    ended: list[Path]
+    """Every file of a process that has ended, unfinished and unreadable ones included."""
+    unreadable: int
+
+
+def _sort(folder: Path, folded: frozenset[str]) -> _Found:
+    living: list[Snapshot] = []
+    dead: list[Snapshot] = []
+    ended: list[Path] = []
+    unreadable = 0
+    for path, process in _files_of_processes(folder):
+        # Asked before the file is read: who has ended by now has written the last of it.
+        alive = process is not None and is_alive(process)
+        if process is not None and not alive:
+            ended.append(path)
+        if path.name in folded or path.name.endswith(_UNFINISHED):
+            continue
+        try:
+            snapshot = decode_published(path.read_bytes()).snapshot
+        except (OSError, msgspec.DecodeError):
+            unreadable += 1
+        else:
+            (living if alive else dead).append(snapshot)
+    return _Found(living, dead, ended, unreadable)
+
+
+def _read_retired(path: Path) -> tuple[Retired, int]:
+    try:
+        return decode_retired(path.read_bytes()), 0
+    except FileNotFoundError:
+        return Retired(), 0
+    except msgspec.DecodeError:
+        return Retired(), 1
+
+
+def _files_of_processes(folder: Path) -> Iterator[tuple[Path, ProcessIdentity | None]]:
+    for path in folder.iterdir():
+        name = path.name.removesuffix(_UNFINISHED)
+        if name.endswith(_SUFFIX) and name != _RETIRED:
+            *_, pid, started = ("", "", *name.removesuffix(_SUFFIX).split("."))
+            is_ours = pid.isdecimal() and started.isdecimal()
+            yield path, ProcessIdentity(int(pid), int(started)) if is_ours else None
+
+
+def _replace(path: Path, data: bytes) -> None:
+    unfinished = path.with_name(path.name + _UNFINISHED)
+    unfinished.write_bytes(data)
+    unfinished.replace(path)
+
+
+@contextmanager
+def _only_reader(folder: Path) -> Iterator[None]:
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
