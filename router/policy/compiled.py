@@ -1,0 +1,127 @@
+"""A policy prepared for deciding: everything that does not depend on the request is done here, once. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from hashlib import blake2b
+
+import msgspec
+
+from router.policy.bucketing import Arm, keyed_hasher, make_arms
+from router.policy.document import WHOLE_BP, Condition, Policy, ShadowRule, Variant
+from serving.protocol.messages import Parameter
+
+
+class Decision(msgspec.Struct, frozen=True, gc=False):
+    """Where one request goes. Shared between requests where nothing in it differs: compare by value."""
+
+    variant: str
+    """Name of the variant; empty for a pinned version that no variant has."""
+    version: int
+    reason: str
+    key: str = ""
+    """What was hashed to choose; empty when nothing was."""
+    shadows: tuple[ShadowRule, ...] = ()
+    """Who else gets a copy; never the version that answers."""
+
+
+@dataclass(frozen=True, slots=True)
+class CompiledRule:
+    """A rule ready to test: `matches` takes the text of the header or parameter, None when absent."""
+
+    header: str
+    """Lower-case name; empty when the rule looks at a parameter."""
+    parameter: str
+    matches: Callable[[str | None], bool]
+    decision: Decision
+
+
+@dataclass(frozen=True, slots=True)
+class ShadowSampler:
+    """A shadow ready to sample: requests whose draw is below `threshold`, of 2^64, are mirrored."""
+
+    rule: ShadowRule
+    threshold: int
+    hasher: blake2b
+
+
+@dataclass(frozen=True, slots=True)
+class CompiledPolicy:
+    """A policy ready to decide with."""
+
+    policy: Policy
+    arms: tuple[Arm, ...]
+    """The variants with weight."""
+    arm_variants: tuple[Variant, ...]
+    """Position by position the variants of `arms`."""
+    only: Decision | None
+    """The answer of the split when one variant has the whole weight."""
+    rules: tuple[CompiledRule, ...]
+    pins: Mapping[int, Decision]
+    """By version, for the versions that are variants."""
+    sticky_header: str
+    """Lower-case name; empty when the key is no header."""
+    sticky_parameter: str
+    samplers: tuple[ShadowSampler, ...]
+
+
+def compile_policy(policy: Policy) -> CompiledPolicy:
+    """Prepare a policy for `decide`."""
+    salt = policy.salt or policy.model
+    weighted = tuple(variant for variant in policy.variants if variant.weight > 0)
+    by_name = {variant.name: variant for variant in policy.variants}
+    pins: dict[int, Decision] = {}
+    for variant in policy.variants:
+        pins.setdefault(variant.version, Decision(variant.name, variant.version, "pin"))
+    return CompiledPolicy(
+        policy=policy,
+        arms=make_arms(salt, ((variant.name, variant.weight) for variant in weighted)),
+        arm_variants=weighted,
+        only=Decision(weighted[0].name, weighted[0].version, "only") if len(weighted) == 1 else None,
+        rules=tuple(
+            CompiledRule(
+                header=(rule.when.header or "").lower(),
+                parameter=rule.when.parameter or "",
+                matches=_matcher(rule.when),
+                decision=Decision(rule.variant, by_name[rule.variant].version, f"rule:{index}"),
+            )
+            for index, rule in enumerate(policy.rules)
+        ),
+        pins=pins,
+        sticky_header=policy.sticky.name.lower() if policy.sticky.by == "header" else "",
+        sticky_parameter=policy.sticky.name if policy.sticky.by == "parameter" else "",
+        samplers=tuple(
+            ShadowSampler(rule, rule.sample * 2**64 // WHOLE_BP, keyed_hasher("shadow", salt, str(rule.version)))
+            for rule in policy.shadows
+            if rule.sample > 0
+        ),
+    )
+
+
+def key_text(value: Parameter) -> str:
+    """Give a parameter the one text that stands for it over every protocol: 42, 42.0 and "42" are one key.
+
+    JSON clients and gRPC clients type the same identifier differently, and a header has only text.
+    """
+    if isinstance(value, str):
+        return value
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
+    if isinstance(value, int) and value.bit_length() > 64:
+        return hex(value)  # Python refuses to write thousands of digits in decimal, and a client may send them
+    return str(value)
+
+
+def _matcher(condition: Condition) -> Callable[[str | None], bool]:
+    if condition.present is not None:
+        wanted = condition.present
+        return lambda text: (text is not None) is wanted
+    if condition.prefix is not None:
+        prefix = condition.prefix
+        return lambda text: text is not None and text.startswith(prefix)
+    values = condition.one_of if condition.one_of is not None else (condition.equals,)
+    accepted: frozenset[str | None] = frozenset(key_text(value) for value in values if value is not None)
+    return accepted.__contains__
