@@ -1,4 +1,4 @@
-"""Renders a merged snapshot in the text formats of Prometheus, by the public classes of prometheus_client. Pure.
+"""Renders a merged snapshot in the text formats of Prometheus, by the public classes of prometheus_client.
 
 Only what the catalog declares is shown, with its help texts and label names: series of another release, left behind in
 a file, have nothing to say here.

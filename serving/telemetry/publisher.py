@@ -49,7 +49,9 @@ class Publisher:
             await self._task
 
     async def _run(self) -> None:
-        while not self._closing.is_set():
+        is_last = False
+        while not is_last:
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._closing.wait(), self._interval_s)
+            is_last = self._closing.is_set()
             await self.flush()
