@@ -23,6 +23,7 @@ class Publisher:
         self._interval_s = interval_s
         self._failures = registry.counter(PUBLISH_FAILURES)
         self._closing = asyncio.Event()
+        self._writing = asyncio.Lock()
         self._task: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
@@ -34,9 +35,10 @@ class Publisher:
     async def flush(self) -> None:
         """Write the state of this moment. A failure is counted and reported, never raised: serving goes on."""
         try:
-            snapshot = self._registry.snapshot()
-            # The snapshot is taken on the loop, so that it is consistent; the disk is waited for off it.
-            await asyncio.to_thread(write_snapshot, self._folder, self._registry.process, snapshot)
+            async with self._writing:
+                snapshot = self._registry.snapshot()
+                # The snapshot is taken on the loop, so that it is consistent; the disk is waited for off it.
+                await asyncio.to_thread(write_snapshot, self._folder, self._registry.process, snapshot)
         except Exception:  # noqa: BLE001 - a full disk or a faulty refresher must not end the publishing
             if not self._failures.value:
                 _log.exception("Cannot publish metrics to %s; further failures are only counted", self._folder)
