@@ -7,6 +7,7 @@ from typing import Any, Protocol
 
 import msgspec
 
+from router.policy.audit import AuditEntry
 from router.policy.document import Policy
 
 
@@ -29,21 +30,6 @@ class PolicySnapshot(msgspec.Struct, frozen=True):
     """Grows with every write of any policy; a router never goes back to a smaller one."""
     policies: Mapping[str, StoredPolicy]
     """By model name."""
-
-
-class AuditEntry(msgspec.Struct, frozen=True):
-    """One administrative act. `hash` = sha256 over the entry without it, which includes `previous_hash`: a chain."""
-
-    seq: int
-    at: float
-    actor: str
-    action: str
-    reason: str
-    model: str
-    before: Any
-    after: Any
-    previous_hash: str
-    hash: str
 
 
 class RevisionConflict(Exception):
@@ -73,7 +59,10 @@ class PolicyStore(Protocol):
         """Write a revision if the current one is `expected_revision` (0: there is none); else `RevisionConflict`."""
 
     async def delete(self, model: str, *, expected_revision: int, actor: str, reason: str, at: float) -> None:
-        """Remove a policy, under the same condition as `put`."""
+        """Remove a policy, under the same condition as `put`.
+
+        When there is none and none was expected: `ServingError(NOT_FOUND)`.
+        """
 
     async def revisions(self, model: str) -> Sequence[StoredPolicy]:
         """Every revision kept, oldest first."""
@@ -140,3 +129,16 @@ class LogAccounting(Protocol):
 
     async def accounting(self) -> Mapping[str, Any]:
         """Totals and per model: requests, logged, sampled_out, dropped by reason; spool bytes and what was shipped."""
+
+
+class VersionBoard(Protocol):
+    """Where control publishes which versions are ready or failed, and routers read it."""
+
+    async def publish(self, statuses: Sequence[VersionStatus]) -> None:
+        """Replace what is on the board."""
+
+    async def read(self) -> Sequence[VersionStatus]:
+        """Read the board."""
+
+    def watch(self) -> AsyncIterator[Sequence[VersionStatus]]:
+        """Yield the board now and after each change; survives reconnects, never raises for them."""

@@ -87,7 +87,7 @@ def _raw(array: Array, datatype: str) -> memoryview:
 
 
 def _scatter_raw(plans: Sequence[Plan], columns: Sequence[tuple[str, str, Array]]) -> list[list[Buffer]]:
-    memories = [(_raw(array, datatype), array.nbytes // array.shape[0]) for _, datatype, array in columns]
+    memories = [(_raw(array, datatype), array.nbytes // max(1, array.shape[0])) for _, datatype, array in columns]
     headers: dict[int, bytes] = {}
     packed: list[list[Buffer]] = []
     start = 0

@@ -164,9 +164,11 @@ class ModelServer:
         self._validate(InferRequest(inputs=tensors, outputs=requested, parameters=parameters))
         entries = tuple((t.name, t.datatype, t.shape, len(t.data)) for t in tensors)
         names = outputs or self._all_outputs
-        rows = entries[0][2][0] if self._signature.batchable and entries else 1
-        lane = (names, tuple((name, datatype, shape[1:]) for name, datatype, shape, _ in entries))
-        plan = Plan(entries, names, rows, lane)
+        if self._signature.batchable and len({shape[0] for _, _, shape, _ in entries}) == 1:
+            lane = (names, tuple((name, datatype, shape[1:]) for name, datatype, shape, _ in entries))
+            plan = Plan(entries, names, entries[0][2][0], lane)
+        else:
+            return Plan(entries, names, 1, object())  # a lane of its own: never stacked
         if not frame.extra:
             if len(self._plans) >= MAX_PLANS:
                 self._plans.clear()

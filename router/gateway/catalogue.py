@@ -1,0 +1,89 @@
+"""What this router can say about the server and its models, for both doors: metadata and readiness."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from importlib.metadata import version as distribution_version
+from typing import Any, Final
+
+from router.gateway.policy_view import PolicyView, VersionKey
+from router.gateway.pool import VersionPool
+from serving.protocol.errors import ErrorKind, ServingError, not_found
+from serving.protocol.messages import Signature, TensorSpec
+
+SERVER_NAME: Final = "model-shepherd"
+EXTENSIONS: Final = ("binary_tensor_data",)
+
+
+class Catalogue:
+    """Answers from the policies in force and the replicas that are connected."""
+
+    def __init__(self, view: PolicyView, pools: Callable[[VersionKey], VersionPool | None]) -> None:
+        self._view = view
+        self._pools = pools
+        self._version = distribution_version("model-shepherd")
+
+    def server_metadata(self) -> dict[str, Any]:
+        """V2 server metadata."""
+        return {"name": SERVER_NAME, "version": self._version, "extensions": list(EXTENSIONS)}
+
+    def reason_unready(self) -> str | None:
+        """Why this router should get no traffic, None when it should."""
+        return None if self._view.loaded else "the policies have not been read yet"
+
+    def reason_model_unready(self, model: str, version: int | None) -> str | None:
+        """Why a model or version cannot answer now, None when it can; without a version, every variant with traffic.
+
+        Raises:
+            ServingError: NOT_FOUND for a model or version that this gateway does not know.
+        """
+        for number in self._versions(model, version):
+            pool = self._pools((model, number))
+            if pool is None or not pool.connected:
+                return f'version {number} of model "{model}" has no ready replica'
+        return None
+
+    def model_metadata(self, model: str, version: int | None) -> dict[str, Any]:
+        """V2 model metadata, from the signature that a replica of the version publishes.
+
+        Raises:
+            ServingError: NOT_FOUND, or UNAVAILABLE while no replica is there to say.
+        """
+        versions = self._versions(model, version)
+        for number in versions:
+            signature = self._signature(model, number)
+            if signature is not None:
+                known = [version] if version is not None else self._view.versions_of(model)
+                return {
+                    "name": model,
+                    "versions": [str(each) for each in known],
+                    "platform": signature.platform,
+                    "inputs": [_describe(spec) for spec in signature.inputs],
+                    "outputs": [_describe(spec) for spec in signature.outputs],
+                }
+        numbers = ", ".join(map(str, versions))
+        raise ServingError(ErrorKind.UNAVAILABLE, f'model "{model}" has no ready replica of version {numbers} yet')
+
+    def _signature(self, model: str, version: int) -> Signature | None:
+        pool = self._pools((model, version))
+        endpoint = next(iter(pool.endpoints), None) if pool else None
+        return endpoint.signature if endpoint else None
+
+    def _versions(self, model: str, version: int | None) -> list[int]:
+        """The versions that a question is about: the one named, or those with traffic, heaviest first."""
+        if version is not None:
+            if not self._view.knows(model, version):
+                raise not_found(f'model "{model}" has no version {version} here')
+            return [version]
+        served = self._view.models.get(model)
+        if served is None:
+            known = self._view.versions_of(model)
+            if not known:
+                raise not_found(f'unknown model "{model}"')
+            return known[-1:]
+        variants = sorted(served.stored.policy.variants, key=lambda variant: -variant.weight)
+        return [variant.version for variant in variants if variant.weight]
+
+
+def _describe(spec: TensorSpec) -> dict[str, Any]:
+    return {"name": spec.name, "datatype": spec.datatype, "shape": list(spec.shape)}

@@ -1,0 +1,177 @@
+"""One router process put together: policies in, endpoints in, two ports out. Knows no Ray."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import logging
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from router.adapters.policy_snapshot import read_policy_snapshot, write_policy_snapshot
+from router.gateway.asgi import HttpApp
+from router.gateway.catalogue import Catalogue
+from router.gateway.dispatch import Dispatcher
+from router.gateway.grpc_door import GrpcDoor
+from router.gateway.http_protocol import InferService
+from router.gateway.http_server import HttpServer, open_shared_socket
+from router.gateway.meters import Meters
+from router.gateway.policy_view import PolicyView, VersionKey
+from router.gateway.pools import Pools
+from router.gateway.recorder import Recorder
+from router.gateway.shadow import Shadows
+from router.gateway.shipper import Shipper
+from router.ports import PolicyStore, VersionBoard
+from router.settings import Settings
+from serving.channel.endpoint import Endpoint
+from serving.protocol.messages import Limits
+from serving.telemetry import catalog
+from serving.telemetry.instruments import Registry
+from serving.telemetry.publisher import Publisher
+
+_log = logging.getLogger(__name__)
+
+
+class Gateway:
+    """A router: serves from `start` to `close`, whatever happens to the store meanwhile."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        incarnation: str,
+        node: str,
+        token: bytes,
+        store: PolicyStore,
+        board: VersionBoard,
+        recorder: Recorder,
+        shipper: Shipper,
+        snapshot_file: Path,
+        metrics_dir: Path,
+    ) -> None:
+        self._settings = settings
+        self._store = store
+        self._board = board
+        self._recorder = recorder
+        self._shipper = shipper
+        self._snapshot_file = snapshot_file
+        self._registry = Registry(f"router-{incarnation}")
+        self._publisher = Publisher(self._registry, metrics_dir, interval_s=settings.metrics_interval_s)
+        self._view = PolicyView()
+        self._pools = Pools(token=token, node=node)
+        meters = Meters(self._registry)
+        self._dispatcher = Dispatcher(
+            view=self._view,
+            pool_of=self._pools.primary,
+            recorder=recorder,
+            meters=meters,
+            max_in_flight=settings.max_in_flight,
+        )
+        self._pools.owner = self._dispatcher
+        shadows = Shadows(self._dispatcher, self._pools.shadow, meters, incarnation)
+        self._dispatcher.mirror = shadows.mirror
+        numbers = itertools.count(1)
+        service = InferService(
+            self._dispatcher,
+            limits=Limits(max_body_bytes=settings.max_body_bytes),
+            request_timeout_s=settings.request_timeout_s,
+            next_id=lambda: f"{incarnation}-{next(numbers):x}",
+        )
+        catalogue = Catalogue(self._view, self._pools.find)
+        self._http = HttpServer(
+            HttpApp(catalogue),
+            service,
+            keep_alive_s=settings.keep_alive_s,
+            drain_timeout_s=settings.drain_timeout_s,
+        )
+        self._grpc = GrpcDoor(service, catalogue)
+        self._tasks: list[asyncio.Task[None]] = []
+        self._closing: set[asyncio.Task[None]] = set()
+        self._reported: frozenset[VersionKey] | None = None
+        self.on_versions_wanted: Callable[[frozenset[VersionKey]], None] = lambda _: None
+        """Told which versions to discover, whenever that changes."""
+
+    def __repr__(self) -> str:
+        return f"<Gateway {self._registry.process} epoch {self._view.epoch} {self._dispatcher!r}>"
+
+    async def start(self) -> None:
+        """Load the policies, from the store or else from disk, then open the ports.
+
+        Raises:
+            OSError: a port is taken.
+        """
+        http_socket = open_shared_socket(self._settings.host, self._settings.http_port)
+        await self._load_policies()
+        self._registry.before_snapshot(self._refresh_gauges)
+        await self._publisher.start()
+        await self._shipper.start()
+        self._tasks = [
+            asyncio.create_task(self._follow_policies(), name="follow-policies"),
+            asyncio.create_task(self._follow_versions(), name="follow-versions"),
+        ]
+        await self._http.start(http_socket)
+        await self._grpc.start(self._settings.host, self._settings.grpc_port)
+
+    def set_endpoints(self, model: str, version: int, endpoints: Sequence[Endpoint]) -> None:
+        """Take what discovery says about a version's replicas."""
+        self._pools.set_endpoints((model, version), endpoints)
+
+    async def close(self) -> None:
+        """Drain: stop accepting, answer what is in flight, write and ship what is logged."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await asyncio.gather(self._http.close(), self._grpc.close(self._settings.drain_timeout_s))
+        await self._pools.close()
+        self._dispatcher.close()
+        self._recorder.flush()
+        await self._shipper.stop()
+        await self._publisher.close()
+
+    async def _load_policies(self) -> None:
+        try:
+            self._view.apply(await self._store.snapshot())
+            self._view.apply_versions(await self._board.read())
+        except Exception as error:  # noqa: BLE001 - any failure of the store means the same: go on with what is on disk
+            found = await asyncio.to_thread(read_policy_snapshot, self._snapshot_file)
+            if found.snapshot is None:
+                _log.warning("No policies yet: the store failed (%s) and %s", error, found.reason)
+            else:
+                _log.warning("The store failed (%s); serving the last good policies from disk", error)
+                self._view.apply(found.snapshot)
+        self._report_wanted()
+
+    async def _follow_policies(self) -> None:
+        async for snapshot in self._store.watch():
+            if self._view.apply(snapshot):
+                self._report_wanted()
+                try:
+                    await asyncio.to_thread(write_policy_snapshot, self._snapshot_file, snapshot)
+                except OSError as error:
+                    _log.warning("Cannot keep the policies on disk: %s", error)
+
+    async def _follow_versions(self) -> None:
+        async for statuses in self._board.watch():
+            if self._view.apply_versions(statuses):
+                self._report_wanted()
+
+    def _report_wanted(self) -> None:
+        wanted = self._view.wanted
+        if wanted == self._reported:
+            return
+        self._reported = wanted
+        for pool in self._pools.retain(wanted):
+            task = asyncio.create_task(pool.close())
+            self._closing.add(task)
+            task.add_done_callback(self._closing.discard)
+        self.on_versions_wanted(wanted)
+
+    def _refresh_gauges(self) -> None:
+        gauge = self._registry.gauge
+        gauge(catalog.CONNECTIONS, protocol="http").set(self._http.connections)
+        for model, served in self._view.models.items():
+            gauge(catalog.POLICY_REVISION, model=model).set(served.stored.revision)
+            for variant in served.stored.policy.variants:
+                labels = {"model": model, "version": str(variant.version), "variant": variant.name}
+                gauge(catalog.VARIANT_WEIGHT, **labels).set(variant.weight / 10_000)
+

@@ -1,0 +1,94 @@
+"""The HTTP server of one router: a shared port, our protocol class, uvicorn's lifecycle."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+from collections.abc import Iterator
+from typing import Any, Final
+
+import uvicorn
+
+from router.gateway.http_protocol import InferService, protocol_class, sweep_connections
+
+_BACKLOG: Final = 2048
+
+
+class _Server(uvicorn.Server):
+    """uvicorn without its signal handlers: the process belongs to Ray."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Leave signals alone."""
+        yield
+
+
+def open_shared_socket(host: str, port: int) -> socket.socket:
+    """Bind a port that the other routers of this node bind too; the kernel spreads connections over them.
+
+    Raises:
+        OSError: somebody else has the port.
+    """
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    sock = socket.socket(family, socket.SOCK_STREAM)
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+    try:
+        sock.bind((host, port))
+    except OSError:
+        sock.close()
+        raise
+    return sock
+
+
+class HttpServer:
+    """Serves until `close`, which lets every request in flight finish."""
+
+    def __init__(self, app: Any, service: InferService, *, keep_alive_s: float, drain_timeout_s: float) -> None:
+        config = uvicorn.Config(
+            app,
+            http=protocol_class(service),
+            loop="none",
+            lifespan="off",
+            access_log=False,
+            log_config=None,
+            server_header=False,
+            backlog=_BACKLOG,
+            timeout_keep_alive=max(1, round(keep_alive_s)),
+            timeout_graceful_shutdown=max(1, round(drain_timeout_s)),
+        )
+        self._server = _Server(config)
+        self._keep_alive_s = keep_alive_s
+        self._receiving_s = service.request_timeout_s
+        self._serving: asyncio.Task[None] | None = None
+        self._sweeping: asyncio.Task[None] | None = None
+
+    @property
+    def connections(self) -> int:
+        """Open client connections."""
+        return len(self._server.server_state.connections)
+
+    async def start(self, sock: socket.socket) -> None:
+        """Listen; returns when connections are accepted."""
+        self._serving = asyncio.create_task(self._server.serve(sockets=[sock]), name="http-server")
+        while not self._server.started:
+            if self._serving.done():
+                await self._serving
+            await asyncio.sleep(0.005)
+        self._sweeping = asyncio.create_task(
+            sweep_connections(
+                self._server.server_state.connections,  # type: ignore[arg-type]
+                idle_s=self._keep_alive_s,
+                receiving_s=self._receiving_s,
+            ),
+            name="http-sweep",
+        )
+
+    async def close(self) -> None:
+        """Stop accepting, finish what is in flight, hang up."""
+        if self._sweeping:
+            self._sweeping.cancel()
+        self._server.should_exit = True
+        if self._serving:
+            await self._serving

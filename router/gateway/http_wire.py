@@ -1,0 +1,130 @@
+"""HTTP's own view of an inference: which paths are one, what a body is, how an answer or an error looks.
+
+Shared by the callback path and the ASGI app, so that both give the same bytes.
+"""
+
+from __future__ import annotations
+
+import re
+from functools import lru_cache
+from typing import Final, NamedTuple
+from urllib.parse import unquote_to_bytes
+
+import msgspec
+
+from router.gateway.call import Call
+from router.gateway.statuses import STATUSES, retry_after
+from router.policy.decision import Decision
+from serving.protocol.binary_codec import decode_binary, encode_response
+from serving.protocol.errors import ServingError, invalid
+from serving.protocol.json_codec import decode_json
+from serving.protocol.messages import Buffer, InferRequest, InferResponse, Limits
+from serving.protocol.packing import unpack_tensors
+
+HEADER_LENGTH: Final = "inference-header-content-length"
+#: "Binary Tensor Data Extension": the media type of a JSON header followed by raw data.
+OCTETS: Final = "application/octet-stream"
+
+_INFER_PATH: Final = re.compile(rb"/v2/models/([^/]+)(?:/versions/([^/]+))?/infer/?")
+_NAME: Final = re.compile(r"[A-Za-z0-9][\w.-]{0,127}", re.ASCII)
+
+
+class Target(NamedTuple):
+    """Which model an inference path names, and which version if it pins one."""
+
+    model: str
+    pinned: int | None
+
+
+@lru_cache(maxsize=4096)
+def match_infer(path: bytes) -> Target | None:
+    """Read `/v2/models/{m}[/versions/{v}]/infer`; None for any other path, or a name that no model can have."""
+    match = _INFER_PATH.fullmatch(path)
+    if match is None:
+        return None
+    model = unquote_to_bytes(match[1]).decode("utf-8", "replace")
+    version = match[2]
+    if not _NAME.fullmatch(model) or (version is not None and not (version.isdigit() and len(version) < 10)):  # noqa: PLR2004
+        return None
+    return Target(model, int(version) if version is not None else None)
+
+
+def decode_body(body: Buffer, headers: dict[str, str], limits: Limits) -> InferRequest:
+    """Decode a V2 body: JSON, or JSON and raw data when the header length is given.
+
+    Raises:
+        ServingError: INVALID or TOO_LARGE, naming what is wrong.
+    """
+    length = headers.get(HEADER_LENGTH)
+    if length is None:
+        return decode_json(body, limits)
+    if not (length.isascii() and length.isdigit() and len(length) < 12):  # noqa: PLR2004 - beyond any body
+        raise invalid(f'header {HEADER_LENGTH}: "{length[:32]}" is not a number of bytes')
+    return decode_binary(body, int(length), limits)
+
+
+class Answer(NamedTuple):
+    """An encoded answer, ready to be framed."""
+
+    status: int
+    reason: str
+    headers: bytes
+    """Complete header lines, `content-length` included."""
+    body: list[Buffer]
+
+
+def encode_answer(call: Call) -> Answer:
+    """Encode a settled call; what cannot be encoded becomes the call's error."""
+    if call.error is None:
+        try:
+            return _encode_outputs(call)
+        except ServingError as error:
+            call.error = error
+    return encode_error(call.error, call)
+
+
+def encode_error(error: ServingError, call: Call | None = None) -> Answer:
+    """Encode an error as `{"error": "…"}` with the call's headers, if there is a call."""
+    status = STATUSES[error.kind]
+    body = msgspec.json.encode({"error": error.message})
+    lines = [b"content-type: application/json\r\ncontent-length: %d\r\n" % len(body)]
+    wait_s = retry_after(error.kind)
+    if wait_s is not None:
+        lines.append(b"retry-after: %d\r\n" % wait_s)
+    if call is not None:
+        lines.append(_decision_lines(call))
+    return Answer(status.http, status.reason, b"".join(lines), [body])
+
+
+def _encode_outputs(call: Call) -> Answer:
+    request, decision = call.request, call.decision
+    assert request is not None and decision is not None, "only a decided call has outputs"
+    response = InferResponse(call.model, str(decision.version), unpack_tensors(call.outputs), request.id)
+    body, json_length = encode_response(response, request)
+    if json_length is None:
+        head = b"content-type: application/json\r\ncontent-length: %d\r\n" % sum([len(piece) for piece in body])
+    else:
+        head = b"content-type: application/octet-stream\r\n%s: %d\r\ncontent-length: %d\r\n" % (
+            HEADER_LENGTH.encode(),
+            json_length,
+            sum([len(piece) for piece in body]),
+        )
+    return Answer(200, "OK", head + _decision_lines(call), body)
+
+
+@lru_cache(maxsize=4096)
+def _decided_lines(variant: str, version: int, reason: str) -> bytes:
+    return f"x-shepherd-version: {version}\r\nx-shepherd-variant: {variant}\r\nx-shepherd-reason: {reason}\r\n".encode()
+
+
+def _decision_lines(call: Call) -> bytes:
+    decision: Decision | None = call.decision
+    own = b"x-shepherd-request-id: %s\r\n" % call.id.encode()
+    return _decided_lines(decision.variant, decision.version, decision.reason) + own if decision else own
+
+
+def frame_answer(answer: Answer, *, keep_alive: bool, common: bytes = b"") -> list[Buffer]:
+    """Put the status line and headers before the body; `common` holds header lines that every answer has."""
+    start = b"HTTP/1.1 200 OK\r\n" if answer.status == 200 else f"HTTP/1.1 {answer.status} {answer.reason}\r\n".encode()  # noqa: PLR2004
+    ending = b"\r\n" if keep_alive else b"connection: close\r\n\r\n"
+    return [b"".join((start, common, answer.headers, ending)), *answer.body]

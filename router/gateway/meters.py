@@ -1,0 +1,80 @@
+"""A router's metric handles, looked up once per variant and outcome and then only added to."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from router.gateway.call import Call
+from serving.telemetry import catalog
+from serving.telemetry.instruments import Counter, Histogram, Registry
+
+
+class Meter(NamedTuple):
+    """What one answer touches."""
+
+    requests: Counter
+    duration: Histogram
+
+
+def outcome_of(call: Call) -> str:
+    """Name how a call ended: `ok`, or its error's kind in lower case."""
+    return catalog.OK if call.error is None else call.error.kind.name.lower()
+
+
+class Meters:
+    """Counts calls by model, version, variant, protocol and outcome.
+
+    Only what a policy or a pinned, existing version decided gets its own labels: a client cannot invent label values.
+    """
+
+    def __init__(self, registry: Registry) -> None:
+        self._registry = registry
+        self._primary: dict[tuple[str, int, str, str, str], Meter] = {}
+        self._shadow: dict[tuple[str, int, str], Meter] = {}
+
+    def count(self, call: Call, seconds: float) -> None:
+        """Count a settled call, shadow or primary."""
+        decision = call.decision
+        model, version = (call.model, decision.version) if decision else (catalog.UNKNOWN, 0)
+        if call.primary_id:
+            key = (model, version, outcome_of(call))
+            meter = self._shadow.get(key) or self._make_shadow(key)
+        else:
+            variant = decision.variant if decision else catalog.UNKNOWN
+            full = (model, version, variant, call.protocol, outcome_of(call))
+            meter = self._primary.get(full) or self._make_primary(full)
+        meter.requests.value += 1
+        meter.duration.observe(seconds)
+
+    def count_retry(self, call: Call) -> None:
+        """Count a call that goes to a second replica."""
+        if call.decision:
+            labels = {"model": call.model, "version": str(call.decision.version)}
+            self._registry.counter(catalog.RETRIES, **labels).add()
+
+    def count_shadow_dropped(self, model: str, version: int) -> None:
+        """Count a mirrored request that its budget did not allow."""
+        self._registry.counter(catalog.SHADOWS, model=model, version=str(version), outcome="dropped").add()
+
+    def count_comparison(self, model: str, version: int, *, agrees: bool) -> None:
+        """Count a shadow's answer that was compared with the primary's."""
+        outcome = "agree" if agrees else "disagree"
+        self._registry.counter(catalog.SHADOW_COMPARISONS, model=model, version=str(version), outcome=outcome).add()
+
+    def _make_primary(self, key: tuple[str, int, str, str, str]) -> Meter:
+        model, version, variant, protocol, outcome = key
+        labels = {"model": model, "version": str(version) if version else catalog.UNKNOWN, "variant": variant}
+        meter = self._primary[key] = Meter(
+            self._registry.counter(catalog.REQUESTS, **labels, protocol=protocol, outcome=outcome),
+            self._registry.histogram(catalog.REQUEST_DURATION, **labels, protocol=protocol),
+        )
+        return meter
+
+    def _make_shadow(self, key: tuple[str, int, str]) -> Meter:
+        model, version, outcome = key
+        labels = {"model": model, "version": str(version)}
+        meter = self._shadow[key] = Meter(
+            self._registry.counter(catalog.SHADOWS, **labels, outcome=outcome),
+            self._registry.histogram(catalog.SHADOW_DURATION, **labels),
+        )
+        return meter
