@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from typing import Any, Protocol
 
 import msgspec
@@ -70,7 +70,7 @@ class PolicyStore(Protocol):
     async def audit(self, *, after_seq: int = 0, limit: int = 1000) -> Sequence[AuditEntry]:
         """Read the audit log from a place on, oldest first."""
 
-    def watch(self) -> AsyncIterator[PolicySnapshot]:
+    def watch(self) -> AsyncGenerator[PolicySnapshot, None]:
         """Yield the current snapshot, then a new one after each change; survives reconnects, never raises for them."""
 
 

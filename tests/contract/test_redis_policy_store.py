@@ -1,0 +1,163 @@
+"""What the policy store in Redis promises beyond the contract: outages, restarts, damage."""
+
+from __future__ import annotations
+
+import asyncio
+import uuid
+from collections.abc import AsyncIterator, Iterator
+from contextlib import aclosing
+from pathlib import Path
+
+import pytest
+import pytest_asyncio
+from redis.asyncio import Redis
+
+from router.adapters.redis_policy_store import RedisPolicyStore
+from router.policy.audit import verify_chain
+from router.policy.document import Policy, parse_policy
+from router.ports import PolicySnapshot, StoredPolicy, StoreUnavailable
+from tests.valkey import running_valkey, short_folder
+
+pytestmark = pytest.mark.asyncio
+
+PATIENCE_S = 20.0
+
+
+@pytest.fixture
+def valkey_folder() -> Iterator[Path]:
+    with short_folder() as folder:
+        yield folder
+
+
+@pytest_asyncio.fixture
+async def store(valkey_socket: Path) -> AsyncIterator[RedisPolicyStore]:
+    store = RedisPolicyStore(f"unix://{valkey_socket}", prefix=f"test-{uuid.uuid4().hex}:")
+    yield store
+    await store.close()
+
+
+def policy(model: str = "flights") -> Policy:
+    return parse_policy({"model": model, "variants": [{"name": "stable", "version": 1, "weight": 10_000}]})
+
+
+async def put(store: RedisPolicyStore, expected: int, model: str = "flights") -> StoredPolicy:
+    return await store.put(policy(model), expected_revision=expected, actor="ada", reason="because", at=1_000.0)
+
+
+async def next_of(snapshots: AsyncIterator[PolicySnapshot]) -> PolicySnapshot:
+    return await asyncio.wait_for(anext(snapshots), PATIENCE_S)
+
+
+async def test_without_a_server_every_call_says_so_and_names_it(valkey_folder: Path) -> None:
+    """No hang, no stack trace of the client library, no password."""
+    url = f"unix://user:secret@{valkey_folder}/valkey.sock"
+    store = RedisPolicyStore(url)
+    for call in (store.snapshot(), store.get("flights"), store.revisions("flights"), store.audit(), put(store, 0)):
+        with pytest.raises(StoreUnavailable) as unavailable:
+            await call
+        assert str(valkey_folder) in str(unavailable.value)
+        assert "secret" not in str(unavailable.value)
+    await store.close()
+
+
+async def test_a_store_serves_again_when_its_server_is_back(valkey_folder: Path) -> None:
+    """With everything it knew, and no new handle needed."""
+    store = RedisPolicyStore(f"unix://{valkey_folder}/valkey.sock")
+    with running_valkey(valkey_folder):
+        await put(store, 0)
+        before = await store.snapshot()
+    with pytest.raises(StoreUnavailable):
+        await put(store, 1)
+    with running_valkey(valkey_folder):
+        assert await store.snapshot() == before
+        assert (await put(store, 1)).revision == 2
+        assert verify_chain(await store.audit()) is None
+        await store.close()
+
+
+async def test_a_watcher_outlives_a_restart_and_learns_what_it_missed(valkey_folder: Path) -> None:
+    """The snapshot after the outage holds the write made before anybody could tell it."""
+    url = f"unix://{valkey_folder}/valkey.sock"
+    follower, writer = RedisPolicyStore(url, poll_s=0.2), RedisPolicyStore(url)
+    async with aclosing(follower.watch()) as snapshots:
+        with running_valkey(valkey_folder):
+            first = await next_of(snapshots)
+            coming = asyncio.ensure_future(anext(snapshots))
+        with running_valkey(valkey_folder):
+            await put(writer, 0)
+            second = await asyncio.wait_for(coming, PATIENCE_S)
+            await put(writer, 1)
+            third = await next_of(snapshots)
+            await writer.close()
+            await follower.close()
+    assert first.policies == {}
+    assert [snapshot.policies["flights"].revision for snapshot in (second, third)] == [1, 2]
+
+
+async def test_a_watcher_starts_before_its_server_does(valkey_folder: Path) -> None:
+    """The order in which processes start does not matter."""
+    store = RedisPolicyStore(f"unix://{valkey_folder}/valkey.sock", poll_s=0.2)
+    async with aclosing(store.watch()) as snapshots:
+        coming = asyncio.ensure_future(anext(snapshots))
+        await asyncio.sleep(0)
+        with running_valkey(valkey_folder):
+            assert (await asyncio.wait_for(coming, PATIENCE_S)).epoch == 0
+            await store.close()
+
+
+async def test_a_watcher_ignores_a_store_that_came_back_older(valkey_socket: Path) -> None:
+    """After a restore from an old backup, routers keep what they have until somebody writes."""
+    prefix = f"test-{uuid.uuid4().hex}:"
+    store = RedisPolicyStore(f"unix://{valkey_socket}", prefix=prefix, poll_s=0.02)
+    redis = Redis.from_url(f"unix://{valkey_socket}")
+    await put(store, 0)
+    async with aclosing(store.watch()) as snapshots:
+        newest = (await next_of(snapshots)).epoch
+        coming = asyncio.ensure_future(anext(snapshots))
+        await redis.set(f"{prefix}policy_epoch", 1)
+        await redis.publish(f"{prefix}policy_changes", 1)
+        await redis.set(f"{prefix}policy_epoch", newest + 5)
+        assert (await asyncio.wait_for(coming, PATIENCE_S)).epoch == newest + 5
+    await redis.aclose()
+    await store.close()
+
+
+async def test_a_watcher_finds_a_change_that_nobody_published(valkey_socket: Path) -> None:
+    """Pub/sub may lose a message; the poll is the safety net."""
+    prefix = f"test-{uuid.uuid4().hex}:"
+    store = RedisPolicyStore(f"unix://{valkey_socket}", prefix=prefix, poll_s=0.02)
+    redis = Redis.from_url(f"unix://{valkey_socket}")
+    async with aclosing(store.watch()) as snapshots:
+        await next_of(snapshots)
+        await redis.set(f"{prefix}policy_epoch", 7)
+        assert (await next_of(snapshots)).epoch == 7
+    await redis.aclose()
+    await store.close()
+
+
+async def test_a_damaged_policy_is_named_and_freezes_nothing_but_itself(valkey_socket: Path) -> None:
+    """A whole snapshot is refused rather than one with a model missing, whose traffic would then fail."""
+    prefix = f"test-{uuid.uuid4().hex}:"
+    store = RedisPolicyStore(f"unix://{valkey_socket}", prefix=prefix)
+    redis = Redis.from_url(f"unix://{valkey_socket}")
+    await put(store, 0, "trains")
+    await redis.hset(f"{prefix}policies", "flights", '{"policy": {"model": "flights"}}')
+
+    for call in (store.snapshot(), store.get("flights")):
+        with pytest.raises(StoreUnavailable) as unavailable:
+            await call
+        assert "'flights'" in str(unavailable.value)
+    assert (await put(store, 1, "trains")).revision == 2
+    await redis.aclose()
+    await store.close()
+
+
+async def test_a_refusal_of_redis_is_reported_as_unavailable(store: RedisPolicyStore, valkey_socket: Path) -> None:
+    """E.g. a full disk or a key of another kind; nothing is changed."""
+    redis = Redis.from_url(f"unix://{valkey_socket}")
+    await redis.set(store._policies, "not a hash")
+    with pytest.raises(StoreUnavailable) as unavailable:
+        await put(store, 0)
+    assert "WRONGTYPE" in str(unavailable.value)
+    assert list(await store.audit()) == []
+    await redis.aclose()
