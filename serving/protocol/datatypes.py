@@ -21,7 +21,7 @@ class Datatype(NamedTuple):
     dtype: np.dtype[np.generic]
     """The numpy dtype that carries it. BF16 has none of its own and travels as its uint16 bit pattern."""
     typecode: str
-    """Code of `array.array` and `memoryview.cast`; empty where neither can carry the type."""
+    """Code of the `struct` module; empty for BF16 and BYTES, which it lacks."""
 
 
 def _row(name: str, dtype: str, typecode: str = "") -> Datatype:
@@ -41,7 +41,7 @@ DATATYPES: Final[dict[str, Datatype]] = {
         _row("INT16", "<i2", "h"),
         _row("INT32", "<i4", "i"),
         _row("INT64", "<i8", "q"),
-        _row("FP16", "<f2"),
+        _row("FP16", "<f2", "e"),
         _row("BF16", "<u2"),
         _row("FP32", "<f4", "f"),
         _row("FP64", "<f8", "d"),

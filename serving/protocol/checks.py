@@ -1,0 +1,124 @@
+"""What every tensor must satisfy whatever protocol brought it, checked before anything is allocated. Pure.
+
+Python's integers do not overflow, so a product of hostile dimensions is exact and simply too large. The functions know
+nothing of the tensor's place in the request: `located` adds it to the message, on the way out and only on failure.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterable, Sequence
+
+from serving.protocol.datatypes import DATATYPES
+from serving.protocol.errors import ServingError, invalid, too_large
+from serving.protocol.messages import Buffer, Limits, Parameter
+
+_LENGTH = struct.Struct("<I")
+_MIN_INT, _MAX_INT = -(1 << 63), (1 << 64) - 1
+
+
+def located(error: ServingError, place: str) -> ServingError:
+    """Name the field at fault: `inputs[0] "X": ` before the message."""
+    return ServingError(error.kind, f"{place}: {error.message}")
+
+
+def check_body_size(size_bytes: int, limits: Limits) -> None:
+    """Refuse a body over its limit, before it is parsed."""
+    if size_bytes > limits.max_body_bytes:
+        raise too_large(f"the body has {size_bytes} bytes, the limit is {limits.max_body_bytes}")
+
+
+def check_names(field: str, names: Sequence[str], limits: Limits) -> None:
+    """Refuse too many tensors, and two of the same name."""
+    if len(names) > limits.max_tensors:
+        raise too_large(f"{field}: {len(names)} tensors, the limit is {limits.max_tensors}")
+    if len(names) > 1 and len(set(names)) != len(names):
+        twice = next(name for index, name in enumerate(names) if name in names[:index])
+        raise invalid(f'{field}: "{twice}" appears more than once')
+
+
+def check_datatype(datatype: str) -> None:
+    """Refuse a datatype that the protocol does not have."""
+    if datatype not in DATATYPES:
+        raise invalid(f'datatype "{datatype[:32]}" is not one of {", ".join(DATATYPES)}')
+
+
+def check_parameters(parameters: dict[str, Parameter]) -> None:
+    """Refuse integers beyond 64 bits, which no later stage could carry."""
+    for name, value in parameters.items():
+        if isinstance(value, int) and not _MIN_INT <= value <= _MAX_INT:
+            raise invalid(f'parameters: "{name}" is beyond 64 bits')
+
+
+def element_count(shape: Sequence[int], limits: Limits) -> int:
+    """Multiply a shape out, within bounds; 1 for rank 0, 0 where any dimension is 0.
+
+    Zero dimensions do not excuse the others: their product is bounded too, since numpy refuses such shapes.
+    """
+    if len(shape) > limits.max_rank:
+        raise too_large(f"shape has rank {len(shape)}, the limit is {limits.max_rank}")
+    product, empty = 1, False
+    for size in shape:
+        if size < 0:
+            raise invalid(f"shape {show(shape)} has a negative dimension")
+        if size == 0:
+            empty = True
+            continue
+        product *= size
+        if product > limits.max_elements:
+            raise too_large(f"shape {show(shape)} has more elements than the limit of {limits.max_elements}")
+    return 0 if empty else product
+
+
+def check_raw_data(datatype: str, shape: Sequence[int], data: Buffer, limits: Limits) -> None:
+    """Hold raw data to its shape and datatype: size, BYTES framing, BOOL values.
+
+    After it, `Tensor(name, datatype, shape, data)` keeps the promise of `Tensor`.
+    """
+    check_datatype(datatype)
+    count = element_count(shape, limits)
+    if datatype == "BYTES":
+        check_framing(data, count)
+        return
+    needed = count * DATATYPES[datatype].itemsize
+    if len(data) != needed:
+        raise invalid(f"shape {show(shape)} needs {needed} bytes of {datatype} data, got {len(data)}")
+    if datatype == "BOOL" and bytes(data).translate(None, b"\x00\x01"):
+        raise invalid("BOOL data has a byte other than 0 and 1")
+
+
+def check_framing(data: Buffer, count: int) -> None:
+    """Walk BYTES data: exactly `count` elements, each as long as its prefix says ("Binary Tensor Data Extension")."""
+    size = len(data)
+    if size < 4 * count:  # before the walk: a lying shape costs nothing
+        raise invalid(f"{count} BYTES elements need at least {4 * count} bytes, got {size}")
+    offset = 0
+    for index in range(count):
+        if offset + 4 > size:
+            raise invalid(f"BYTES data ends before element {index} of {count}")
+        (length,) = _LENGTH.unpack_from(data, offset)
+        offset += 4 + length
+        if offset > size:
+            raise invalid(f"BYTES element {index} claims {length} bytes, {size - offset + length} are left")
+    if offset != size:
+        raise invalid(f"{size - offset} bytes are left after the last of {count} BYTES elements")
+
+
+def split_elements(data: Buffer) -> list[memoryview]:
+    """Cut framed BYTES data, already checked, into views of its elements."""
+    view, offset, elements = memoryview(data), 0, []
+    while offset < len(view):
+        start = offset + 4
+        offset = start + _LENGTH.unpack_from(view, offset)[0]
+        elements.append(view[start:offset])
+    return elements
+
+
+def join_elements(elements: Iterable[bytes]) -> bytes:
+    """Frame BYTES elements: each after its length as a 4-byte little-endian unsigned integer."""
+    return b"".join(part for element in elements for part in (_LENGTH.pack(len(element)), element))
+
+
+def show(shape: Sequence[int]) -> str:
+    """Print a shape as clients write it: `[2,3]`."""
+    return f"[{','.join(map(str, shape[:16]))}{',…' if len(shape) > 16 else ''}]"
