@@ -79,18 +79,22 @@ class Books:
         return {column: self.cells[column + LOGGED] for column in self._columns() if self.cells[column + LOGGED]}
 
     def restore(self, checkpoint: Mapping[int, int], frames: Iterable[Frame]) -> None:
-        """Set `logged` to checkpoint + records found from the checkpoint on, and `corrupt` to those not readable."""
+        """Set `logged` to checkpoint + records found from the checkpoint on.
+
+        After a kill that is never less than the copy. Where it is, because the disk lost what had been written, the
+        difference becomes `dropped{corrupt}`, so that no request vanishes from the books.
+        """
         logged = dict(checkpoint)
-        corrupt = 0
         for frame in frames:
-            if frame.record is None:
-                corrupt += 1
-            else:
+            if frame.record is not None:
                 column = self.column(frame.record.model, frame.record.kind)
                 logged[column] = logged.get(column, 0) + 1
         for column in self._columns():
-            self.cells[column + LOGGED] = logged.get(column, 0)
-        self.cells[_HEADER_CELLS + _PRIMARY + DROPPED["corrupt"]] = corrupt
+            found = logged.get(column, 0)
+            lost = self.cells[column + LOGGED] - found
+            if lost > 0:
+                self.cells[column + DROPPED["corrupt"]] += lost
+            self.cells[column + LOGGED] = found
 
     @property
     def end(self) -> int:

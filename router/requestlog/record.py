@@ -53,7 +53,7 @@ class Record(msgspec.Struct, frozen=True, array_like=True, gc=False):
     key: str
     """The sticky key, empty when there was none."""
     request_id: str
-    """As given back to the client; labels join on it."""
+    """Unique per request, as given back to the client; labels join on it."""
     outcome: str
     """`ok`, or the error kind's name in lower case."""
     message: str
@@ -63,7 +63,7 @@ class Record(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """Time spent waiting for the model, part of `duration_us`."""
     batch_size: int
     primary_id: str = ""
-    """For a shadow: the id of the record of the answer that the client got; empty if that one is not in the log."""
+    """For a shadow: the `request_id` of the answer that the client got; empty for a primary."""
     inputs: bytes = b""
     """Packed tensors, empty when there are none or when left out."""
     outputs: bytes = b""

@@ -1,0 +1,140 @@
+"""Turns answers into log records on the request path: encode at once, write all of a tick's records before its answers.
+
+Called from the event loop's thread only. Nothing here raises for what a request contains or a disk does: a record that
+cannot be kept is counted as dropped, with the reason, and the answer goes out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Final
+from zlib import crc32
+
+from router.adapters.spool import RecordLog, SpoolFull
+from router.requestlog.books import DROPPED, SAMPLED_OUT
+from router.requestlog.record import SCHEMA, Record, encode_record, record_id
+from serving.protocol.messages import Buffer
+
+ALL_BP: Final = 10_000
+_FLUSH_AT_BYTES: Final = 4 << 20
+_SPREAD: Final = 2654435761  # 2**32 over the golden ratio: neighbours in, strangers out
+
+
+class Recorder:
+    """Keeps the records of one router until the next `flush`."""
+
+    def __init__(
+        self,
+        log: RecordLog,
+        *,
+        incarnation: str,
+        sample_bp: int = ALL_BP,
+        model_sample_bp: Mapping[str, int] | None = None,
+        payload_max_bytes: int = 64 << 10,
+    ) -> None:
+        """Write to `log`.
+
+        Args:
+            log: where records go; its books are counted in.
+            incarnation: names this process for ever; part of every record's id.
+            sample_bp: share of requests recorded, in basis points; 0 records none and counts all as sampled out.
+            model_sample_bp: the same for single models.
+            payload_max_bytes: larger packed inputs, or outputs, are left out of their record.
+        """
+        self.sample_bp = sample_bp
+        self.model_sample_bp = dict(model_sample_bp or {})
+        self._log = log
+        self._books = log.books
+        self._incarnation = incarnation
+        self._payload_max_bytes = payload_max_bytes
+        self._sequence = 0
+        self._frames: list[bytes] = []
+        self._columns: list[int] = []
+        self._pending_bytes = 0
+
+    def add(
+        self,
+        *,
+        kind: str,
+        at: float,
+        model: str,
+        version: int,
+        variant: str,
+        reason: str,
+        revision: int,
+        protocol: str,
+        key: str,
+        request_id: str,
+        outcome: str,
+        message: str,
+        duration_us: int,
+        queue_us: int,
+        batch_size: int,
+        inputs: Buffer = b"",
+        outputs: Buffer = b"",
+        primary_id: str = "",
+    ) -> None:
+        """Take note of one answer; the fields are those of `Record`.
+
+        Give `model=""` for a request that names no known model: names that clients make up would fill the books.
+        """
+        column = self._books.column(model, kind)
+        share = self.model_sample_bp.get(model, self.sample_bp)
+        if share < ALL_BP and not is_sampled(primary_id or request_id, share):
+            self._books.cells[column + SAMPLED_OUT] += 1
+            return
+        cap = self._payload_max_bytes
+        self._sequence += 1
+        record = Record(
+            SCHEMA,
+            record_id(self._incarnation, self._sequence),
+            kind,
+            at,
+            model,
+            version,
+            variant,
+            reason,
+            revision,
+            protocol,
+            key,
+            request_id,
+            outcome,
+            message,
+            duration_us,
+            queue_us,
+            batch_size,
+            primary_id,
+            b"" if (inputs_truncated := len(inputs) > cap) else bytes(inputs),
+            b"" if (outputs_truncated := len(outputs) > cap) else bytes(outputs),
+            inputs_truncated,
+            outputs_truncated,
+        )
+        try:
+            frame = encode_record(record)
+        except (ValueError, OverflowError, TypeError):
+            self._books.cells[column + DROPPED["unencodable"]] += 1
+            return
+        self._frames.append(frame)
+        self._columns.append(column)
+        self._pending_bytes += len(frame)
+        if self._pending_bytes >= _FLUSH_AT_BYTES:
+            self.flush()
+
+    def flush(self) -> None:
+        """Write all that was added and count it, in one append; to be called before the answers leave."""
+        if not self._frames:
+            return
+        frames, columns = self._frames, self._columns
+        self._frames, self._columns, self._pending_bytes = [], [], 0
+        try:
+            self._log.append(b"".join(frames), columns)
+        except SpoolFull:
+            self._books.add(columns, DROPPED["spool_full"])
+        except OSError:
+            self._books.add(columns, DROPPED["disk_error"])
+
+
+def is_sampled(request_id: str, share_bp: int) -> bool:
+    """Decide by the request id, so that a primary and its shadows are kept together, or left out together."""
+    scattered = crc32(request_id.encode("utf-8", "replace")) * _SPREAD & 0xFFFFFFFF
+    return scattered * ALL_BP >> 32 < share_bp
