@@ -6,7 +6,7 @@ import asyncio
 import hmac
 import os
 from collections.abc import Callable
-from typing import Final
+from typing import Final, cast
 
 from serving.channel.frames import VERSION, Frame, FrameBuffer, Kind, MalformedFrame, frame_head
 from serving.protocol.messages import Buffer
@@ -48,8 +48,7 @@ class Connection(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Wait for the hello."""
-        assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
+        self._transport = cast("asyncio.Transport", transport)  # uvloop's is one in all but ancestry
         self._server.connections.add(self)
         self._hello_timer = self._loop.call_later(HELLO_TIMEOUT_S, self.close)
 
