@@ -1,4 +1,4 @@
-"""What the gateway itself says of shadows and of the request log, read from its own answers. Pure."""
+"""What the gateway itself says of shadows and of the request log, read from its own answers."""
 
 from __future__ import annotations
 

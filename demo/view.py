@@ -1,4 +1,4 @@
-"""The live view: what the demo knows at one moment, as a picture for a terminal or as one plain line. Pure."""
+"""The live view: what the demo knows at one moment, as a picture for a terminal or as one plain line."""
 
 from __future__ import annotations
 

@@ -22,20 +22,32 @@ JUNK_DRAWERS = {"utils", "util", "helpers", "common", "misc", "base", "core", "m
 CONTRACTS = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"]["contracts"]
 IMPURE = {module for contract in CONTRACTS if contract["id"] == "pure" for module in contract["forbidden_modules"]}
 
-each_module = pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(ROOT)))
+
+def _name(path: Path) -> str:
+    return ".".join(path.relative_to(ROOT).with_suffix("").parts)
 
 
 def _tree(path: Path) -> ast.Module:
     return ast.parse(path.read_text(), filename=str(path))
 
 
+def _is_pure(path: Path) -> bool:
+    first_paragraph = (ast.get_docstring(_tree(path)) or "").partition("\n\n")[0]
+    return first_paragraph.rstrip().endswith("Pure.")
+
+
 def _imports(tree: ast.Module) -> Iterator[str]:
-    """Yield the top-level package of every import, those inside functions and type-checking blocks too."""
+    """Yield the module of every import, those inside functions and type-checking blocks too."""
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
-            yield from (alias.name.partition(".")[0] for alias in node.names)
+            yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
-            yield node.module.partition(".")[0]
+            yield node.module
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+PURE = [path for path in MODULES if _is_pure(path)]
+each_module = pytest.mark.parametrize("path", MODULES, ids=_name)
 
 
 @each_module
@@ -73,13 +85,17 @@ def test_a_module_says_what_it_is_in_its_first_line(path: Path) -> None:
     assert docstring.splitlines()[0].rstrip().endswith(".")
 
 
-@each_module
-def test_a_module_that_calls_itself_pure_imports_no_clock_no_chance_and_no_io(path: Path) -> None:
-    """`Pure.` in the first paragraph is a promise; import-linter extends it to what the module imports."""
-    tree = _tree(path)
-    first_paragraph = (ast.get_docstring(tree) or "").partition("\n\n")[0]
-    if not first_paragraph.rstrip().endswith("Pure."):
-        return
-
-    assert IMPURE & set(_imports(tree)) == set()
+@pytest.mark.parametrize("path", PURE, ids=_name)
+def test_a_pure_module_imports_no_clock_no_chance_and_no_io(path: Path) -> None:
+    """`Pure.` at the end of the first paragraph is a promise."""
+    assert IMPURE & {module.partition(".")[0] for module in _imports(_tree(path))} == set()
     assert "np.random" not in path.read_text()
+
+
+@pytest.mark.parametrize("path", PURE, ids=_name)
+def test_what_a_pure_module_imports_of_ours_is_pure_too(path: Path) -> None:
+    """The promise covers everything that is reached from it."""
+    ours = {_name(module) for module in MODULES}
+    pure = {_name(module) for module in PURE}
+
+    assert {module for module in _imports(_tree(path)) if module in ours} - pure == set()
