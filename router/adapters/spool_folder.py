@@ -93,6 +93,13 @@ class SpoolFolder:
         while len(self.starts) > 1 and self.starts[1] <= offset:
             self.segment_path(self.starts.pop(0)).unlink(missing_ok=True)
 
+    def lose_oldest(self) -> bool:
+        """Go on without the oldest segment, whose file somebody deleted; return whether there is another."""
+        if len(self.starts) < 2:
+            return False
+        del self.starts[0]
+        return True
+
     def write_checkpoint(self) -> None:
         """Put on disk what is logged up to `end`, where the next segment is to begin."""
         replace_file(self.path / "checkpoint", msgspec.msgpack.encode(Checkpoint(self.end, self.books.logged())))

@@ -1,0 +1,223 @@
+"""Ships a router's spool, and those that dead routers left on this node, to the stream; runs in the router's own loop.
+
+No record is looked at on the way: stretches of whole records go from segment file to stream entry. How far a spool is
+shipped is the stream's word alone: it is asked at the start and after every failure, and every append is conditional on
+it. So a spool arrives exactly once, whoever ships it and however often that is interrupted.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from contextlib import suppress
+from pathlib import Path
+from typing import Final, Protocol
+
+from router.adapters.spool import NoSpool, Spool
+from router.adapters.spool_accounting import fold, incarnation_folders, is_folded
+from router.adapters.spool_folder import SpoolFolder, adopt
+from router.ports import StoreUnavailable
+
+_log = logging.getLogger(__name__)
+
+ENTRY_BYTES: Final = 256 << 10
+_ENTRIES_PER_TURN: Final = 16
+_MAX_BACKOFF_S: Final = 5.0
+
+
+class RecordStream(Protocol):
+    """Where records go; every method may raise `StoreUnavailable`."""
+
+    async def shipped(self, incarnation: str) -> int:
+        """Return the logical offset up to which the stream has an incarnation's records."""
+
+    async def append(self, incarnation: str, offset: int, records: bytes, *, known: int) -> int:
+        """Add records unless the offset is not `known` any more; return the offset that stands."""
+
+    async def forget(self, incarnation: str) -> None:
+        """Drop what is known of an incarnation whose spool is gone."""
+
+
+class Transfer:
+    """One spool on its way to the stream."""
+
+    def __init__(self, folder: SpoolFolder, stream: RecordStream) -> None:
+        self.folder = folder
+        self._stream = stream
+        self._known: int | None = None
+
+    async def ship(self, max_entries: int) -> bool:
+        """Ship up to so many entries; return whether more waits."""
+        folder = self.folder
+        for _ in range(max_entries):
+            if self._known is None:
+                self._known = await self._stream.shipped(folder.incarnation)
+                folder.release(min(self._known, folder.end))
+            # Behind `start` when the stream forgot what it had: what is gone here too cannot be sent again.
+            offset = max(self._known, folder.start)
+            try:
+                records = folder.read(offset, ENTRY_BYTES)
+            except FileNotFoundError as error:
+                if not folder.lose_oldest():
+                    raise
+                _log.error("records were deleted before they were shipped: %s", error)
+                continue
+            if not records:
+                return False
+            known, self._known = self._known, None  # unknown until answered, also when cancelled here
+            self._known = await self._stream.append(folder.incarnation, offset, records, known=known)
+            folder.release(min(self._known, folder.end))
+        return self._known is None or self._known < folder.end
+
+
+class Shipper:
+    """Owns the spool's way out of the process: shipping, adopting, folding, syncing."""
+
+    def __init__(
+        self,
+        spool: Spool | NoSpool,
+        stream: RecordStream,
+        *,
+        root: Path,
+        interval_s: float = 0.2,
+        adopt_interval_s: float = 5.0,
+        sync_interval_s: float | None = None,
+    ) -> None:
+        """Ship `spool` and orphans under `root`.
+
+        Args:
+            spool: this router's; closed by `stop`.
+            stream: where records go.
+            root: folder of the node's spools.
+            interval_s: pause when all is shipped; the age of a record in the stream is about this.
+            adopt_interval_s: how often to look for spools of dead routers.
+            sync_interval_s: how often to fsync the spool, against loss of power; None leaves it to the system.
+        """
+        self._spool = spool
+        self._own = Transfer(spool.folder, stream) if spool.folder is not None else None
+        self._orphans: list[Transfer] = []
+        self._unusable: set[Path] = set()
+        self._stream = stream
+        self._root = root
+        self._interval_s = interval_s
+        self._adopt_interval_s = adopt_interval_s
+        self._sync_interval_s = sync_interval_s
+        self._tasks: list[asyncio.Task[None]] = []
+
+    @property
+    def waiting_bytes(self) -> int:
+        """Bytes of this router's spool that are not known to be shipped."""
+        folder = self._spool.folder
+        return folder.end - folder.books.shipped if folder is not None else 0
+
+    def start(self) -> None:
+        """Begin, in the running loop."""
+        self._tasks = [asyncio.create_task(self._keep_shipping()), asyncio.create_task(self._keep_adopting())]
+        if self._sync_interval_s is not None:
+            self._tasks.append(asyncio.create_task(self._keep_syncing(self._sync_interval_s)))
+
+    async def stop(self, timeout_s: float) -> bool:
+        """Ship what is left, for so long at most, and close the spool; call after the recorder's last flush.
+
+        Returns whether all went out. What did not stays on disk for the next router.
+        """
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        complete = False
+        with suppress(TimeoutError, StoreUnavailable):
+            async with asyncio.timeout(timeout_s):
+                while self._own is not None and await self._own.ship(_ENTRIES_PER_TURN):
+                    pass
+                complete = True
+        self._spool.close()
+        for orphan in self._orphans:
+            orphan.folder.close()
+        if self._spool.folder is not None:
+            await self._let_go(self._spool.folder, complete=complete)
+        return complete
+
+    async def _let_go(self, folder: SpoolFolder, *, complete: bool) -> None:
+        if not complete:
+            folder.close()
+            return
+        try:
+            await asyncio.to_thread(fold, folder)
+        except OSError as error:
+            _log.warning("%s is shipped but cannot be cleared: %s; trying again later", folder.path, error)
+            folder.close()
+            return
+        with suppress(StoreUnavailable):  # then a number too many stays in a hash
+            await self._stream.forget(folder.incarnation)
+
+    async def _keep_shipping(self) -> None:
+        failures = 0
+        while True:
+            more = False
+            try:
+                more = await self._take_turns()
+                if failures:
+                    _log.info("the request log is shipped again, after %d attempts", failures)
+                failures = 0
+            except Exception as error:  # noqa: BLE001 - a supervisor: nothing may end the shipping
+                if not failures:
+                    _log.warning("the request log waits on disk: %s", error, exc_info=_unexpected(error))
+                failures += 1
+            pause_s = self._interval_s * 2 ** min(failures, 16)
+            await asyncio.sleep(0 if more else min(pause_s, _MAX_BACKOFF_S) if failures else self._interval_s)
+
+    async def _take_turns(self) -> bool:
+        more = self._own is not None and await self._own.ship(_ENTRIES_PER_TURN)
+        for orphan in tuple(self._orphans):
+            if await orphan.ship(_ENTRIES_PER_TURN):
+                more = True
+                continue
+            self._orphans.remove(orphan)
+            _log.info("shipped what the dead router %s had left", orphan.folder.incarnation)
+            await self._let_go(orphan.folder, complete=True)
+        return more
+
+    async def _keep_adopting(self) -> None:
+        while True:
+            search = asyncio.create_task(asyncio.to_thread(self._adopt))
+            try:
+                self._orphans += [Transfer(folder, self._stream) for folder in await asyncio.shield(search)]
+            except asyncio.CancelledError:
+                for folder in await search:  # a thread cannot be cancelled, and what it found is locked
+                    folder.close()
+                raise
+            except OSError as error:
+                _log.warning("could not look for spools of dead routers: %s", error)
+            await asyncio.sleep(self._adopt_interval_s)
+
+    def _adopt(self) -> list[SpoolFolder]:
+        """Take over what can be taken over; in a thread."""
+        adopted = []
+        for path in incarnation_folders(self._root):
+            if path in self._unusable:
+                continue
+            try:
+                folder = adopt(path)
+            except (OSError, ValueError):
+                self._unusable.add(path)
+                _log.exception("%s cannot be read and is left as it is: look at it, then delete it", path)
+                continue
+            if folder is None:
+                continue
+            if is_folded(folder):
+                folder.delete()
+            else:
+                adopted.append(folder)
+        return adopted
+
+    async def _keep_syncing(self, interval_s: float) -> None:
+        while self._spool.folder is not None:
+            await asyncio.sleep(interval_s)
+            try:
+                await asyncio.to_thread(self._spool.folder.sync)
+            except OSError as error:
+                _log.warning("the spool could not be synced: %s", error)
+
+
+def _unexpected(error: Exception) -> bool:
+    return not isinstance(error, StoreUnavailable)
