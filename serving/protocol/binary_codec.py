@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from serving.protocol.checks import check_body_size, check_raw_data
+from serving.protocol.checks import check_body_size, check_raw_data, refuse_shared_memory
 from serving.protocol.errors import invalid
 from serving.protocol.json_codec import (
     assemble,
@@ -17,19 +17,11 @@ from serving.protocol.json_codec import (
     encode_json,
     print_tensor,
     read_json_input,
-    refuse_shared_memory,
 )
 from serving.protocol.json_schema import InputMember, TensorMember, parse_request, print_response
 from serving.protocol.messages import Buffer, InferRequest, InferResponse, Limits, Tensor
 
 HEADER_LENGTH: Final = "Inference-Header-Content-Length"
-
-
-def parse_header_length(value: str) -> int:
-    """Read the value of `Inference-Header-Content-Length`: decimal digits and nothing else."""
-    if not (value.isascii() and value.isdigit() and len(value) <= 19):
-        raise invalid(f"{HEADER_LENGTH} must be a whole number of bytes")
-    return int(value)
 
 
 def decode_binary(body: Buffer, header_length: int, limits: Limits) -> InferRequest:

@@ -10,7 +10,7 @@ import struct
 from collections.abc import Iterable, Sequence
 
 from serving.protocol.datatypes import DATATYPES
-from serving.protocol.errors import ServingError, invalid, too_large
+from serving.protocol.errors import ErrorKind, ServingError, invalid, too_large
 from serving.protocol.messages import Buffer, Limits, Parameter
 
 _LENGTH = struct.Struct("<I")
@@ -48,6 +48,19 @@ def check_parameters(parameters: dict[str, Parameter]) -> None:
     for name, value in parameters.items():
         if isinstance(value, int) and not _MIN_INT <= value <= _MAX_INT:
             raise invalid(f'parameters: "{name}" is beyond 64 bits')
+
+
+def refuse_shared_memory(parameters: dict[str, Parameter]) -> None:
+    """Refuse the shared-memory extensions: a name from the network must not choose memory of this machine."""
+    if "shared_memory_region" in parameters:
+        raise ServingError(ErrorKind.UNSUPPORTED, "shared memory is not offered: send the data in the request")
+
+
+def class_count(value: Parameter) -> int:
+    """Check how many classes an output is to be reduced to; 0 asks for the tensor itself."""
+    if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= 1 << 31:
+        raise invalid("parameters.classification must be a whole number, 0 or more")
+    return value
 
 
 def element_count(shape: Sequence[int], limits: Limits) -> int:

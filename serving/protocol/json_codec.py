@@ -6,16 +6,17 @@ Source: Open Inference Protocol v2, "Inference"; `parameters` as Triton reads th
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Final
 
 from serving.protocol.checks import (
     check_body_size,
     check_datatype,
     check_names,
     check_parameters,
+    class_count,
     located,
+    refuse_shared_memory,
 )
-from serving.protocol.errors import ErrorKind, ServingError, invalid
+from serving.protocol.errors import ServingError, invalid
 from serving.protocol.json_data import parse_data, print_data
 from serving.protocol.json_schema import (
     InputMember,
@@ -30,8 +31,6 @@ from serving.protocol.json_schema import (
 from serving.protocol.messages import Buffer, InferRequest, InferResponse, Limits, Parameter, RequestedOutput, Tensor
 
 ReadInput = Callable[[InputMember, Limits], Tensor]
-
-_SHARED_MEMORY: Final = "shared_memory_region"
 
 
 def decode_json(body: Buffer, limits: Limits) -> InferRequest:
@@ -104,12 +103,6 @@ def describe(response: InferResponse, outputs: list[TensorMember]) -> ResponseDo
     return ResponseDocument(response.model, response.version, outputs, response.id, response.parameters)
 
 
-def refuse_shared_memory(parameters: dict[str, Parameter]) -> None:
-    """Refuse the shared-memory extensions: a name from the network must not choose memory of this machine."""
-    if _SHARED_MEMORY in parameters:
-        raise ServingError(ErrorKind.UNSUPPORTED, "shared memory is not offered: send the data in the request")
-
-
 def _requested(members: Sequence[OutputMember], limits: Limits, *, binary_output: bool) -> tuple[RequestedOutput, ...]:
     check_names("outputs", [member.name for member in members], limits)
     requested = []
@@ -128,13 +121,6 @@ def _request_output(name: str, parameters: Parameters, *, binary_output: bool) -
     return RequestedOutput(
         name, _flag(parameters, "binary_data", default=binary_output), class_count(parameters.get("classification", 0))
     )
-
-
-def class_count(value: Parameter) -> int:
-    """Check how many classes an output is to be reduced to; 0 asks for the tensor itself."""
-    if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= 1 << 31:
-        raise invalid("parameters.classification must be a whole number, 0 or more")
-    return value
 
 
 def _flag(parameters: dict[str, Parameter], name: str, *, default: bool) -> bool:

@@ -85,4 +85,3 @@ class Limits(msgspec.Struct, frozen=True):
     max_tensors: int = 256
     max_rank: int = 16
     max_elements: int = 1 << 28
-    max_json_depth: int = 32
