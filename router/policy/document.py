@@ -91,8 +91,8 @@ class Policy(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defau
     sticky: Sticky = Sticky()
     rules: Annotated[tuple[Rule, ...], msgspec.Meta(max_length=256)] = ()
     shadows: Annotated[tuple[ShadowRule, ...], msgspec.Meta(max_length=8)] = ()
-    salt: Annotated[str, msgspec.Meta(pattern=_NAME_PATTERN)] | Literal[""] = ""
-    """Names the experiment: another salt deals the keys anew, independently. Empty: the model's name."""
+    salt: Name | None = None
+    """Names the experiment: another salt deals the keys anew, independently. None: the model's name."""
 
 
 def parse_policy(document: Any) -> Policy:

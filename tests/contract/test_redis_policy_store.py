@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import uuid
 from collections.abc import AsyncIterator, Iterator
-from contextlib import aclosing
+from contextlib import aclosing, asynccontextmanager
 from pathlib import Path
 
 import pytest
@@ -150,6 +151,43 @@ async def test_a_damaged_policy_is_named_and_freezes_nothing_but_itself(valkey_s
     assert (await put(store, 1, "trains")).revision == 2
     await redis.aclose()
     await store.close()
+
+
+@asynccontextmanager
+async def deaf_after_exec(upstream: Path, folder: Path) -> AsyncIterator[Path]:
+    """A proxy that passes everything on until it has passed on an EXEC; then it hangs up without the answer."""
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        valkey_reader, valkey_writer = await asyncio.open_unix_connection(upstream)
+        with contextlib.closing(writer), contextlib.closing(valkey_writer):
+            while request := await reader.read(65_536):
+                valkey_writer.write(request)
+                answer = await valkey_reader.read(65_536)
+                if b"EXEC" in request:
+                    return
+                writer.write(answer)
+
+    server = await asyncio.start_unix_server(serve, folder / "proxy.sock")
+    async with server:
+        yield folder / "proxy.sock"
+
+
+async def test_a_write_whose_answer_is_lost_is_not_taken_for_a_conflict(
+    valkey_socket: Path, valkey_folder: Path
+) -> None:
+    """It took effect, which its writer cannot know: tried again, it would lose against itself."""
+    prefix = f"test-{uuid.uuid4().hex}:"
+    async with deaf_after_exec(valkey_socket, valkey_folder) as proxy:
+        store = RedisPolicyStore(f"unix://{proxy}", prefix=prefix)
+        with pytest.raises(StoreUnavailable, match="read the policy before trying again"):
+            await put(store, 0)
+        await store.close()
+
+    direct = RedisPolicyStore(f"unix://{valkey_socket}", prefix=prefix)
+    stored = await direct.get("flights")
+    assert stored is not None
+    assert stored.revision == 1
+    await direct.close()
 
 
 async def test_a_refusal_of_redis_is_reported_as_unavailable(store: RedisPolicyStore, valkey_socket: Path) -> None:
