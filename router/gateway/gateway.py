@@ -104,13 +104,23 @@ class Gateway:
         await self._load_policies()
         self._registry.before_snapshot(self._refresh_gauges)
         await self._publisher.start()
-        await self._shipper.start()
+        self._shipper.start()
         self._tasks = [
             asyncio.create_task(self._follow_policies(), name="follow-policies"),
             asyncio.create_task(self._follow_versions(), name="follow-versions"),
         ]
         await self._http.start(http_socket)
         await self._grpc.start(self._settings.host, self._settings.grpc_port)
+
+    def revision(self, model: str) -> int:
+        """Revision of the policy that this router acts on, 0 when the model has none."""
+        served = self._view.models.get(model)
+        return served.stored.revision if served else 0
+
+    @property
+    def in_flight(self) -> int:
+        """Primary calls that are not settled yet."""
+        return self._dispatcher.in_flight
 
     def set_endpoints(self, model: str, version: int, endpoints: Sequence[Endpoint]) -> None:
         """Take what discovery says about a version's replicas."""
@@ -125,7 +135,7 @@ class Gateway:
         await self._pools.close()
         self._dispatcher.close()
         self._recorder.flush()
-        await self._shipper.stop()
+        await self._shipper.stop(self._settings.drain_timeout_s)
         await self._publisher.close()
 
     async def _load_policies(self) -> None:

@@ -47,7 +47,7 @@ class _Waiting:
         version = str(call.decision.version)
         response = InferResponse(call.model, version, unpack_tensors(call.outputs), call.request.id)
         try:
-            self.message = encode_infer_response(response, call.request)
+            self.message = encode_infer_response(response)
         except ServingError as error:
             call.error = error
 

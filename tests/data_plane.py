@@ -1,0 +1,155 @@
+"""The data plane in one process and without Ray: real replicas, real channels, a real router, real ports.
+
+For tests of what happens between a client's bytes and a model; the wiring by Ray Serve is tested end to end.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import tempfile
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+from router.adapters.memory import MemoryPolicyStore
+from router.adapters.memory_version_board import MemoryVersionBoard
+from router.adapters.redis_request_log import RedisRequestLog
+from router.adapters.spool import Spool, SpoolLimits
+from router.gateway.gateway import Gateway
+from router.gateway.recorder import Recorder
+from router.gateway.shipper import Shipper
+from router.policy.document import parse_policy
+from router.ports import VersionStatus
+from router.requestlog.record import Record, read_records
+from router.settings import Settings
+from serving.backends.backend import Backend
+from serving.backends.example import synthetic_inputs
+from serving.batching.batcher import BatchLimits
+from serving.deployment.model_server import ModelServer
+from serving.protocol.arrays import to_tensor
+from tests.ports import free_ports
+
+TOKEN = b"a token for tests"
+MODEL = "m"
+
+
+class DataPlane:
+    """A running router and its replicas."""
+
+    def __init__(self, folder: Path, settings: Settings, store: MemoryPolicyStore, board: MemoryVersionBoard) -> None:
+        self.folder = folder
+        self.settings = settings
+        self.store = store
+        self.board = board
+        self.replicas: dict[tuple[int, str], ModelServer] = {}
+        self.gateway: Gateway
+        self.client: httpx.AsyncClient
+
+    @property
+    def http(self) -> str:
+        """Base URL."""
+        return f"http://127.0.0.1:{self.settings.http_port}"
+
+    @property
+    def grpc(self) -> str:
+        """Address for gRPC."""
+        return f"127.0.0.1:{self.settings.grpc_port}"
+
+    async def add_replica(
+        self, version: int, backend: Backend, name: str = "a", *, limits: BatchLimits | None = None, max_in_flight: int = 256
+    ) -> ModelServer:
+        """Start a replica of a version and let the router discover it."""
+        backend.load()
+        server = ModelServer(
+            backend, token=TOKEN, limits=limits, replica_id=f"{version}-{name}", node="here", max_in_flight=max_in_flight
+        )
+        example = tuple(to_tensor(name, array) for name, array in synthetic_inputs(backend.signature).items())
+        await server.start(str(self.folder / f"{version}-{name}.sock"), example=example)
+        self.replicas[version, name] = server
+        self.announce(version)
+        return server
+
+    async def remove_replica(self, version: int, name: str = "a", *, abruptly: bool) -> None:
+        """Stop a replica; an abrupt stop is noticed by its connections' end only."""
+        server = self.replicas.pop((version, name))
+        if not abruptly:
+            self.announce(version)
+            await server.drain(5)
+        await server.close()
+        self.announce(version)
+
+    def announce(self, version: int) -> None:
+        """Tell the router what discovery would."""
+        endpoints = [server.endpoint for (number, _), server in self.replicas.items() if number == version]
+        self.gateway.set_endpoints(MODEL, version, endpoints)
+
+    async def set_policy(self, **document: Any) -> None:
+        """Write a policy and wait until the router follows it."""
+        current = await self.store.get(MODEL)
+        stored = await self.store.put(
+            parse_policy({"model": MODEL, **document}),
+            expected_revision=current.revision if current else 0,
+            actor="test",
+            reason="test",
+            at=0.0,
+        )
+        while self.gateway.revision(MODEL) != stored.revision:
+            await asyncio.sleep(0.001)
+
+    async def set_states(self, **states: str) -> None:
+        """Publish version states, as `v1="ready"`."""
+        await self.board.publish([VersionStatus(MODEL, int(name[1:]), state) for name, state in states.items()])
+        await asyncio.sleep(0)
+
+    def records(self) -> list[Record]:
+        """Read what the request log holds on disk; whole, since tests ship nothing."""
+        found: list[Record] = []
+        for segment in sorted(self.folder.glob("spool/*/*.seg")):
+            found += read_records(segment.read_bytes()).records
+        return found
+
+    async def infer(self, values: list[float], *, path: str = f"/v2/models/{MODEL}/infer", **headers: str) -> httpx.Response:
+        """Post one FP32 row named `x`."""
+        body = {"inputs": [{"name": "x", "shape": [1, len(values)], "datatype": "FP32", "data": values}]}
+        return await self.client.post(path, json=body, headers={k.replace("_", "-"): v for k, v in headers.items()})
+
+
+@asynccontextmanager
+async def running_data_plane(redis_url: str, **settings: Any) -> AsyncIterator[DataPlane]:
+    """Run a router with no model yet; everything is gone afterwards."""
+    with tempfile.TemporaryDirectory(prefix="dp-", dir="/tmp") as name:
+        folder = Path(name)
+        http, grpc = free_ports(2)
+        plane = DataPlane(
+            folder,
+            Settings(state_dir=folder, http_port=http, grpc_port=grpc, **settings),
+            MemoryPolicyStore(),
+            MemoryVersionBoard(),
+        )
+        spool = Spool.open(folder / "spool", "router-1", SpoolLimits())
+        stream = RedisRequestLog(redis_url, prefix=f"{name}:")
+        plane.gateway = Gateway(
+            plane.settings,
+            incarnation="router-1",
+            node="here",
+            token=TOKEN,
+            store=plane.store,
+            board=plane.board,
+            recorder=Recorder(spool, incarnation="router-1"),
+            shipper=Shipper(spool, stream, root=folder / "spool", interval_s=3600),
+            snapshot_file=folder / "policies.json",
+            metrics_dir=folder / "metrics",
+        )
+        plane.gateway.on_versions_wanted = lambda wanted: [plane.announce(version) for _, version in wanted]
+        await plane.gateway.start()
+        try:
+            async with httpx.AsyncClient(base_url=plane.http, timeout=20) as plane.client:
+                yield plane
+        finally:
+            await plane.gateway.close()
+            for replica in plane.replicas.values():
+                await replica.close()
+            await stream.close()
