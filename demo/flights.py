@@ -15,6 +15,8 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+#: The name under which the delay classifiers are registered and served.
+MODEL: Final = "flight-delay"
 #: Columns of the one input tensor `features`, FP32 [rows, 12].
 FEATURES: Final = (
     "departure_minute",
