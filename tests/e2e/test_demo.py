@@ -45,7 +45,7 @@ def ports() -> list[int]:
 def environment(state_dir: Path, elsewhere: Path, ports: list[int]) -> dict[str, str]:
     names = ("HTTP", "GRPC", "METRICS", "ADMIN")
     return {
-        "PATH": os.environ["PATH"],
+        "PATH": os.environ["PATH"],  # noqa: TID251 - where programs are
         "HOME": str(elsewhere / "home"),
         "TMPDIR": str(elsewhere / "tmp"),
         "SHEPHERD_STATE": str(state_dir),
