@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import tempfile
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -59,12 +59,23 @@ class DataPlane:
         return f"127.0.0.1:{self.settings.grpc_port}"
 
     async def add_replica(
-        self, version: int, backend: Backend, name: str = "a", *, limits: BatchLimits | None = None, max_in_flight: int = 256
+        self,
+        version: int,
+        backend: Backend,
+        name: str = "a",
+        *,
+        limits: BatchLimits | None = None,
+        max_in_flight: int = 256,
     ) -> ModelServer:
         """Start a replica of a version and let the router discover it."""
         backend.load()
         server = ModelServer(
-            backend, token=TOKEN, limits=limits, replica_id=f"{version}-{name}", node="here", max_in_flight=max_in_flight
+            backend,
+            token=TOKEN,
+            limits=limits,
+            replica_id=f"{version}-{name}",
+            node="here",
+            max_in_flight=max_in_flight,
         )
         example = tuple(to_tensor(name, array) for name, array in synthetic_inputs(backend.signature).items())
         await server.start(str(self.folder / f"{version}-{name}.sock"), example=example)
@@ -111,7 +122,9 @@ class DataPlane:
             found += read_records(segment.read_bytes()).records
         return found
 
-    async def infer(self, values: list[float], *, path: str = f"/v2/models/{MODEL}/infer", **headers: str) -> httpx.Response:
+    async def infer(
+        self, values: list[float], *, path: str = f"/v2/models/{MODEL}/infer", **headers: str
+    ) -> httpx.Response:
         """Post one FP32 row named `x`."""
         body = {"inputs": [{"name": "x", "shape": [1, len(values)], "datatype": "FP32", "data": values}]}
         return await self.client.post(path, json=body, headers={k.replace("_", "-"): v for k, v in headers.items()})

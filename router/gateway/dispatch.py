@@ -1,8 +1,9 @@
 """The request path: admit, decide, call, settle, record, reply.
 
-A call enters with `dispatch`, which is synchronous up to the frame it sends, and leaves through its door when an answer,
-an error, a deadline or a cancellation settles it. Whatever one read of a channel settles together is recorded together,
-with one write, and only then released to the clients: an answered request is in the log, whatever happens next.
+A call enters with `dispatch`, which is synchronous up to the frame it sends, and leaves through its door when an
+answer, an error, a deadline or a cancellation settles it. Whatever one read of a channel settles together is recorded
+together, with one write, and only then released to the clients: an answered request is in the log, whatever happens
+next.
 """
 
 from __future__ import annotations

@@ -184,4 +184,3 @@ class Gateway:
             for variant in served.stored.policy.variants:
                 labels = {"model": model, "version": str(variant.version), "variant": variant.name}
                 gauge(catalog.VARIANT_WEIGHT, **labels).set(variant.weight / 10_000)
-

@@ -38,18 +38,14 @@ class PolicyView:
     @property
     def wanted(self) -> frozenset[VersionKey]:
         """Every version that a request may go to: named by a policy, or ready for whoever pins it."""
-        named = {
-            (model, version) for model, served in self.models.items() for version in _versions(served.stored)
-        }
+        named = {(model, version) for model, served in self.models.items() for version in _versions(served.stored)}
         return frozenset(named) | self._ready
 
     def apply(self, snapshot: PolicySnapshot) -> bool:
         """Take a snapshot unless it is older than the one in force; tell whether anything changed."""
         if snapshot.epoch <= self.epoch:
             return False
-        self.models = {
-            model: self._serve(model, stored) for model, stored in snapshot.policies.items()
-        }
+        self.models = {model: self._serve(model, stored) for model, stored in snapshot.policies.items()}
         self.epoch, self.snapshot = snapshot.epoch, snapshot
         return True
 

@@ -126,13 +126,13 @@ class VersionPool:
             self._send(self.waiting.popleft(), free)
 
     def _pick(self) -> ReplicaChannel[Call] | None:
-        """Power of two choices on exact in-flight counts (Mitzenmacher, 2001); all are looked at when those are full."""
+        """Power of two choices on exact in-flight counts (Mitzenmacher, 2001); when both are full, any that is not."""
         channels = self._channels
         if len(channels) == 1:
             return channels[0] if channels[0].free > 0 else None
         if not channels:
             return None
-        one, other = random.sample(channels, 2)  # noqa: S311 - balance, not secrecy
+        one, other = random.sample(channels, 2)
         best = one if one.free >= other.free else other
         if best.free <= 0:
             best = max(channels, key=lambda channel: channel.free)

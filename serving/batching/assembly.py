@@ -1,7 +1,7 @@
 """Jobs to arrays, arrays to results: stack, run, scatter. Pure.
 
-Numeric rows of like shape are already laid out as the stacked tensor wants them, so stacking is one join of raw bytes and
-scattering is slicing: no array is made per request. BYTES goes the slow way through object arrays.
+Numeric rows of like shape are already laid out as the stacked tensor wants them, so stacking is one join of raw bytes
+and scattering is slicing: no array is made per request. BYTES goes the slow way through object arrays.
 """
 
 from __future__ import annotations
@@ -83,7 +83,7 @@ def _tensor(name: str, array: Array) -> Tensor:
 
 def _raw(array: Array, datatype: str) -> memoryview:
     contiguous = np.ascontiguousarray(array, dtype=DATATYPES[datatype].dtype)
-    return memoryview(contiguous.reshape(-1).view(np.uint8))
+    return contiguous.reshape(-1).view(np.uint8).data
 
 
 def _scatter_raw(plans: Sequence[Plan], columns: Sequence[tuple[str, str, Array]]) -> list[list[Buffer]]:

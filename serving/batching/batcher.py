@@ -79,7 +79,8 @@ class Batcher:
             job.done(ServingError(ErrorKind.UNAVAILABLE, "this replica is shutting down"))
             return
         if self._lanes.waiting >= self._limits.max_waiting:
-            job.done(ServingError(ErrorKind.OVERLOADED, f"{self._lanes.waiting} requests already wait for this replica"))
+            message = f"{self._lanes.waiting} requests already wait for this replica"
+            job.done(ServingError(ErrorKind.OVERLOADED, message))
             return
         self._lanes.put(job)
         if not self._busy and not self._scheduled:

@@ -14,19 +14,18 @@ from serving.protocol.messages import Buffer
 CONNECT_TIMEOUT_S: Final = 5.0
 
 T = TypeVar("T")
-C_contra = TypeVar("C_contra", contravariant=True)
 
 
-class ChannelOwner(Protocol[C_contra]):
+class ChannelOwner(Protocol[T]):
     """Who is told what happens on a channel. `T` is the owner's own kind of call."""
 
-    def on_answers(self, answers: list[tuple[C_contra, Frame]]) -> None:
+    def on_answers(self, answers: list[tuple[T, Frame]]) -> None:
         """Calls were answered by RESULT or ERROR frames that one read brought."""
 
-    def on_lost(self, channel: ReplicaChannel[C_contra], calls: list[C_contra]) -> None:  # type: ignore[misc]
+    def on_lost(self, channel: ReplicaChannel[T], calls: list[T]) -> None:
         """The connection is gone; these calls were unanswered, and may or may not have run."""
 
-    def on_credit(self, channel: ReplicaChannel[C_contra]) -> None:  # type: ignore[misc]
+    def on_credit(self, channel: ReplicaChannel[T]) -> None:
         """The channel can take calls again, or for the first time, or (draining) never more."""
 
 
@@ -77,16 +76,12 @@ class ReplicaChannel(asyncio.Protocol, Generic[T]):
                 host, _, port = self.endpoint.tcp.rpartition(":")
                 await self._loop.create_connection(lambda: self, host, int(port))
 
-    def send(
-        self, call: T, packed: Buffer, *, extra: bytes = b"", timeout_ms: int = 0, shadow: bool = False
-    ) -> int:
+    def send(self, call: T, packed: Buffer, *, extra: bytes = b"", timeout_ms: int = 0, shadow: bool = False) -> int:
         """Send a call; returns its number on this channel. The caller has checked `free`."""
         number = next(self._numbers) & 0xFFFFFFFF
         self.pending[number] = call
         size = len(extra) + len(packed)
-        head = frame_head(
-            Kind.INFER, size, call_id=number, small=shadow, extra_bytes=len(extra), first=timeout_ms
-        )
+        head = frame_head(Kind.INFER, size, call_id=number, small=shadow, extra_bytes=len(extra), first=timeout_ms)
         self._queue([head, extra, packed] if extra else [head, packed], size + len(head))
         return number
 

@@ -8,14 +8,14 @@ Every frame is a fixed 20-byte head and a body:
 
     HELLO    body: token; second: protocol version      router -> replica, must come first
     READY    first: max_in_flight                       replica -> router: the credits of this connection
-    INFER    small: 1 for a shadow; first: timeout in ms (0: none); extra: [outputs, parameters]; body: packed tensors
+    INFER    small: 1 for a shadow; first: timeout, ms (0: none); extra: [outputs, parameters]; body: packed tensors
     RESULT   small: batch size (255 caps it); first: queued µs; second: run µs; body: packed tensors
     ERROR    small: ErrorKind; body: message, UTF-8
     CANCEL   the caller of this call id went away
     GOAWAY   the replica drains: finish what is in flight, send nothing new
 
-There is one credit per outstanding INFER; RESULT and ERROR give it back. A frame is never pickled, its length is bounded
-before anything is allocated, and the connection is dropped at the first malformed one.
+There is one credit per outstanding INFER; RESULT and ERROR give it back. A frame is never pickled, its length is
+bounded before anything is allocated, and the connection is dropped at the first malformed one.
 """
 
 from __future__ import annotations
@@ -66,11 +66,18 @@ class MalformedFrame(Exception):
 
 _Extra = tuple[tuple[str, ...], dict[str, Parameter]]
 _encode_extra = msgspec.msgpack.Encoder().encode
-_decode_extra = msgspec.msgpack.Decoder(_Extra).decode
+_extra_decoder: msgspec.msgpack.Decoder[_Extra] = msgspec.msgpack.Decoder(_Extra)
 
 
 def frame_head(
-    kind: int, body_bytes: int, *, call_id: int = 0, small: int = 0, extra_bytes: int = 0, first: int = 0, second: int = 0
+    kind: int,
+    body_bytes: int,
+    *,
+    call_id: int = 0,
+    small: int = 0,
+    extra_bytes: int = 0,
+    first: int = 0,
+    second: int = 0,
 ) -> bytes:
     """Build a head for a body of `body_bytes`, extra included."""
     return HEAD.pack(body_bytes, kind, small, extra_bytes, call_id, first, second)
@@ -86,7 +93,7 @@ def unpack_extra(extra: memoryview) -> _Extra:
     if not len(extra):
         return ((), {})
     try:
-        return _decode_extra(extra)
+        return _extra_decoder.decode(extra)
     except msgspec.MsgspecError as error:
         raise MalformedFrame(str(error)) from error
 
@@ -102,7 +109,7 @@ def split_frames(data: bytes | bytearray, max_body_bytes: int = MAX_BODY_BYTES) 
     position, size = 0, len(data)
     while size - position >= HEAD_BYTES:
         length, kind, small, extra_bytes, call_id, first, second = HEAD.unpack_from(data, position)
-        if length > max_body_bytes or extra_bytes > length or not 1 <= kind <= 7:  # noqa: PLR2004 - the kinds above
+        if length > max_body_bytes or extra_bytes > length or not 1 <= kind <= 7:
             raise MalformedFrame(f"kind {kind}, {length} bytes of body, {extra_bytes} of extra")
         start = position + HEAD_BYTES
         end = start + length

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import hmac
 import os
 from collections.abc import Callable
@@ -144,5 +145,5 @@ class ChannelServer:
             connection.close()
         for server in self._servers:
             await server.wait_closed()
-        if self._uds and os.path.exists(self._uds):  # noqa: PTH110 - a socket path, two calls at shutdown
-            os.unlink(self._uds)  # noqa: PTH108
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(self._uds)  # noqa: PTH108 - a socket

@@ -1,8 +1,9 @@
 """Tensors as one run of bytes: the form that crosses the tensor channel and lies in the request log. Pure.
 
-Layout: u32 little-endian header length, the header, then each tensor's raw data without gaps. The header is a MessagePack
-array of `[name, datatype, shape, nbytes]`. Serving sees the same few headers again and again, so both directions keep
-them in a bounded cache: packing one FP32 row costs one join, unpacking one lookup and one slice per tensor.
+Layout: u32 little-endian header length, the header, then each tensor's raw data without gaps. The header is a
+MessagePack array of `[name, datatype, shape, nbytes]`. Serving sees the same few headers again and again, so both
+directions keep them in a bounded cache: packing one FP32 row costs one join, unpacking one lookup and one slice per
+tensor.
 """
 
 from __future__ import annotations

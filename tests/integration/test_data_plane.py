@@ -23,6 +23,11 @@ ONE = [{"name": "stable", "version": 1, "weight": 10_000}]
 HALVES = [{"name": "stable", "version": 1, "weight": 5_000}, {"name": "canary", "version": 2, "weight": 5_000}]
 
 
+def row(name: str, shape: list[int], datatype: str, count: int) -> dict[str, object]:
+    """Build a V2 request of one tensor of zeros."""
+    return {"inputs": [{"name": name, "shape": shape, "datatype": datatype, "data": [0] * count}]}
+
+
 @pytest_asyncio.fixture
 async def plane(valkey_socket: Path) -> AsyncIterator[DataPlane]:
     """A router without models."""
@@ -51,7 +56,10 @@ async def test_a_key_sticks_to_its_variant_and_a_pin_overrides_it(plane: DataPla
         await plane.add_replica(version, EchoBackend())
     await plane.set_policy(variants=HALVES, sticky={"by": "header", "name": "x-user-id"})
 
-    seen = {user: {(await plane.infer([0], x_user_id=user)).headers.get("x-shepherd-version") for _ in range(3)} for user in "abcdefghij"}
+    seen = {
+        user: {(await plane.infer([0], x_user_id=user)).headers.get("x-shepherd-version") for _ in range(3)}
+        for user in "abcdefghij"
+    }
     pinned = await plane.infer([1, 2, 3, 4], path=f"/v2/models/{MODEL}/versions/2/infer", x_user_id="a")
 
     assert all(len(versions) == 1 for versions in seen.values())
@@ -64,10 +72,10 @@ async def test_a_key_sticks_to_its_variant_and_a_pin_overrides_it(plane: DataPla
     [
         ("/v2/models/nope/infer", {"inputs": []}, 404, 'unknown model "nope"'),
         (f"/v2/models/{MODEL}/versions/9/infer", {"inputs": []}, 404, "no version 9"),
-        (f"/v2/models/{MODEL}/infer", {"inputs": [{"name": "z", "shape": [1, 4], "datatype": "FP32", "data": [0] * 4}]}, 400, "'z' is unknown"),
-        (f"/v2/models/{MODEL}/infer", {"inputs": [{"name": "x", "shape": [1, 5], "datatype": "FP32", "data": [0] * 5}]}, 400, "shape"),
-        (f"/v2/models/{MODEL}/infer", {"inputs": [{"name": "x", "shape": [1, 4], "datatype": "INT64", "data": [0] * 4}]}, 400, "INT64"),
-        (f"/v2/models/{MODEL}/infer", {"inputs": [{"name": "x", "shape": [1, 4], "datatype": "FP32", "data": [0] * 3}]}, 400, '"x"'),
+        (f"/v2/models/{MODEL}/infer", row("z", [1, 4], "FP32", 4), 400, "'z' is unknown"),
+        (f"/v2/models/{MODEL}/infer", row("x", [1, 5], "FP32", 5), 400, "shape"),
+        (f"/v2/models/{MODEL}/infer", row("x", [1, 4], "INT64", 4), 400, "INT64"),
+        (f"/v2/models/{MODEL}/infer", row("x", [1, 4], "FP32", 3), 400, '"x"'),
         (f"/v2/models/{MODEL}/infer", {"no": "inputs"}, 400, "inputs"),
     ],
 )  # fmt: skip
@@ -232,7 +240,11 @@ async def test_every_answer_has_its_record_with_tensors_in_and_out(plane: DataPl
     await plane.add_replica(1, EchoBackend(EchoOptions(fail_on=FAIL)))
     await plane.set_policy(variants=ONE)
 
-    good, bad, unknown = await plane.infer([1, 2, 3, 4]), await plane.infer([FAIL, 0, 0, 0]), await plane.infer([1], path="/v2/models/nope/infer")
+    good, bad, unknown = (
+        await plane.infer([1, 2, 3, 4]),
+        await plane.infer([FAIL, 0, 0, 0]),
+        await plane.infer([1], path="/v2/models/nope/infer"),
+    )
 
     records = {record.request_id: record for record in plane.records()}
     assert len(records) == 3
@@ -263,7 +275,9 @@ async def test_shadows_are_called_compared_and_recorded_but_never_answer(plane: 
 async def test_a_shadow_that_hangs_or_is_missing_costs_primaries_nothing(plane: DataPlane) -> None:
     """Its own budget runs out and new shadow calls are dropped; every primary is answered."""
     await plane.add_replica(1, EchoBackend())
-    await plane.set_policy(variants=ONE, shadows=[{"version": 3, "sample": 10_000, "timeout_ms": 100, "max_in_flight": 3}])
+    await plane.set_policy(
+        variants=ONE, shadows=[{"version": 3, "sample": 10_000, "timeout_ms": 100, "max_in_flight": 3}]
+    )
 
     answers = await asyncio.gather(*(plane.infer([0, 0, 0, 0]) for _ in range(30)))
     while Counter(record.kind for record in plane.records())["shadow"] < 3:

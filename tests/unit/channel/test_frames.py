@@ -8,7 +8,9 @@ from hypothesis import strategies as st
 
 from serving.channel.frames import HEAD, FrameBuffer, Kind, MalformedFrame, frame_head, pack_extra, unpack_extra
 
-frames = st.tuples(st.sampled_from(list(Kind)), st.integers(0, 2**32 - 1), st.binary(max_size=8), st.binary(max_size=60))
+frames = st.tuples(
+    st.sampled_from(list(Kind)), st.integers(0, 2**32 - 1), st.binary(max_size=8), st.binary(max_size=60)
+)
 
 
 def wire(kind: Kind, call_id: int, extra: bytes, body: bytes) -> bytes:
@@ -32,7 +34,11 @@ def test_frames_come_out_as_they_went_in_however_the_stream_is_cut(
 
 @pytest.mark.parametrize(
     "head",
-    [HEAD.pack(2**31, Kind.INFER, 0, 0, 1, 0, 0), HEAD.pack(4, 99, 0, 0, 1, 0, 0), HEAD.pack(4, Kind.INFER, 0, 5, 1, 0, 0)],
+    [
+        HEAD.pack(2**31, Kind.INFER, 0, 0, 1, 0, 0),
+        HEAD.pack(4, 99, 0, 0, 1, 0, 0),
+        HEAD.pack(4, Kind.INFER, 0, 5, 1, 0, 0),
+    ],
     ids=["a body beyond the limit", "an unknown kind", "more extra than body"],
 )
 def test_a_head_that_no_peer_sends_ends_the_connection(head: bytes) -> None:
@@ -51,7 +57,10 @@ def test_arbitrary_bytes_give_frames_or_a_malformed_frame_and_nothing_else(data:
         pass
 
 
-@given(st.lists(st.text(max_size=5), max_size=3), st.dictionaries(st.text(max_size=5), st.integers(-9, 9) | st.text(max_size=3)))
+@given(
+    st.lists(st.text(max_size=5), max_size=3),
+    st.dictionaries(st.text(max_size=5), st.integers(-9, 9) | st.text(max_size=3)),
+)
 def test_rare_parts_survive_and_cost_nothing_when_absent(outputs: list[str], parameters: dict[str, int | str]) -> None:
     """unpack_extra is the inverse of pack_extra, and no extras are no bytes."""
     extra = pack_extra(tuple(outputs), dict(parameters))
