@@ -141,6 +141,15 @@ def logarithm() -> bytes:
     )
 
 
+def random_noise() -> bytes:
+    """Build `x` FP32 [N, 2] -> `y` FP32 [N, 2] with y random: two runs on the same input differ."""
+    return _model(
+        [helper.make_node("RandomNormalLike", ["x"], ["y"])],
+        inputs=[_value("x", FLOAT, ["N", 2])],
+        outputs=[_value("y", FLOAT, ["N", 2])],
+    )
+
+
 def slow(size: int = 512, multiplications: int = 512) -> bytes:
     """Build `x` FP32 [N, 512] -> `y` FP32 [N, 512] by a chain of matrix products: several milliseconds per run."""
     orthogonal, _ = np.linalg.qr(np.random.default_rng(0).normal(size=(size, size)))

@@ -1,0 +1,147 @@
+"""Brings versions to this machine: download, verify, complete, keep.
+
+A download lands in a fresh folder and moves into the cache by one rename, once its digest is found to be the registered
+one. A version that came without digest or golden example gets both at its first fetch; they are written back to the
+registry where it lets us, and remembered here in any case.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, cast
+
+import msgspec
+
+from serving.protocol.errors import ServingError, invalid
+from serving.registry.artifact import Artifact, VersionInfo
+from serving.registry.cache import ArtifactCache
+from serving.registry.digest import file_digests, model_digest
+from serving.registry.golden import Golden, Origin
+from serving.registry.golden_json import golden_digest
+from serving.registry.mlflow import MlflowStore, RegistryUnavailable
+from serving.registry.model_files import find_model
+from serving.registry.options import GOLDEN_SHA256_TAG, GOLDEN_TAG, RECORDED_TAGS, SHA256_TAG, parse_options
+from serving.registry.recording import read_golden, record, write_golden
+
+
+class Fetcher:
+    """Fetches versions from a store into a cache."""
+
+    def __init__(self, store: MlflowStore, cache: ArtifactCache) -> None:
+        self._store = store
+        self._cache = cache
+
+    def fetch(self, info: VersionInfo) -> Artifact:
+        """Bring a version here; see `Registry.fetch`."""
+        cached = self._cache.remembered(info.model, info.version)
+        folder = self._cache.open(cached) if cached and _is_same(cached.info, info) else None
+        if cached and folder:
+            return _artifact(_completed(info, cached.info.tags), folder, cached.lineage)
+        return self._download(info)
+
+    def attach_golden(self, info: VersionInfo, example: bytes | None) -> None:
+        """Record an example for a version and add it to the version's files; see `Registry.record_golden`."""
+        with self._cache.staging_folder() as folder:
+            self._store.download(info, folder)
+            _verify_model(info, folder)
+            golden = record(find_model(folder), parse_options(info.tags), example).golden
+            self._publish(info, golden, recorded_tags(folder, golden))
+
+    def _download(self, info: VersionInfo) -> Artifact:
+        options = parse_options(info.tags)
+        with self._cache.staging_folder() as folder:
+            self._store.download(info, folder)
+            _verify_model(info, folder)
+            _verify_golden(info, folder)
+            files = find_model(folder)
+            tags = {SHA256_TAG: model_digest(file_digests(folder))}
+            if read_golden(folder, _origin(info)) is None:
+                recorded = record(files, options, None).golden
+                golden = msgspec.structs.replace(recorded, origin="self-recorded")
+                write_golden(folder, golden)
+                tags = recorded_tags(folder, golden)
+                with contextlib.suppress(RegistryUnavailable, ServingError):  # a registry may be read-only to us
+                    self._publish(info, golden, tags)
+            elif SHA256_TAG not in info.tags:
+                with contextlib.suppress(RegistryUnavailable, ServingError):
+                    self._store.set_tags(info.model, info.version, tags)
+            lineage = self._lineage(info, files.opsets, tags[SHA256_TAG])
+            completed = _completed(info, tags)
+            return _artifact(completed, self._cache.add(folder, completed, lineage), lineage)
+
+    def _publish(self, info: VersionInfo, golden: Golden, tags: Mapping[str, str]) -> None:
+        with self._cache.staging_folder() as addition:
+            write_golden(addition, golden)
+            self._store.upload(info, addition)
+        self._store.set_tags(info.model, info.version, tags)
+
+    def _lineage(self, info: VersionInfo, opsets: Mapping[str, int], sha256: str) -> dict[str, Any]:
+        known = {"run_id": info.run_id, "source": info.source, "sha256": sha256, "opset": dict(opsets)}
+        with contextlib.suppress(RegistryUnavailable, ServingError):  # a run may be deleted, its version lives on
+            known |= self._store.lineage(info)
+        return known
+
+
+def recorded_tags(folder: Path, golden: Golden) -> dict[str, str]:
+    """Make the tags that the registry keeps of a version's files, its golden example among them."""
+    return {
+        SHA256_TAG: model_digest(file_digests(folder)),
+        GOLDEN_TAG: golden.origin,
+        GOLDEN_SHA256_TAG: golden_digest(golden),
+    }
+
+
+def _verify_model(info: VersionInfo, folder: Path) -> None:
+    registered, found = info.tags.get(SHA256_TAG), model_digest(file_digests(folder))
+    if registered is not None and found != registered:
+        raise _refused(info, "model", found, registered)
+
+
+def _verify_golden(info: VersionInfo, folder: Path) -> None:
+    registered = info.tags.get(GOLDEN_SHA256_TAG)
+    if registered is None:
+        return
+    golden = read_golden(folder, _origin(info))
+    found = golden_digest(golden) if golden else "none"
+    if found != registered:
+        raise _refused(info, "golden example", found, registered)
+
+
+def _refused(info: VersionInfo, what: str, found: str, registered: str) -> ServingError:
+    return invalid(
+        f"{info.model} version {info.version} is refused: the sha256 of its {what} is {found}, registered was"
+        f" {registered}. Its files were changed or damaged after registration: register them as a new version"
+    )
+
+
+def _is_same(cached: VersionInfo, listed: VersionInfo) -> bool:
+    """Tell whether what is cached is what the registry lists: a model may be deleted and registered anew."""
+    return (cached.run_id, cached.created_at) == (listed.run_id, listed.created_at) and all(
+        listed.tags.get(tag, cached.tags.get(tag)) == cached.tags.get(tag) for tag in RECORDED_TAGS
+    )
+
+
+def _completed(info: VersionInfo, recorded: Mapping[str, str]) -> VersionInfo:
+    """Add what we recorded to a version whose registry could not be written to."""
+    added = {tag: recorded[tag] for tag in RECORDED_TAGS & recorded.keys() if tag not in info.tags}
+    return msgspec.structs.replace(info, tags={**info.tags, **added})
+
+
+def _artifact(info: VersionInfo, folder: Path, lineage: Mapping[str, Any]) -> Artifact:
+    golden = read_golden(folder, _origin(info))
+    assert golden is not None, "no version enters the cache without a golden example"
+    return Artifact(
+        info=info,
+        dir=folder,
+        onnx=find_model(folder).onnx,
+        sha256=info.tags.get(SHA256_TAG, ""),
+        golden=golden,
+        options=parse_options(info.tags),
+        lineage=lineage,
+    )
+
+
+def _origin(info: VersionInfo) -> Origin:
+    return cast("Origin", info.tags.get(GOLDEN_TAG, "given"))

@@ -1,0 +1,88 @@
+"""Records what a model answers to its golden example, by running it once in this process on the CPU."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import msgspec
+
+from serving.backends.catalog import create
+from serving.protocol.arrays import to_tensor
+from serving.protocol.errors import ServingError, invalid
+from serving.protocol.messages import InferRequest, Signature, Tensor
+from serving.protocol.validation import validate_request
+from serving.registry.artifact import GOLDEN_REQUEST, GOLDEN_RESPONSE
+from serving.registry.example import inputs_from_mlflow, invented_inputs
+from serving.registry.golden import Golden, Origin, arrays, replay_golden
+from serving.registry.golden_json import decode_request, decode_response, encode_request, encode_response
+from serving.registry.model_files import ModelFiles
+from serving.registry.options import ServingOptions
+
+
+class Recording(msgspec.Struct, frozen=True):
+    """A model's golden example, and its signature as the runtime reports it."""
+
+    golden: Golden
+    signature: Signature
+
+
+def record(files: ModelFiles, options: ServingOptions, example: bytes | None) -> Recording:
+    """Load the model and record its answer to an example.
+
+    Args:
+        files: the model.
+        options: of the version; the provider is set aside, since the registry's process need not have a GPU.
+        example: a V2 inference request; None takes MLflow's input example, or invents inputs.
+
+    Raises:
+        ServingError: INVALID, the model cannot be loaded, the example does not fit it, it fails on the example, or it
+            answers the same example in two ways.
+    """
+    backend = create(options.backend, files, msgspec.structs.replace(options, provider="cpu"))
+    backend.load()
+    try:
+        inputs, origin = _inputs(files, backend.signature, example)
+        try:
+            answer = backend.infer(arrays(inputs), ())
+            outputs = tuple(
+                to_tensor(spec.name, answer[spec.name], spec.datatype) for spec in backend.signature.outputs
+            )
+            golden = Golden(inputs, outputs, origin)
+            difference = replay_golden(backend, golden, rtol=options.golden_rtol, atol=options.golden_atol)
+        except ServingError as error:
+            advice = "" if origin == "given" else "; give a V2 inference request that suits it as its example"
+            raise invalid(f"the model fails on its {origin} example: {error}{advice}") from error
+        if difference:
+            raise invalid(f"the model answers one example in two ways: {difference}; set tag shepherd.golden_rtol=inf")
+        return Recording(golden, backend.signature)
+    finally:
+        backend.close()
+
+
+def write_golden(folder: Path, golden: Golden) -> None:
+    """Write the example and its answer into a version's folder."""
+    (folder / GOLDEN_REQUEST).parent.mkdir(exist_ok=True)
+    (folder / GOLDEN_REQUEST).write_bytes(encode_request(golden.inputs))
+    (folder / GOLDEN_RESPONSE).write_bytes(encode_response(golden.outputs))
+
+
+def read_golden(folder: Path, origin: Origin) -> Golden | None:
+    """Read the example and its answer from a version's folder; None when it has none.
+
+    Raises:
+        ServingError: INVALID, they cannot be read.
+    """
+    request, response = folder / GOLDEN_REQUEST, folder / GOLDEN_RESPONSE
+    if not (request.is_file() and response.is_file()):
+        return None
+    return Golden(decode_request(request.read_bytes()), decode_response(response.read_bytes()), origin)
+
+
+def _inputs(files: ModelFiles, signature: Signature, example: bytes | None) -> tuple[tuple[Tensor, ...], Origin]:
+    if example is not None:
+        inputs = decode_request(example)
+        validate_request(signature, InferRequest(inputs))
+        return inputs, "given"
+    if files.example and (found := inputs_from_mlflow(files.example.read_bytes(), signature)):
+        return found, "given"
+    return invented_inputs(signature), "synthetic"
