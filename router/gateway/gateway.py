@@ -179,6 +179,8 @@ class Gateway:
     def _refresh_gauges(self) -> None:
         gauge = self._registry.gauge
         gauge(catalog.CONNECTIONS, protocol="http").set(self._http.connections)
+        for (model, version), pool in self._pools.items():
+            gauge(catalog.REQUESTS_IN_FLIGHT, model=model, version=str(version)).set(pool.in_flight)
         for model, served in self._view.models.items():
             gauge(catalog.POLICY_REVISION, model=model).set(served.stored.revision)
             for variant in served.stored.policy.variants:

@@ -59,6 +59,11 @@ class VersionPool:
         return self._endpoints.values()
 
     @property
+    def in_flight(self) -> int:
+        """Calls that replicas hold."""
+        return sum(len(channel.pending) for channel in self._channels)
+
+    @property
     def connected(self) -> bool:
         """At least one replica can be called."""
         return any(channel.ready and not channel.draining for channel in self._channels)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from router.gateway.policy_view import VersionKey
 from router.gateway.pool import PoolOwner, VersionPool
@@ -25,6 +25,10 @@ class Pools:
     def find(self, key: VersionKey) -> VersionPool | None:
         """Return the pool for primary calls, if there is one."""
         return self._primary.get(key)
+
+    def items(self) -> Iterable[tuple[VersionKey, VersionPool]]:
+        """Go through the pools for primary calls."""
+        return self._primary.items()
 
     def primary(self, model: str, version: int) -> VersionPool:
         """Return the pool for primary calls to a version, made if need be."""

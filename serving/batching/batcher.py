@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Final
 
@@ -42,13 +42,18 @@ class BatchLimits(msgspec.Struct, frozen=True):
 
 
 Outcome = tuple[Sequence[Job], list[list[Buffer]] | ServingError]
+OnRun = Callable[[Sequence[Job], int, float, float], None]
+"""Told of each successful run: its jobs, their rows, when it began (monotonic seconds) and how long it took."""
 
 
 class Batcher:
     """Runs one backend's jobs in batches, one run at a time."""
 
-    def __init__(self, backend: Backend, limits: BatchLimits, *, expected_run_s: float = 0.0) -> None:
+    def __init__(
+        self, backend: Backend, limits: BatchLimits, *, expected_run_s: float = 0.0, on_run: OnRun | None = None
+    ) -> None:
         self._backend = backend
+        self._on_run = on_run
         self._limits = limits
         self._loop = asyncio.get_running_loop()
         self._lanes = Lanes()
@@ -86,6 +91,11 @@ class Batcher:
         if not self._busy and not self._scheduled:
             self._scheduled = True
             self._loop.call_soon(self._turn)
+
+    @property
+    def waiting(self) -> int:
+        """Jobs that wait for a run."""
+        return self._lanes.waiting
 
     def stats(self) -> dict[str, float]:
         """Load since the last call, for autoscaling: counts, share of time busy, 95th percentile in ms."""
@@ -159,6 +169,8 @@ class Batcher:
             self._limit = next_limit(
                 self._limit, rows=rows, run_s=run_s, objective_s=self._limits.objective_s, ceiling=self._limits.max_rows
             )
+            if self._on_run is not None:
+                self._on_run(jobs, rows, started, run_s)
             size = len(jobs)
             for job, packed in zip(jobs, outcome, strict=True):
                 self._latencies.append(ended - job.arrived)

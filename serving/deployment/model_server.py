@@ -11,7 +11,7 @@ from typing import Final
 import numpy as np
 
 from serving.backends.backend import Backend
-from serving.batching.batcher import Batcher, BatchLimits
+from serving.batching.batcher import Batcher, BatchLimits, OnRun
 from serving.batching.job import Job, Plan, Result
 from serving.batching.sizing import batching_pays
 from serving.channel.endpoint import Endpoint
@@ -41,6 +41,7 @@ class ModelServer:
         max_in_flight: int = 256,
         replica_id: str = "",
         node: str = "",
+        on_run: OnRun | None = None,
     ) -> None:
         self._backend = backend
         self._signature = backend.signature
@@ -52,6 +53,7 @@ class ModelServer:
         )
         self._replica_id = replica_id
         self._node = node
+        self._on_run = on_run
         self._plans: dict[bytes, Plan] = {}
         self._jobs: dict[Connection, dict[int, Job]] = {}
         self._batcher: Batcher | None = None
@@ -66,11 +68,16 @@ class ModelServer:
     async def start(self, uds: str, tcp_host: str | None = None, *, example: tuple[Tensor, ...] = ()) -> None:
         """Warm up with `example` (the golden inputs), then listen."""
         limits, expected_run_s = await asyncio.to_thread(self._warm_up, example)
-        self._batcher = Batcher(self._backend, limits, expected_run_s=expected_run_s)
+        self._batcher = Batcher(self._backend, limits, expected_run_s=expected_run_s, on_run=self._on_run)
         tcp = await self._channel.listen(uds, tcp_host)
         self._endpoint = Endpoint(
             self._replica_id, uds, tcp, self._node, os.getpid(), self._signature, self._channel.max_in_flight
         )
+
+    @property
+    def waiting(self) -> int:
+        """Requests that wait for a run."""
+        return self._batcher.waiting if self._batcher else 0
 
     def stats(self) -> dict[str, float]:
         """Load figures for autoscaling and metrics; see `Batcher.stats`."""

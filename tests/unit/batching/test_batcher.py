@@ -106,7 +106,7 @@ async def test_a_slow_model_leaves_the_loop_free_to_collect_the_next_batch() -> 
     """What arrives during a run becomes one batch after it."""
     batcher = Batcher(EchoBackend(SLOW), BatchLimits(), expected_run_s=0.02)
     first = Asked(batcher, 0.0)
-    while batcher.idle or batcher.stats()["queued"]:
+    while batcher.idle or batcher.waiting:
         await asyncio.sleep(0)
 
     later = [Asked(batcher, float(value)) for value in range(1, 4)]
@@ -134,7 +134,7 @@ async def test_closing_refuses_what_waits_and_lets_the_run_in_progress_answer() 
     """Refused as unavailable, so that a router tries another replica."""
     batcher = Batcher(EchoBackend(SLOW), BatchLimits(max_rows=1), expected_run_s=0.02)
     running, waiting = Asked(batcher, 1.0), Asked(batcher, 2.0)
-    while batcher.stats()["queued"] > 1:
+    while batcher.waiting > 1:
         await asyncio.sleep(0)
 
     batcher.close()
