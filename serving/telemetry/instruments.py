@@ -6,10 +6,11 @@ look-up, using costs an addition. Nothing is locked, so all handles of a registr
 
 from __future__ import annotations
 
+import itertools
 import math
 import re
 from bisect import bisect_left
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Final, TypeVar
 
 from serving.telemetry.catalog import LABEL_OVERFLOWS
@@ -109,6 +110,23 @@ class Registry:
         """Return the histogram of these labels, as `counter` does."""
         series = self._histograms.setdefault(metric, {})
         return self._handle(series, metric, labels, lambda: Histogram(metric.bounds))
+
+    def replace(self, metric: GaugeMetric, values: Mapping[LabelValues, float]) -> None:
+        """Show exactly these series of a gauge: a variant that is not among them any more leaves the scrape.
+
+        Handles of the same metric lose their series, so use the one or the other. What goes beyond `max_label_sets` is
+        left out and counted.
+
+        Raises:
+            ValueError: label values are not one for each label that the metric declares.
+        """
+        if any(len(labels) != len(metric.labels) for labels in values):
+            raise ValueError(f"{metric.name} has the labels {metric.labels}")
+        series = self._gauges[metric] = {}
+        for labels, value in itertools.islice(values.items(), self._max_label_sets):
+            series[labels] = gauge = Gauge()
+            gauge.set(value)
+        self._overflows.add(len(values) - len(series))
 
     def before_snapshot(self, refresh: Callable[[], None]) -> None:
         """Have `refresh` called before each snapshot, to set gauges from what is known anyway (a queue's length)."""

@@ -69,6 +69,33 @@ def test_a_per_process_gauge_carries_its_process() -> None:
     assert registry.snapshot().gauges["revision"] == {("flights", "router-1"): 7}
 
 
+def test_a_replaced_gauge_shows_exactly_what_it_was_given() -> None:
+    """A variant that left the policy leaves the scrape with it, and makes room for others."""
+    registry = Registry("router-0", max_label_sets=2)
+    registry.replace(QUEUED, {("a",): 1, ("b",): 2})
+
+    registry.replace(QUEUED, {("b",): 3, ("c",): 4})
+
+    assert registry.snapshot().gauges["queued"] == {("b",): 3, ("c",): 4}
+    assert registry.snapshot().counters[LABEL_OVERFLOWS.name] == {(): 0}
+
+
+def test_a_replaced_gauge_keeps_within_the_bound() -> None:
+    """Policies come from outside too; what does not fit is left out and counted."""
+    registry = Registry("router-0", max_label_sets=2)
+
+    registry.replace(QUEUED, {("a",): 1, ("b",): 2, ("c",): 3})
+
+    assert registry.snapshot().gauges["queued"] == {("a",): 1, ("b",): 2}
+    assert registry.snapshot().counters[LABEL_OVERFLOWS.name] == {(): 1}
+
+
+def test_a_replaced_gauge_has_the_declared_labels() -> None:
+    """Values without their labels would land in the wrong series."""
+    with pytest.raises(ValueError, match="queued has the labels"):
+        Registry("router-0").replace(QUEUED, {("flights", "3"): 1})
+
+
 def test_a_counter_follows_a_total_kept_elsewhere_but_never_down() -> None:
     """Totals read from the log's accounting become a monotone counter."""
     counter = Registry("router-0").counter(REQUESTS, model="flights", outcome="ok")
