@@ -28,7 +28,7 @@ _KIB: Final = 1024
 _MIB: Final = 1024 * _KIB
 _GIB: Final = 1024 * _MIB
 _SIZE_UNITS: Final = {"": 1, "B": 1, "KIB": _KIB, "MIB": _MIB, "GIB": _GIB}
-_SIZE = re.compile(r"(\d+)\s*([A-Za-z]*)")
+_SIZE = re.compile(r"(\d+)\s*([A-Za-z]*)", re.ASCII)
 
 Port = Annotated[int, Meta(ge=1, le=65535)]
 Seconds = Annotated[float, Meta(gt=0, le=86_400)]
@@ -190,9 +190,15 @@ def resolve(
 def effective(resolved: ResolvedSettings) -> list[EffectiveSetting]:
     """List every setting with value and origin, in the order of their definition; passwords in URLs are masked."""
     return [
-        EffectiveSetting(key, _shown(getattr(resolved.settings, key)), resolved.origins[key], _description(key))
+        EffectiveSetting(key, _shown(getattr(resolved.settings, key)), resolved.origins[key], describe(key))
         for key in KEYS
     ]
+
+
+def describe(key: str) -> str:
+    """Say what a key means."""
+    metas: tuple[Meta, ...] = _TYPES[key].__metadata__
+    return next((meta.description for meta in metas if meta.description), "")
 
 
 def flag_of(key: str) -> str:
@@ -270,11 +276,6 @@ def _check_ports(settings: Settings) -> None:
 def _check_url(key: str, url: str | None, schemes: tuple[str, ...]) -> None:
     if url is not None and urlsplit(url).scheme not in schemes:
         raise SettingsError(f"{key}: must begin with {', '.join(scheme + '://' for scheme in schemes)}")
-
-
-def _description(key: str) -> str:
-    metas = getattr(_TYPES[key], "__metadata__", ())
-    return next((meta.description for meta in metas if meta.description), "")
 
 
 def _shown(value: Any) -> Any:

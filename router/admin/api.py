@@ -1,0 +1,74 @@
+"""The admin API: policies, models, log and status over HTTP, for operators and their tools."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable
+
+from fastapi import APIRouter, FastAPI
+
+from router.admin import explanation, models, observation, page, policies, problems
+from router.admin.auth import TokenStore
+from router.admin.guard import GuardedRoute
+from router.admin.operations import OPERATIONS
+from router.admin.perimeter import Perimeter
+from router.admin.services import NodeStatus, Services
+from router.ports import LogAccounting, PolicyStore, VersionManager
+
+ROUTERS: tuple[APIRouter, ...] = (
+    policies.router,
+    explanation.router,
+    models.router,
+    observation.router,
+    page.router,
+)
+
+
+def build_admin(
+    store: PolicyStore,
+    versions: VersionManager,
+    log: LogAccounting,
+    tokens: TokenStore,
+    status: NodeStatus,
+    *,
+    allowed_hosts: Iterable[str] = (),
+    ready_timeout_s: float = 60.0,
+    clock: Callable[[], float] = time.time,
+) -> FastAPI:
+    """Build the ASGI app.
+
+    Args:
+        store: policies.
+        versions: brings versions to life.
+        log: the request log's books.
+        tokens: who may call.
+        status: gives what the node knows of itself.
+        allowed_hosts: names beside loopback's that a request's Host may carry.
+        ready_timeout_s: how long a write waits for the versions that it names.
+        clock: Unix seconds.
+    """
+    app = FastAPI(
+        title="Model Shepherd",
+        summary="Admin API of a model serving gateway",
+        # The page at /docs is our own: the framework's loads scripts from elsewhere, beside a token that moves traffic.
+        docs_url=None,
+        redoc_url=None,
+        openapi_url=None,
+        generate_unique_id_function=lambda route: route.name,
+    )
+    app.state.tokens = tokens
+    app.state.services = Services(store, versions, log, status, clock, ready_timeout_s)
+    for router in ROUTERS:
+        app.include_router(router)
+    _require_rights(ROUTERS)
+    problems.install(app)
+    app.add_middleware(Perimeter, allowed_hosts=tuple(allowed_hosts))
+    return app
+
+
+def _require_rights(routers: Iterable[APIRouter]) -> None:
+    """Refuse to build an API with an operation that has no row in the table of rights."""
+    routes = [route for router in routers for route in router.routes]
+    missing = [str(route) for route in routes if not isinstance(route, GuardedRoute) or route.name not in OPERATIONS]
+    if missing:
+        raise RuntimeError(f"operations without rights: {', '.join(missing)}; add them to router/admin/operations.py")

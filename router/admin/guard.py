@@ -1,0 +1,92 @@
+"""Authorisation of each resolved operation, before its body is read."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+from fastapi import Request, Response
+from fastapi.routing import APIRoute
+from starlette.types import Message, Receive
+
+from router.admin.auth import TokenStore
+from router.admin.operations import OPERATIONS, Caller, Role
+from router.admin.problems import Problem
+
+_CHALLENGE = {"WWW-Authenticate": 'Bearer realm="model-shepherd"'}
+
+
+class GuardedRoute(APIRoute):
+    """A route that runs only for a caller whose role the operation's table row accepts.
+
+    The app keeps its `TokenStore` at `app.state.tokens`; handlers find the caller by `caller_of`.
+    """
+
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        """Wrap the framework's handler, which reads the body, so that strangers cannot make it read one."""
+        handler = super().get_route_handler()
+        name = self.name
+
+        async def guarded(request: Request) -> Response:
+            operation = OPERATIONS.get(name)
+            if operation is None:
+                raise Problem("forbidden", f"{name} is not in the table of operations")
+            if operation.role is not None:
+                request.state.caller = _authorize(request, operation.role)
+            receive = _bounded(request, operation.max_body_bytes)
+            return await handler(Request(request.scope, receive))
+
+        return guarded
+
+
+def caller_of(request: Request) -> Caller:
+    """Return who makes a request that was authorised."""
+    caller: Caller = request.state.caller
+    return caller
+
+
+def _authorize(request: Request, role: Role) -> Caller:
+    """Find the caller by the bearer token and check the role.
+
+    Raises:
+        Problem: 401 without a valid token, 403 with one that may not.
+    """
+    scheme, _, token = request.headers.get("authorization", "").partition(" ")
+    if scheme.lower() != "bearer" or not token.strip():
+        raise Problem(
+            "unauthenticated",
+            "send Authorization: Bearer TOKEN; the first token is in admin.token of the state directory",
+            headers=_CHALLENGE,
+        )
+    tokens: TokenStore = request.app.state.tokens
+    caller = tokens.authenticate(token.strip())
+    if caller is None:
+        raise Problem("unauthenticated", "this token is not known to the gateway", headers=_CHALLENGE)
+    if caller.role < role:
+        raise Problem(
+            "forbidden", f"this takes the role {role.name.lower()}; {caller.name} has {caller.role.name.lower()}"
+        )
+    return caller
+
+
+def _bounded(request: Request, limit: int) -> Receive:
+    """Receive the body up to a limit, whether its length was announced or not.
+
+    Raises:
+        Problem: 413, at once when the announced length is too much.
+    """
+    too_large = Problem("too-large", f"the body of this operation may have {limit} bytes")
+    announced = request.headers.get("content-length", "0")
+    if announced.isdecimal() and int(announced) > limit:
+        raise too_large
+    received = 0
+
+    async def receive() -> Message:
+        nonlocal received
+        message = await request.receive()
+        received += len(message.get("body", b""))
+        if received > limit:
+            raise too_large
+        return message
+
+    return receive

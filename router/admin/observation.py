@@ -1,0 +1,70 @@
+"""What operators look at: the request log's books, the audit log, and one overview of everything."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import msgspec
+from fastapi import APIRouter, Query
+
+from router.admin.guard import GuardedRoute
+from router.admin.representations import show_models, show_policy
+from router.admin.services import Ports, Services
+from router.ports import StoreUnavailable
+from serving.protocol.errors import ServingError
+
+router = APIRouter(prefix="/admin/v1", tags=["observation"], route_class=GuardedRoute)
+
+
+@router.get("/log")
+async def get_log(ports: Ports) -> dict[str, Any]:
+    """Show the request log's accounting: requests = logged + sampled_out + the sum of dropped, always."""
+    return dict(await ports.log.accounting())
+
+
+@router.get("/audit")
+async def list_audit(
+    ports: Ports,
+    after_seq: Annotated[int, Query(ge=0, description="`next` of the page before.")] = 0,
+    limit: Annotated[int, Query(ge=1, le=1000)] = 100,
+) -> dict[str, Any]:
+    """List administrative acts, oldest first; `next` is the seq to go on after, null on the last page."""
+    entries = await ports.store.audit(after_seq=after_seq, limit=limit + 1)
+    page = entries[:limit]
+    return {
+        "entries": [msgspec.to_builtins(entry) for entry in page],
+        "next": page[-1].seq if len(entries) > limit else None,
+    }
+
+
+@router.get("/status")
+async def get_status(ports: Ports) -> dict[str, Any]:
+    """Show the node, its models, policies and log accounting in one answer.
+
+    A part that cannot be read is null and `problems` says why: the overview is needed most when something is away.
+    """
+    problems: list[str] = []
+    return {
+        "gateway": dict(await ports.status()),
+        "models": await _models(ports, problems),
+        "policies": await _policies(ports, problems),
+        "log": dict(await ports.log.accounting()),
+        "problems": problems,
+    }
+
+
+async def _models(ports: Services, problems: list[str]) -> list[dict[str, Any]] | None:
+    try:
+        return show_models(await ports.versions.versions())
+    except ServingError as error:
+        problems.append(f"models: {error.message}")
+        return None
+
+
+async def _policies(ports: Services, problems: list[str]) -> list[dict[str, Any]] | None:
+    try:
+        snapshot = await ports.store.snapshot()
+    except StoreUnavailable as error:
+        problems.append(f"policy store: {error}; routers go on with the last policies")
+        return None
+    return [show_policy(stored) for _, stored in sorted(snapshot.policies.items())]

@@ -1,0 +1,64 @@
+"""Every operation of the admin API with the role it takes: what is not in this table is denied. Pure.
+
+Rights hang on the operation that the framework resolved, not on the path that the client wrote, so no spelling of a
+path (case, `//`, `%2f`, a trailing dot) can reach an operation under the rights of another.
+"""
+
+from __future__ import annotations
+
+import enum
+from typing import Final
+
+import msgspec
+
+_MIB: Final = 1024 * 1024
+
+
+class Role(enum.IntEnum):
+    """What a token may do; each role includes the ones below it."""
+
+    VIEWER = 1
+    """Read everything."""
+    OPERATOR = 2
+    """Also move traffic and register versions."""
+    ADMIN = 3
+    """Also remove what cannot be brought back by one more write."""
+
+
+class Caller(msgspec.Struct, frozen=True):
+    """Somebody who presented a valid token; the name is the actor of the audit log."""
+
+    name: str
+    role: Role
+
+
+class Operation(msgspec.Struct, frozen=True):
+    """What an operation takes of its caller."""
+
+    role: Role | None
+    """None: open to everybody who reaches the port; only what tells nothing about this gateway."""
+    max_body_bytes: int = 1 * _MIB
+
+
+#: By the name of the function that serves it.
+OPERATIONS: Final[dict[str, Operation]] = {
+    "list_policies": Operation(Role.VIEWER),
+    "get_policy": Operation(Role.VIEWER),
+    "put_policy": Operation(Role.OPERATOR),
+    "patch_policy": Operation(Role.OPERATOR),
+    "delete_policy": Operation(Role.ADMIN),
+    "list_revisions": Operation(Role.VIEWER),
+    "explain_decision": Operation(Role.VIEWER),
+    "list_models": Operation(Role.VIEWER),
+    "get_model": Operation(Role.VIEWER),
+    "get_version": Operation(Role.VIEWER),
+    # base64 of an ONNX file of 1.5 GiB; a protobuf cannot exceed 2 GiB
+    "register_version": Operation(Role.OPERATOR, max_body_bytes=2048 * _MIB),
+    "get_log": Operation(Role.VIEWER),
+    "get_status": Operation(Role.VIEWER),
+    "list_audit": Operation(Role.VIEWER),
+    "page": Operation(None),
+    "page_asset": Operation(None),
+    "docs": Operation(None),
+    "openapi": Operation(None),
+}

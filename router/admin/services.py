@@ -1,0 +1,42 @@
+"""What the admin API stands on: the ports, who may call, and how long to wait; given once, found by every handler."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from typing import Annotated, Any
+
+from fastapi import Depends, Path, Request
+
+from router.admin.guard import caller_of
+from router.admin.operations import Caller
+from router.ports import LogAccounting, PolicyStore, VersionManager
+
+#: Gives what the node knows of itself: addresses, processes, start time. Must not fail when a part is away.
+NodeStatus = Callable[[], Awaitable[Mapping[str, Any]]]
+
+
+@dataclass(frozen=True)
+class Services:
+    """The outside world of the admin API."""
+
+    store: PolicyStore
+    versions: VersionManager
+    log: LogAccounting
+    status: NodeStatus
+    clock: Callable[[], float]
+    """Unix seconds."""
+    ready_timeout_s: float
+
+
+def services_of(request: Request) -> Services:
+    """Find the services of the app that serves a request."""
+    services: Services = request.app.state.services
+    return services
+
+
+Ports = Annotated[Services, Depends(services_of)]
+Actor = Annotated[Caller, Depends(caller_of)]
+
+ModelName = Annotated[str, Path(pattern="^[A-Za-z0-9][A-Za-z0-9_.-]{0,127}$", description="Name of a served model.")]
+VersionNumber = Annotated[int, Path(ge=1, le=2**31 - 1, description="Version in the registry.")]

@@ -1,0 +1,175 @@
+"""A small client of the admin API, for the command line and for programs that drive a gateway."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Iterator, Mapping
+from types import TracebackType
+from typing import Any, NamedTuple, Self
+from urllib.parse import urlsplit
+
+import httpx
+import msgspec
+
+from router.settings import is_loopback
+
+_PROBLEM = "application/problem+json"
+
+
+class GatewayUnreachable(Exception):
+    """No gateway answers at the address."""
+
+
+class GatewayRefusal(Exception):
+    """The gateway answered that it will not or cannot; `problem` is its RFC 9457 document."""
+
+    def __init__(self, status: int, problem: Mapping[str, Any]) -> None:
+        super().__init__(status, problem)
+        self.status = status
+        self.problem = problem
+
+    def __str__(self) -> str:
+        return str(self.problem.get("detail") or self.problem.get("title") or f"HTTP status {self.status}")
+
+
+class ReadPolicy(NamedTuple):
+    """A policy as read, and the tag that a change of it must bring."""
+
+    document: dict[str, Any]
+    etag: str
+
+
+class AdminClient:
+    """Calls one gateway's admin API.
+
+    Every method raises `GatewayUnreachable` or `GatewayRefusal`.
+
+    Args:
+        url: where the admin API is, e.g. `http://127.0.0.1:8080`.
+        token: a bearer token.
+        timeout_s: longest wait for an answer; a policy change waits for versions to load, so it is generous.
+    """
+
+    def __init__(self, url: str, token: str, *, timeout_s: float = 120.0) -> None:
+        self.url = url.rstrip("/")
+        self._http = httpx.Client(
+            base_url=f"{self.url}/admin/v1",
+            headers={"Authorization": f"Bearer {token}"},
+            timeout=httpx.Timeout(timeout_s, connect=5.0),
+            trust_env=not is_local(url),
+        )
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._http.close()
+
+    def policies(self) -> list[dict[str, Any]]:
+        """List all policies, page by page."""
+        return [policy for page in self._pages("/policies", "after") for policy in page["policies"]]
+
+    def policy(self, model: str) -> ReadPolicy | None:
+        """Read a policy; None when the model has none."""
+        try:
+            answer = self._call("GET", f"/policies/{model}")
+        except GatewayRefusal as refusal:
+            if refusal.status == httpx.codes.NOT_FOUND:
+                return None
+            raise
+        return ReadPolicy(answer.json(), answer.headers["etag"])
+
+    def create_policy(self, model: str, document: Mapping[str, Any], reason: str) -> dict[str, Any]:
+        """Write the first policy of a model."""
+        return self._write("PUT", model, document, reason, {"If-None-Match": "*"})
+
+    def put_policy(self, model: str, document: Mapping[str, Any], reason: str, etag: str) -> dict[str, Any]:
+        """Replace the policy that was read with `etag`."""
+        return self._write("PUT", model, document, reason, {"If-Match": etag})
+
+    def patch_policy(self, model: str, patch: Mapping[str, Any], reason: str, etag: str) -> dict[str, Any]:
+        """Change parts of the policy that was read with `etag` (RFC 7396)."""
+        return self._write("PATCH", model, patch, reason, {"If-Match": etag})
+
+    def explain(self, model: str, question: Mapping[str, Any]) -> dict[str, Any]:
+        """Ask where a request with these `headers`, `parameters` and `version` would go, and why."""
+        return self._json("POST", f"/policies/{model}/explain", json=dict(question))
+
+    def models(self) -> list[dict[str, Any]]:
+        """List models with their versions."""
+        models: list[dict[str, Any]] = self._json("GET", "/models")["models"]
+        return models
+
+    def model(self, name: str) -> dict[str, Any]:
+        """Show one model with its versions."""
+        return self._json("GET", f"/models/{name}")
+
+    def register(self, name: str, onnx: bytes, *, example: bytes | None = None, tags: Mapping[str, str] = {}) -> int:
+        """Add a version to the registry; return its number.
+
+        Args:
+            name: of the model.
+            onnx: the file's content.
+            example: a V2 inference request as JSON; its answer becomes the golden one.
+            tags: kept with the version.
+        """
+        body: dict[str, Any] = {"onnx": base64.b64encode(onnx).decode(), "tags": dict(tags)}
+        if example is not None:
+            body["example"] = msgspec.Raw(example)
+        content = msgspec.json.encode(body)
+        headers = {"Content-Type": "application/json"}
+        answer = self._call("POST", f"/models/{name}/versions", content=content, headers=headers)
+        return int(answer.json()["version"])
+
+    def log(self) -> dict[str, Any]:
+        """Read the request log's accounting."""
+        return self._json("GET", "/log")
+
+    def status(self) -> dict[str, Any]:
+        """Read node, models, policies and log accounting at once."""
+        return self._json("GET", "/status")
+
+    def audit(self) -> Iterator[dict[str, Any]]:
+        """Read the whole audit log, oldest first."""
+        for page in self._pages("/audit", "after_seq"):
+            yield from page["entries"]
+
+    def _pages(self, path: str, cursor: str) -> Iterator[dict[str, Any]]:
+        position: dict[str, Any] = {}
+        while True:
+            page = self._json("GET", path, params=position | {"limit": 1000})
+            yield page
+            if page["next"] is None:
+                return
+            position = {cursor: page["next"]}
+
+    def _write(
+        self, method: str, model: str, document: Mapping[str, Any], reason: str, condition: Mapping[str, str]
+    ) -> dict[str, Any]:
+        return self._json(method, f"/policies/{model}", json={**document, "reason": reason}, headers=dict(condition))
+
+    def _json(self, method: str, path: str, **request: Any) -> dict[str, Any]:
+        answer: dict[str, Any] = self._call(method, path, **request).json()
+        return answer
+
+    def _call(self, method: str, path: str, **request: Any) -> httpx.Response:
+        try:
+            answer = self._http.request(method, path, **request)
+        except httpx.TimeoutException:
+            raise GatewayUnreachable(f"{self.url}: no answer in time") from None
+        except httpx.HTTPError as error:
+            raise GatewayUnreachable(f"{self.url}: {error}; is the gateway up? See `shepherd doctor`") from None
+        if answer.is_success:
+            return answer
+        is_problem = answer.headers.get("content-type", "").startswith(_PROBLEM)
+        problem = answer.json() if is_problem else {"detail": f"{self.url}: {answer.status_code}; no admin API there?"}
+        raise GatewayRefusal(answer.status_code, problem)
+
+
+def is_local(url: str) -> bool:
+    """Tell whether a URL means this machine, where no proxy has business."""
+    return is_loopback(urlsplit(url).hostname or "")

@@ -1,0 +1,48 @@
+"""`shepherd`: start a gateway, move traffic, look at what happens."""
+
+from __future__ import annotations
+
+import click
+
+from router.cli import audit, doctor, infer, log, model, node, shadow, status, token, traffic
+
+_EPILOG = """\b
+Exit codes:
+  0  done
+  1  refused or broken; the message says what to do
+  2  wrong command line or setting; nothing was tried
+  3  no gateway answers there
+  4  somebody else wrote first; read again and retry
+"""
+
+
+@click.group(epilog=_EPILOG, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="model-shepherd")
+def cli() -> None:
+    """Model Shepherd: a model serving gateway that earns each model its traffic."""
+
+
+for _command in (
+    node.up,
+    node.down,
+    node.config,
+    status.status,
+    doctor.doctor,
+    model.model,
+    traffic.traffic,
+    shadow.shadow,
+    infer.infer,
+    log.log,
+    audit.audit,
+    token.token,
+):
+    cli.add_command(_command)
+
+
+def main() -> None:
+    """Run the command line."""
+    cli(prog_name="shepherd")
+
+
+if __name__ == "__main__":
+    main()

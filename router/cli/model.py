@@ -1,0 +1,113 @@
+"""`shepherd model`: what the registry holds and where each version stands."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import click
+from rich.table import Table
+from rich.text import Text
+
+from router.cli import registration
+from router.cli.client import AdminClient
+from router.cli.failures import CommandFailed
+from router.cli.location import read_settings
+from router.cli.options import output_option, preferred, reported_failures, state_option, with_client
+from router.cli.output import OutputFormat, show
+
+_STYLE = {"ready": "green", "failed": "bold red", "absent": "dim"}
+_file = click.Path(exists=True, dir_okay=False, path_type=Path)
+
+
+@click.group()
+def model() -> None:
+    """Register models and see where their versions stand."""
+
+
+@model.command("register")
+@click.argument("file", type=_file)
+@click.option("--name", required=True, help="Name of the model; its next version is made.")
+@click.option("--example", type=_file, help="A V2 inference request; its answer is recorded as the golden one.")
+@click.option("--tag", "tags", multiple=True, metavar="NAME=VALUE", help="Tag of the version, as shepherd.replicas=2.")
+@state_option
+@click.option("--url", envvar="SHEPHERD_URL", help="Address of the admin API, instead of a state directory.")
+@click.option("--token", envvar="SHEPHERD_TOKEN", help="Bearer token, instead of the state directory's.")
+@output_option
+def register(
+    *,
+    file: Path,
+    name: str,
+    example: Path | None,
+    tags: Sequence[str],
+    state: str | None,
+    url: str | None,
+    token: str | None,
+    output: OutputFormat,
+) -> None:
+    """Add the ONNX file FILE to the registry and print its version.
+
+    Without a running gateway the registry of the state directory is written directly.
+    """
+    candidate = registration.Candidate(name, file, example.read_bytes() if example else None, _read_tags(tags))
+    with reported_failures():
+        settings = read_settings({"state_dir": state}).settings
+        version = registration.register(candidate, settings, preferred(state, url), token)
+    show(output, {"name": name, "version": version}, lambda: str(version))
+
+
+@model.command("list")
+@output_option
+@with_client
+def list_models(client: AdminClient, output: OutputFormat) -> None:
+    """List models and the state of their versions."""
+    models = client.models()
+    show(output, models, lambda: version_table(models))
+
+
+@model.command("show")
+@click.argument("name")
+@click.option("--version", type=click.IntRange(min=1), help="Only this version.")
+@output_option
+@with_client
+def show_model(client: AdminClient, name: str, version: int | None, output: OutputFormat) -> None:
+    """Show the versions of model NAME, with lineage."""
+    shown = client.model(name)
+    if version is not None:
+        shown["versions"] = [each for each in shown["versions"] if each["version"] == version]
+        if not shown["versions"]:
+            raise CommandFailed(f"{name}: the registry has no version {version}")
+    show(output, shown, lambda: version_table([shown], with_lineage=True))
+
+
+def version_table(models: Sequence[dict[str, Any]], *, with_lineage: bool = False) -> Table:
+    """Lay out models, one line per version and one per process that serves it."""
+    last = "lineage" if with_lineage else "why"
+    table = Table("model", "version", "state", "replicas", "pid", "node", "loaded", last, box=None, header_style="bold")
+    for each in models:
+        for status in each["versions"]:
+            state = status["state"]
+            lineage = "\n".join(f"{key}: {value}" for key, value in status["lineage"].items())
+            replicas = status["replicas"]
+            table.add_row(
+                status["model"],
+                str(status["version"]),
+                Text(state, style=_STYLE.get(state, "yellow")),
+                f"{len(replicas)}/{status['target_replicas']}",
+                "\n".join(str(replica["pid"]) for replica in replicas),
+                "\n".join(replica["node"] for replica in replicas),
+                f"{status['load_s']:.1f} s" if status["load_s"] else "",
+                "\n".join(filter(None, (status["reason"], lineage if with_lineage else ""))),
+            )
+    return table
+
+
+def _read_tags(texts: Sequence[str]) -> dict[str, str]:
+    tags = {}
+    for text in texts:
+        name, equals, value = text.partition("=")
+        if not equals or not name:
+            raise click.UsageError(f"--tag {text}: expected NAME=VALUE")
+        tags[name] = value
+    return tags

@@ -1,0 +1,54 @@
+"""`shepherd up`, `down`, `config`: one gateway node and its settings."""
+
+from __future__ import annotations
+
+import sys
+
+import click
+import msgspec
+from rich.table import Table
+
+from router.cli.options import output_option, reported_failures, state_dir, state_option, with_settings
+from router.cli.output import OutputFormat, show
+from router.settings import ResolvedSettings, effective
+
+
+@click.command()
+@with_settings
+def up(resolved: ResolvedSettings) -> None:
+    """Start a gateway in the foreground; Ctrl-C stops it.
+
+    Every setting may also come from a SHEPHERD_* variable or a YAML file; `shepherd config` shows what holds.
+    """
+    from router import app  # Ray and everything with it
+
+    sys.exit(app.run(resolved.settings))
+
+
+@click.command()
+@state_option
+def down(state: str | None) -> None:
+    """Stop the gateway of a state directory."""
+    from router import app
+
+    with reported_failures():
+        directory = state_dir(state)
+    sys.exit(app.stop(directory))
+
+
+@click.command()
+@with_settings
+@output_option
+def config(resolved: ResolvedSettings, output: OutputFormat) -> None:
+    """Show every setting with its value and where it came from."""
+    lines = effective(resolved)
+
+    def render() -> Table:
+        table = Table("setting", "value", "from", "meaning", box=None, header_style="bold")
+        for line in lines:
+            given = line.origin != "default"
+            value = "-" if line.value is None else str(line.value)
+            table.add_row(line.key, value, line.origin, line.description, style="" if given else "dim")
+        return table
+
+    show(output, [msgspec.to_builtins(line) for line in lines], render)

@@ -1,0 +1,60 @@
+"""Register a version through the gateway that runs, else straight into the registry of the state directory."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import NamedTuple
+
+from router.cli.client import GatewayUnreachable
+from router.cli.failures import CommandFailed
+from router.cli.location import connect, find_node
+from router.settings import Settings
+from serving.protocol.errors import ServingError
+
+
+class Candidate(NamedTuple):
+    """What becomes a version."""
+
+    name: str
+    file: Path
+    """The ONNX file."""
+    example: bytes | None
+    """A V2 inference request."""
+    tags: dict[str, str]
+
+
+def register(candidate: Candidate, settings: Settings, url: str | None, token: str | None) -> int:
+    """Add a version and return its number.
+
+    Raises:
+        GatewayUnreachable: a gateway was named by `url` and does not answer.
+        GatewayRefusal: the gateway refused.
+        CommandFailed: the registry refused.
+    """
+    if url is None and not _runs(settings.state_dir):
+        return _register_directly(candidate, settings)
+    with connect(settings.state_dir, url, token) as client:
+        onnx = candidate.file.read_bytes()
+        return client.register(candidate.name, onnx, example=candidate.example, tags=candidate.tags)
+
+
+def _runs(state_dir: Path) -> bool:
+    try:
+        find_node(state_dir)
+    except GatewayUnreachable:
+        return False
+    return True
+
+
+def _register_directly(candidate: Candidate, settings: Settings) -> int:
+    # MLflow and onnxruntime come with these
+    from serving.registry.mlflow import RegistryUnavailable
+    from serving.registry.registry import Registry
+
+    registry = Registry.open(settings.registry_uri, state_dir=settings.state_dir)
+    try:
+        return registry.register(candidate.name, candidate.file, candidate.example, candidate.tags)
+    except (ServingError, RegistryUnavailable) as error:
+        raise CommandFailed(str(error)) from None
+    finally:
+        registry.close()

@@ -1,0 +1,62 @@
+"""`shepherd token`: who may call the admin API."""
+
+from __future__ import annotations
+
+import click
+from rich.table import Table
+
+from router.admin.auth import INITIAL_NAME, TokenStore
+from router.admin.operations import Role
+from router.cli.failures import CommandFailed
+from router.cli.options import output_option, reported_failures, state_dir, state_option
+from router.cli.output import OutputFormat, show
+
+_ROLES = [role.name.lower() for role in Role]
+
+
+@click.group()
+def token() -> None:
+    """Give and take tokens of the admin API; only on the gateway's machine, by its owner."""
+
+
+@token.command("add")
+@click.argument("name")
+@click.option("--role", type=click.Choice(_ROLES), default="viewer", show_default=True, help="What it may do.")
+@state_option
+@output_option
+def add_token(name: str, role: str, state: str | None, output: OutputFormat) -> None:
+    """Make a token for NAME, the actor in the audit log, and print it once; an older one of NAME ends."""
+    if name == INITIAL_NAME:
+        raise CommandFailed(f"{INITIAL_NAME} is the gateway's own; its token is in admin.token")
+    with reported_failures():
+        made = TokenStore(state_dir(state)).add(name, Role[role.upper()])
+    show(output, {"name": name, "role": role, "token": made}, lambda: made)
+
+
+@token.command("list")
+@state_option
+@output_option
+def list_tokens(state: str | None, output: OutputFormat) -> None:
+    """List who has a token."""
+    with reported_failures():
+        callers = TokenStore(state_dir(state)).names()
+    data = [{"name": caller.name, "role": caller.role.name.lower()} for caller in callers]
+
+    def render() -> Table:
+        table = Table("name", "role", box=None, header_style="bold")
+        for line in data:
+            table.add_row(line["name"], line["role"])
+        return table
+
+    show(output, data, render)
+
+
+@token.command("remove")
+@click.argument("name")
+@state_option
+def remove_token(name: str, state: str | None) -> None:
+    """End the token of NAME, at once."""
+    with reported_failures():
+        removed = TokenStore(state_dir(state)).remove(name)
+    if not removed:
+        raise CommandFailed(f"{name} has no token")
