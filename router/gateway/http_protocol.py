@@ -22,7 +22,7 @@ from httptools import parse_url
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from router.gateway.call import Call
-from router.gateway.http_wire import Target, decode_body, encode_answer, encode_error, frame_answer, match_infer
+from router.gateway.http_wire import Wire, encode_error, frame_answer, match_infer
 from serving.channel.server import write_pieces
 from serving.protocol.errors import ErrorKind, ServingError, too_large
 from serving.protocol.messages import Buffer
@@ -37,6 +37,11 @@ if TYPE_CHECKING:
 _CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
 
 
+def match_path(url: bytes) -> Wire | None:
+    """Match a V2 infer path, with or without a query."""
+    return match_infer(url) if b"?" not in url else match_infer(parse_url(url).path)
+
+
 class InferService:
     """What every HTTP connection of a router shares."""
 
@@ -44,6 +49,8 @@ class InferService:
         self, dispatcher: Dispatcher, *, limits: Limits, request_timeout_s: float, next_id: Callable[[], str]
     ) -> None:
         self.dispatcher = dispatcher
+        self.match: Callable[[bytes], Wire | None] = match_path
+        """Reads a path that takes the callback way; None sends the request to the ASGI app."""
         self.limits = limits
         self.request_timeout_s = request_timeout_s
         self.next_id = next_id
@@ -58,7 +65,7 @@ class Exchange:
         "_pieces",
         "_protocol",
         "_size",
-        "_target",
+        "_wire",
         "body_complete",
         "disconnected",
         "headers",
@@ -69,10 +76,10 @@ class Exchange:
     )
 
     def __init__(
-        self, protocol: ShepherdProtocol, target: Target, headers: list[tuple[bytes, bytes]], *, keep_alive: bool
+        self, protocol: ShepherdProtocol, wire: Wire, headers: list[tuple[bytes, bytes]], *, keep_alive: bool
     ) -> None:
         self._protocol = protocol
-        self._target = target
+        self._wire = wire
         self._chunks: list[bytes] = []
         self._size = 0
         self._call: Call | None = None
@@ -101,8 +108,8 @@ class Exchange:
         self._call = call = Call(
             self,
             id=service.next_id(),
-            protocol="http",
-            model=self._target.model,
+            protocol=self._wire.protocol,
+            model="",
             request=None,
             headers=headers,
             started=now,
@@ -112,20 +119,17 @@ class Exchange:
             if self.too_large:
                 raise too_large(f"the body is larger than {service.limits.max_body_bytes} bytes")
             body = self._chunks[0] if len(self._chunks) == 1 else b"".join(self._chunks)
-            call.request = request = decode_body(body, headers, service.limits)
+            pinned = self._wire.decode(call, body, service.limits)
         except ServingError as error:
             service.dispatcher.refuse(call, error)
             return
-        timeout_us = request.parameters.get("timeout")
-        if type(timeout_us) is int and timeout_us > 0:  # V2: microseconds; never beyond the gateway's own
-            call.deadline = now + min(timeout_us / 1e6, service.request_timeout_s)
-        service.dispatcher.dispatch(call, self._target.pinned)
+        service.dispatcher.dispatch(call, pinned)
 
     def answer(self, call: Call) -> None:
         """Door: encode."""
         if not self.disconnected:
             self._pieces = frame_answer(
-                encode_answer(call), keep_alive=self.keep_alive, common=self._protocol.common_headers()
+                self._wire.encode(call), keep_alive=self.keep_alive, common=self._protocol.common_headers()
             )
 
     def release(self, call: Call) -> None:
@@ -170,15 +174,12 @@ class ShepherdProtocol(HttpToolsProtocol):
 
     def on_headers_complete(self) -> None:
         """Choose the path: an inference goes by callback."""
-        target = match_infer(self.url) if self.parser.get_method() == b"POST" else None
-        if target is None:
-            if self.parser.get_method() == b"POST" and b"?" in self.url:
-                target = match_infer(parse_url(self.url).path)
-            if target is None:
-                self._begin_asgi()
-                return
+        wire = self.service.match(self.url) if self.parser.get_method() == b"POST" else None
+        if wire is None:
+            self._begin_asgi()
+            return
         keep_alive = self.parser.get_http_version() != "1.0" and self.parser.should_keep_alive()
-        exchange = Exchange(self, target, self.headers, keep_alive=keep_alive)
+        exchange = Exchange(self, wire, self.headers, keep_alive=keep_alive)
         waiting_behind = self.cycle
         self.cycle = exchange  # type: ignore[assignment]
         if waiting_behind is not None and not waiting_behind.response_complete:

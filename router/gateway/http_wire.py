@@ -1,13 +1,10 @@
-"""HTTP's own view of an inference: which paths are one, what a body is, how an answer or an error looks.
-
-Shared by the callback path and the ASGI app, so that both give the same bytes.
-"""
+"""How V2 inference looks over HTTP: which paths are one, what a body is, how an answer or an error looks."""
 
 from __future__ import annotations
 
 import re
 from functools import lru_cache
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, Protocol
 from urllib.parse import unquote_to_bytes
 
 import msgspec
@@ -29,24 +26,72 @@ _INFER_PATH: Final = re.compile(rb"/v2/models/([^/]+)(?:/versions/([^/]+))?/infe
 _NAME: Final = re.compile(r"[A-Za-z0-9][\w.-]{0,127}", re.ASCII)
 
 
-class Target(NamedTuple):
-    """Which model an inference path names, and which version if it pins one."""
+class Answer(NamedTuple):
+    """An encoded answer, ready to be framed."""
 
-    model: str
-    pinned: int | None
+    status: int
+    reason: str
+    headers: bytes
+    """Complete header lines, `content-length` included."""
+    body: list[Buffer]
+
+
+class Wire(Protocol):
+    """One form of inference over HTTP: how a body becomes a request and an answer a body."""
+
+    protocol: str
+    """Name of the door in metrics and records."""
+
+    def decode(self, call: Call, body: Buffer, limits: Limits) -> int | None:
+        """Give the call its model, request and deadline from the body; return the pinned version, if any.
+
+        Raises:
+            ServingError: INVALID or TOO_LARGE, naming what is wrong.
+        """
+
+    def encode(self, call: Call) -> Answer:
+        """Encode a settled call; what cannot be encoded becomes the call's error."""
+
+
+class V2Wire:
+    """V2 JSON and binary bodies for the model and version that one path names."""
+
+    protocol = "http"
+
+    def __init__(self, model: str, pinned: int | None) -> None:
+        self.model = model
+        self.pinned = pinned
+
+    def decode(self, call: Call, body: Buffer, limits: Limits) -> int | None:
+        """See `Wire`; the parameter `timeout` (V2: microseconds) can only shorten the deadline."""
+        call.model = self.model
+        call.request = request = decode_body(body, call.headers, limits)
+        timeout_us = request.parameters.get("timeout")
+        if type(timeout_us) is int and timeout_us > 0:
+            call.deadline = min(call.deadline, call.started + timeout_us / 1e6)
+        return self.pinned
+
+    def encode(self, call: Call) -> Answer:
+        """See `Wire`."""
+        if call.error is None:
+            try:
+                return _encode_outputs(call)
+            except ServingError as error:
+                call.error = error
+        return encode_error(call.error, call)
 
 
 @lru_cache(maxsize=4096)
-def match_infer(path: bytes) -> Target | None:
+def match_infer(path: bytes) -> V2Wire | None:
     """Read `/v2/models/{m}[/versions/{v}]/infer`; None for any other path, or a name that no model can have."""
     match = _INFER_PATH.fullmatch(path)
     if match is None:
         return None
     model = unquote_to_bytes(match[1]).decode("utf-8", "replace")
     version = match[2]
-    if not _NAME.fullmatch(model) or (version is not None and not (version.isdigit() and len(version) < 10)):  # noqa: PLR2004
+    if not _NAME.fullmatch(model) or (version is not None and not (version.isdigit() and len(version) < 10)):
         return None
-    return Target(model, int(version) if version is not None else None)
+    return V2Wire(model, int(version) if version is not None else None)
 
 
 def decode_body(body: Buffer, headers: dict[str, str], limits: Limits) -> InferRequest:
@@ -58,29 +103,9 @@ def decode_body(body: Buffer, headers: dict[str, str], limits: Limits) -> InferR
     length = headers.get(HEADER_LENGTH)
     if length is None:
         return decode_json(body, limits)
-    if not (length.isascii() and length.isdigit() and len(length) < 12):  # noqa: PLR2004 - beyond any body
+    if not (length.isascii() and length.isdigit() and len(length) < 12):
         raise invalid(f'header {HEADER_LENGTH}: "{length[:32]}" is not a number of bytes')
     return decode_binary(body, int(length), limits)
-
-
-class Answer(NamedTuple):
-    """An encoded answer, ready to be framed."""
-
-    status: int
-    reason: str
-    headers: bytes
-    """Complete header lines, `content-length` included."""
-    body: list[Buffer]
-
-
-def encode_answer(call: Call) -> Answer:
-    """Encode a settled call; what cannot be encoded becomes the call's error."""
-    if call.error is None:
-        try:
-            return _encode_outputs(call)
-        except ServingError as error:
-            call.error = error
-    return encode_error(call.error, call)
 
 
 def encode_error(error: ServingError, call: Call | None = None) -> Answer:
@@ -125,6 +150,6 @@ def _decision_lines(call: Call) -> bytes:
 
 def frame_answer(answer: Answer, *, keep_alive: bool, common: bytes = b"") -> list[Buffer]:
     """Put the status line and headers before the body; `common` holds header lines that every answer has."""
-    start = b"HTTP/1.1 200 OK\r\n" if answer.status == 200 else f"HTTP/1.1 {answer.status} {answer.reason}\r\n".encode()  # noqa: PLR2004
+    start = b"HTTP/1.1 200 OK\r\n" if answer.status == 200 else f"HTTP/1.1 {answer.status} {answer.reason}\r\n".encode()
     ending = b"\r\n" if keep_alive else b"connection: close\r\n\r\n"
     return [b"".join((start, common, answer.headers, ending)), *answer.body]
