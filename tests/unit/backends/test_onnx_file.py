@@ -1,0 +1,67 @@
+"""The reader of ONNX files agrees with the `onnx` package, and survives anything."""
+
+from __future__ import annotations
+
+import contextlib
+from pathlib import Path
+
+import onnx
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from onnx import TensorProto, helper
+
+from serving.backends.onnx_file import read_onnx_file
+from serving.protocol.errors import ServingError
+from tests import models
+
+
+def test_opsets_are_those_that_the_model_imports() -> None:
+    """By domain; the standard operators have a name that the file leaves empty."""
+    model = onnx.load_from_string(models.mlp())
+    model.opset_import.append(helper.make_opsetid("ai.onnx.ml", 3))
+
+    assert read_onnx_file(memoryview(model.SerializeToString())).opsets == {"ai.onnx": 17, "ai.onnx.ml": 3}
+
+
+def test_external_files_are_found_by_the_path_as_written(tmp_path: Path) -> None:
+    """Whether the path is acceptable is not asked here."""
+    content = models.with_external_data(tmp_path, location="../weights.data").read_bytes()
+
+    assert read_onnx_file(memoryview(content)).external_files == {"../weights.data"}
+
+
+def test_external_files_are_found_in_nested_graphs_too() -> None:
+    """A branch's constant can lie outside like any weight."""
+    tensor = TensorProto(name="c", data_type=TensorProto.FLOAT, dims=[1], data_location=TensorProto.EXTERNAL)
+    tensor.external_data.add(key="location", value="branch.data")
+    constant = helper.make_node("Constant", [], ["y"])
+    constant.attribute.append(onnx.AttributeProto(name="value", type=onnx.AttributeProto.TENSOR, t=tensor))
+    branch = helper.make_graph([constant], "branch", [], [])
+    node = helper.make_node("If", ["x"], ["y"], then_branch=branch, else_branch=branch)
+    model = helper.make_model(helper.make_graph([node], "g", [], []))
+
+    assert read_onnx_file(memoryview(model.SerializeToString())).external_files == {"branch.data"}
+
+
+def test_a_model_without_external_data_has_none() -> None:
+    """Weights inside the file are skipped."""
+    assert read_onnx_file(memoryview(models.mlp())).external_files == frozenset()
+
+
+@pytest.mark.parametrize("content", [b"this is not an ONNX model", b"\x08", b"\xff" * 20, b"\x3a\xff\xff\x03"])
+def test_what_is_no_model_is_refused(content: bytes) -> None:
+    """With our error, not with an accident."""
+    with pytest.raises(ServingError, match="no ONNX model"):
+        read_onnx_file(memoryview(content))
+
+
+@settings(deadline=None)
+@given(st.binary(), st.integers(0, 400))
+def test_any_damage_is_survived(noise: bytes, place: int) -> None:
+    """A damaged file is read or refused; it neither hangs nor raises anything else."""
+    content = bytearray(models.two_inputs())
+    content[place : place + len(noise)] = noise
+
+    with contextlib.suppress(ServingError):
+        read_onnx_file(memoryview(bytes(content)))

@@ -1,0 +1,86 @@
+"""Golden examples are kept as V2 JSON, with nothing lost."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as npst
+
+from serving.protocol.arrays import to_array, to_tensor
+from serving.protocol.datatypes import DATATYPES
+from serving.protocol.errors import ErrorKind, ServingError
+from serving.registry.golden_json import decode_request, decode_response, encode_request, encode_response
+
+SHAPES = npst.array_shapes(min_dims=0, max_dims=3, min_side=0, max_side=3)
+
+
+def example(**changes: Any) -> bytes:
+    tensor = {"name": "x", "datatype": "FP32", "shape": [2, 2], "data": [1, 2, 3, 4]} | changes
+    return json.dumps({"inputs": [tensor]}).encode()
+
+
+@pytest.mark.parametrize("datatype", sorted(set(DATATYPES) - {"BYTES"}))
+@settings(deadline=None)
+@given(data=st.data())
+def test_numbers_come_back_bit_by_bit(datatype: str, data: st.DataObject) -> None:
+    """Every digit of every datatype, infinities included; a NaN comes back as a NaN."""
+    array = data.draw(npst.arrays(DATATYPES[datatype].dtype, SHAPES))
+    tensor = to_tensor("y", array, datatype)
+
+    (back,) = decode_response(encode_response([tensor]))
+
+    assert (back.name, back.datatype, back.shape) == (tensor.name, tensor.datatype, tensor.shape)
+    if datatype == "BF16":
+        widened, again = (to_array(one).astype(np.uint32) << 16 for one in (tensor, back))
+        assert np.array_equal(widened.view(np.float32), again.view(np.float32), equal_nan=True)
+    else:
+        assert np.array_equal(to_array(back), array, equal_nan=array.dtype.kind == "f")
+
+
+@settings(deadline=None)
+@given(st.lists(st.binary()))
+def test_bytes_come_back_whether_or_not_they_are_text(elements: list[bytes]) -> None:
+    """BYTES are bytes."""
+    array = np.empty(len(elements), dtype=object)
+    array[:] = elements
+
+    (back,) = decode_request(encode_request([to_tensor("x", array)]))
+
+    assert to_array(back).tolist() == elements
+
+
+def test_data_may_be_nested_or_flat() -> None:
+    """V2 allows both forms of the same tensor."""
+    assert decode_request(example()) == decode_request(example(data=[[1, 2], [3, 4]]))
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        (b"{", "no valid JSON"),
+        (b"[" * 100_000, "no valid JSON"),
+        (b"[]", "Expected `object`"),
+        (b"{}", "no 'inputs'"),
+        (example(datatype="FLOAT"), "unknown datatype 'FLOAT'"),
+        (example(data=[1, 2, 3]), "has 3 elements, which do not fill its shape [2, 2]"),
+        (example(shape=[-2, -2]), "do not fill its shape"),
+        (example(data=[1, 2, 3, "4"]), "'x' has an element that is no FP32: '4'"),
+        (example(data=[1, 2, 3, True]), "'x' has an element that is no FP32: True"),
+        (example(datatype="INT64", data=[1, 2, 3, 4.5]), "'x' has an element that is no INT64: 4.5"),
+        (example(datatype="UINT8", data=[1, 2, 3, 256]), "'x' has an element that is no UINT8"),
+        (example(datatype="BYTES"), "'x' has an element that is no BYTES: 1"),
+        (example(name=7), "Expected `str`, got `int` - at `$[0].name`"),
+    ],
+)
+def test_a_wrong_example_is_refused_with_the_field(content: bytes, reason: str) -> None:
+    """It was written by hand, more often than not."""
+    with pytest.raises(ServingError) as caught:
+        decode_request(content)
+
+    assert caught.value.kind is ErrorKind.INVALID
+    assert reason in caught.value.message
