@@ -19,3 +19,5 @@ class Endpoint(msgspec.Struct, frozen=True):
     signature: Signature
     max_in_flight: int
     """Requests one connection may have outstanding: the flow-control credit."""
+    load_s: float = 0.0
+    """Seconds that the replica took from its start to a golden-checked answer."""

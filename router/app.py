@@ -1,0 +1,241 @@
+"""The composition root: one gateway node in the foreground, from nothing to ready and back to nothing."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import secrets
+import signal
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any, Final, NoReturn
+
+import msgspec
+from redis.exceptions import RedisError
+
+from router.adapters.redis_policy_store import RedisPolicyStore
+from router.admin.auth import TokenStore
+from router.control.specs import spec_maker
+from router.layout import Layout
+from router.node.cluster import JoinedCluster, LocalCluster
+from router.node.directory import NodeRecord, StateDirTaken, read_holder, taken, write_record
+from router.node.patience import within
+from router.node.ports import PortTaken, require_free_ports
+from router.node.terminal import Terminal
+from router.node.valkey import EmbeddedValkey, ValkeyFailed
+from router.policy.document import versions_of
+from router.ports import StoreUnavailable
+from router.settings import Settings
+from serving.deployment.spec import CHANNEL_TOKEN_FILE, VersionSpec
+from serving.protocol.errors import ServingError
+from serving.registry.cache import ArtifactCache
+
+_START_TIMEOUT_S: Final = 90.0
+_STOP_TIMEOUT_S: Final = 15.0
+_REST_TIMEOUT_S: Final = 3.0
+_SUPERVISE_S: Final = 1.0
+
+
+class StartFailed(Exception):
+    """The gateway cannot start; says why and what to do."""
+
+
+class Interrupted(BaseException):
+    """An operator or a supervisor asked the process to end."""
+
+
+def run(settings: Settings) -> int:
+    """Run a gateway until SIGINT or SIGTERM; return the exit status: 0 when asked to end, 1 when it could not run."""
+    terminal = Terminal()
+    with _interruptible():
+        try:
+            with taken(settings.state_dir) as layout, terminal.reserved(layout.logs_dir / "node.log"):
+                require_free_ports(settings)
+                _serve(settings, layout, terminal)
+        except Interrupted:
+            terminal.output.print("Stopped.")
+            return 0
+        except (StartFailed, StateDirTaken, PortTaken, ValkeyFailed, OSError) as error:
+            terminal.errors.print(f"[red]error:[/red] {error}", markup=True)
+            return 1
+    return 1
+
+
+def stop(state_dir: Path) -> int:
+    """Stop the gateway of a state directory and wait for its end; return the exit status."""
+    terminal = Terminal()
+    pid = read_holder(state_dir)
+    if pid is None:
+        terminal.output.print(f"No gateway runs on {state_dir}.")
+        return 0
+    os.kill(pid, signal.SIGTERM)
+    deadline = time.monotonic() + _STOP_TIMEOUT_S + 5.0
+    while read_holder(state_dir) == pid:
+        if time.monotonic() > deadline:
+            terminal.errors.print(f"The gateway with pid {pid} has not stopped; its log is {state_dir}/logs/node.log.")
+            return 1
+        time.sleep(0.05)
+    terminal.output.print("Stopped.")
+    return 0
+
+
+def _serve(settings: Settings, layout: Layout, terminal: Terminal) -> NoReturn:
+    """Start everything, wait, and stop everything on the way out."""
+    started = time.monotonic()
+    TokenStore(layout.state_dir).ensure_admin()
+    token_file = layout.run_dir / CHANNEL_TOKEN_FILE
+    token_file.touch(mode=0o600)
+    token_file.write_bytes(secrets.token_hex(32).encode())
+    with ExitStack() as stack, terminal.output.status("Starting the gateway") as progress:
+        valkey = None
+        if settings.redis_url is None:
+            valkey = EmbeddedValkey(layout)
+            settings = msgspec.structs.replace(settings, redis_url=valkey.url)
+            stack.callback(valkey.stop)
+            valkey.launch()
+        cluster = LocalCluster(layout) if settings.ray_address is None else JoinedCluster(settings.ray_address)
+        stack.callback(cluster.stop)
+        cluster.start()
+        signal.signal(signal.SIGTERM, _interrupt)  # Ray takes it, and would exit without ending its processes in order
+        if valkey is not None:
+            valkey.wait_ready()
+        specs = _versions_to_restore(settings, layout)
+        progress.update(f"Starting {settings.routers} router(s) and {len(specs)} version(s)")
+        stack.callback(_delete_applications, settings.drain_timeout_s)
+        _deploy_applications(settings, layout, specs)
+        write_record(layout, _record(settings))
+        progress.stop()
+        _announce(settings, layout, terminal, len(specs), time.monotonic() - started)
+        _supervise(valkey, cluster)
+
+
+def _versions_to_restore(settings: Settings, layout: Layout) -> list[VersionSpec]:
+    """Specify the versions that the stored policies name and whose files are here.
+
+    The control process would start them too, but seconds later; it also starts those that have to be fetched first.
+    """
+    assert settings.redis_url is not None, "chosen by now"
+
+    async def read_policies() -> list[tuple[str, int]]:
+        store = RedisPolicyStore(str(settings.redis_url))
+        try:
+            policies = (await store.snapshot()).policies
+        finally:
+            await store.close()
+        return [(model, version) for model, stored in policies.items() for version in versions_of(stored.policy)]
+
+    try:
+        named = asyncio.run(read_policies())
+    except (StoreUnavailable, RedisError) as error:
+        advice = "Check that it runs and that --redis-url is right; without --redis-url, an embedded one is started"
+        raise StartFailed(f"{error}. {advice}") from None
+    cache, make_spec = ArtifactCache(layout.cache_dir), spec_maker(settings, layout)
+    specs = []
+    for key in named:
+        cached = cache.remembered(*key)
+        try:
+            specs += [make_spec(cached.info)] if cached else []
+        except ServingError:  # left to the control process, which says what is wrong with the version
+            continue
+    return specs
+
+
+def _deploy_applications(settings: Settings, layout: Layout, specs: list[VersionSpec]) -> None:
+    """Hand everything to Ray Serve at once, and wait until routers and control process are there."""
+    from ray import serve
+
+    from router.control.deployment import APP as CONTROL
+    from router.control.deployment import control_target
+    from router.gateway.deployment import APP as GATEWAY
+    from router.gateway.deployment import gateway_target
+    from serving.deployment.failures import read_reason
+    from serving.deployment.lifecycle import run as deploy
+    from serving.deployment.lifecycle import version_target
+
+    serve.start(proxy_location="Disabled")
+    deploy([gateway_target(settings, layout), control_target(settings, layout), *map(version_target, specs)])
+    deadline = time.monotonic() + _START_TIMEOUT_S
+    while time.monotonic() < deadline:
+        apps = serve.status().applications
+        own: dict[str, Any] = {name: apps[name] for name in (GATEWAY, CONTROL)}
+        for name, app in own.items():
+            if app.status == "DEPLOY_FAILED":
+                reasons = "; ".join(read_reason(each.message) for each in app.deployments.values())
+                raise StartFailed(f"the {name} does not start: {reasons}. Logs: {layout.logs_dir}")
+        if all(app.status == "RUNNING" for app in own.values()):
+            return
+        time.sleep(0.05)
+    raise StartFailed(f"the gateway is not ready after {_START_TIMEOUT_S:g} s. Logs: {layout.logs_dir}")
+
+
+def _delete_applications(drain_timeout_s: float) -> None:
+    """Let the routers answer what they have accepted, then end what they have called."""
+    from ray import serve
+
+    from router.gateway.deployment import APP as GATEWAY
+
+    def delete(names: set[str]) -> None:
+        for name in names:
+            serve.delete(name, _blocking=False)
+        while names & serve.status().applications.keys():
+            time.sleep(0.05)
+
+    def delete_rest() -> None:
+        delete(set(serve.status().applications))
+
+    if within(drain_timeout_s, lambda: delete({GATEWAY})):
+        within(_REST_TIMEOUT_S, delete_rest)
+
+
+def _supervise(valkey: EmbeddedValkey | None, cluster: LocalCluster | JoinedCluster) -> NoReturn:
+    """Wait for the end; meanwhile bring Valkey back when it dies. Traffic goes on without it."""
+    while True:
+        time.sleep(_SUPERVISE_S)
+        if valkey is not None and not valkey.running:
+            valkey.launch()
+        if not cluster.running:
+            raise StartFailed("Ray has died under the gateway; start it again")
+
+
+def _record(settings: Settings) -> NodeRecord:
+    return NodeRecord(
+        pid=os.getpid(),
+        http=f"http://{settings.host}:{settings.http_port}",
+        grpc=f"{settings.host}:{settings.grpc_port}",
+        metrics=f"http://{settings.host}:{settings.metrics_port}/metrics",
+        admin=f"http://{settings.admin_host}:{settings.admin_port}",
+        started_at=time.time(),
+    )
+
+
+def _announce(settings: Settings, layout: Layout, terminal: Terminal, restored: int, seconds: float) -> None:
+    record = _record(settings)
+    models = f", {restored} version(s) from before" if restored else ""
+    terminal.output.print(
+        f"[bold green]Model Shepherd is ready[/bold green] after {seconds:.1f} s{models}\n"
+        f"  HTTP     {record.http}/v2\n"
+        f"  gRPC     {record.grpc}\n"
+        f"  admin    {record.admin}  (token in {layout.state_dir / 'admin.token'})\n"
+        f"  metrics  {record.metrics}\n"
+        f"  logs     {layout.logs_dir}\n"
+        "Ctrl-C stops it."
+    )
+
+
+@contextmanager
+def _interruptible() -> Iterator[None]:
+    """Turn the first SIGINT or SIGTERM into `Interrupted`; ignore more of them, so that the stop runs to its end."""
+    before = {number: signal.signal(number, _interrupt) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _interrupt(_number: int, _frame: object) -> None:
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
+    raise Interrupted

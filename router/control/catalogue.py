@@ -1,0 +1,79 @@
+"""The registry as the control process uses it: opened when first needed, called off the event loop."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar
+
+from serving.protocol.errors import ErrorKind, ServingError
+from serving.registry.artifact import Artifact, VersionInfo
+from serving.registry.cache import ArtifactCache, CachedVersion
+
+if TYPE_CHECKING:
+    from serving.registry.registry import Registry
+
+T = TypeVar("T")
+
+
+class Catalogue:
+    """Asynchronous access to one registry.
+
+    Importing an MLflow client takes seconds, so it happens in a thread, and opening is tried anew by each call until it
+    succeeds. Every call raises `ServingError(UNAVAILABLE)` while the registry is away and the cache does not help.
+    """
+
+    def __init__(self, uri: str | None, state_dir: Path) -> None:
+        self._uri = uri
+        self._state_dir = state_dir
+        self._registry: Registry | None = None
+        self._opening = asyncio.Lock()
+        self._cache = ArtifactCache(state_dir / "cache")
+
+    async def resolve(self, model: str, version: int) -> VersionInfo:
+        """Find a version; see `Registry.resolve` for what is raised."""
+        return await self._call(lambda registry: registry.resolve(model, version))
+
+    async def fetch(self, info: VersionInfo) -> Artifact:
+        """Bring a version's verified files to this machine; see `Registry.fetch` for what is raised."""
+        return await self._call(lambda registry: registry.fetch(info))
+
+    async def versions(self) -> Sequence[VersionInfo]:
+        """List all versions of all models."""
+
+        def list_all(registry: Registry) -> list[VersionInfo]:
+            return [info for model in registry.list_models() for info in registry.list_versions(model.name)]
+
+        return await self._call(list_all)
+
+    async def register(self, name: str, onnx: bytes, *, example: bytes | None, tags: Mapping[str, str]) -> int:
+        """Add a version; see `Registry.register` for what is raised."""
+        return await self._call(lambda registry: registry.register(name, onnx or None, example, tags))
+
+    def remembered(self, model: str, version: int) -> CachedVersion | None:
+        """Say what this node knows of a version without asking the registry; reads one small file."""
+        return self._cache.remembered(model, version)
+
+    async def _call(self, function: Callable[[Registry], T]) -> T:
+        async with self._opening:
+            if self._registry is None:
+                self._registry = await asyncio.to_thread(_reaching, lambda: _open(self._uri, self._state_dir))
+        registry = self._registry
+        return await asyncio.to_thread(_reaching, lambda: function(registry))
+
+
+def _open(uri: str | None, state_dir: Path) -> Registry:
+    from serving.registry.registry import Registry
+
+    return Registry.open(uri, state_dir=state_dir)
+
+
+def _reaching(function: Callable[[], T]) -> T:
+    """Call, and translate the one failure whose type only the slow import knows."""
+    from serving.registry.mlflow import RegistryUnavailable
+
+    try:
+        return function()
+    except RegistryUnavailable as error:
+        raise ServingError(ErrorKind.UNAVAILABLE, str(error)) from error

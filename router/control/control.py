@@ -1,0 +1,106 @@
+"""The control process put together: versions, admin API, metrics scrape. Knows no Ray."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+
+from router.adapters.redis_policy_store import RedisPolicyStore
+from router.adapters.redis_version_board import RedisVersionBoard
+from router.adapters.spool_accounting import LocalLogAccounting
+from router.admin.api import build_admin
+from router.admin.auth import TokenStore
+from router.control.catalogue import Catalogue
+from router.control.fleet import Fleet
+from router.control.specs import spec_maker
+from router.control.versions import Versions
+from router.control.web import WebServer
+from router.layout import Layout
+from router.ports import VersionStatus
+from router.settings import Settings
+from serving.telemetry.catalog import REPLICAS, REPLICAS_WANTED
+from serving.telemetry.instruments import Registry
+from serving.telemetry.metrics_app import metrics_app
+from serving.telemetry.publisher import Publisher
+
+
+class Control:
+    """Everything that decides and nothing that serves: when it is gone, traffic goes on, and its successor resumes."""
+
+    def __init__(self, settings: Settings, layout: Layout, fleet: Fleet) -> None:
+        assert settings.redis_url is not None, "the composition root has chosen one"
+        self._settings = settings
+        self._layout = layout
+        self._started_at = time.time()
+        self._store = RedisPolicyStore(settings.redis_url, poll_s=settings.policy_poll_s)
+        self._board = RedisVersionBoard(settings.redis_url, poll_s=settings.policy_poll_s)
+        catalogue = Catalogue(settings.registry_uri, layout.state_dir)
+        self._versions = Versions(fleet, catalogue, self._board, spec_maker(settings, layout))
+        self._metrics = Registry("control")
+        self._metrics.before_snapshot(self._refresh_gauges)
+        self._publisher = Publisher(self._metrics, layout.metrics_dir, interval_s=settings.metrics_interval_s)
+        admin = build_admin(
+            self._store,
+            self._versions,
+            LocalLogAccounting(layout.spool_dir),
+            TokenStore(layout.state_dir),
+            self._node_status,
+            allowed_hosts=settings.admin_allowed_hosts,
+            ready_timeout_s=settings.ready_timeout_s,
+        )
+        self._servers = (
+            WebServer(admin, settings.admin_host, settings.admin_port),
+            WebServer(metrics_app(layout.metrics_dir), settings.host, settings.metrics_port),
+        )
+        self._tasks: list[asyncio.Task[None]] = []
+        self._gauged: list[VersionStatus] = []
+
+    async def start(self) -> None:
+        """Open the ports and begin to reconcile.
+
+        Raises:
+            OSError: a port is taken.
+        """
+        await self._publisher.start()
+        for server in self._servers:
+            await server.start()
+        self._tasks = [
+            asyncio.create_task(self._follow_policies(), name="follow-policies"),
+            asyncio.create_task(self._versions.run(), name="reconcile"),
+        ]
+
+    async def close(self) -> None:
+        """Stop deciding; the versions stay."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await asyncio.gather(*(server.close() for server in self._servers))
+        await self._versions.close()
+        await self._publisher.close()
+        await asyncio.gather(self._store.close(), self._board.close())
+
+    async def _follow_policies(self) -> None:
+        async for snapshot in self._store.watch():
+            self._versions.follow(snapshot)
+
+    async def _node_status(self) -> dict[str, object]:
+        settings = self._settings
+        return {
+            "state_dir": str(self._layout.state_dir),
+            "logs": str(self._layout.logs_dir),
+            "control_started_at": self._started_at,
+            "routers": settings.routers,
+            "http": f"http://{settings.host}:{settings.http_port}",
+            "grpc": f"{settings.host}:{settings.grpc_port}",
+            "metrics": f"http://{settings.host}:{settings.metrics_port}/metrics",
+        }
+
+    def _refresh_gauges(self) -> None:
+        for gone in self._gauged:
+            for metric in (REPLICAS, REPLICAS_WANTED):
+                self._metrics.gauge(metric, model=gone.model, version=str(gone.version)).clear()
+        self._gauged = self._versions.current()
+        for status in self._gauged:
+            labels = {"model": status.model, "version": str(status.version)}
+            self._metrics.gauge(REPLICAS, **labels).set(len(status.replicas))
+            self._metrics.gauge(REPLICAS_WANTED, **labels).set(status.target_replicas)

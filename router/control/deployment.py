@@ -1,0 +1,72 @@
+"""The control process as a Ray Serve deployment, and Ray Serve as its fleet."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Final
+
+from ray import serve
+
+from router.control.control import Control
+from router.control.reconciler import VersionKey
+from router.layout import Layout
+from router.settings import Settings
+from serving.channel.endpoint import Endpoint
+from serving.deployment import lifecycle
+from serving.deployment.discovery import VersionWatch, watch_version
+from serving.deployment.spec import VersionSpec
+from serving.deployment.status import AppStatus
+
+APP: Final = "control"
+_DEPLOYMENT: Final = "Control"
+
+
+class ServeFleet:
+    """Runs versions as Ray Serve applications, whose calls block and so are made in threads; fits `Fleet`."""
+
+    async def deploy(self, specs: Sequence[VersionSpec]) -> None:
+        """Start applications, or replace failed ones."""
+        await asyncio.to_thread(lifecycle.deploy, specs)
+
+    async def delete(self, versions: Iterable[VersionKey]) -> None:
+        """Have applications drained and removed."""
+        await asyncio.to_thread(lifecycle.delete, versions)
+
+    async def statuses(self) -> Mapping[VersionKey, AppStatus]:
+        """Look at all applications."""
+        return await asyncio.to_thread(lifecycle.statuses)
+
+    def watch(self, model: str, version: int, on_endpoints: Callable[[Sequence[Endpoint]], None]) -> VersionWatch:
+        """Follow the replicas of a version."""
+        return watch_version(model, version, on_endpoints)
+
+
+class ControlReplica:
+    """The one control process of a gateway."""
+
+    async def __init__(self, settings: Settings, layout: Layout) -> None:  # type: ignore[misc] # Ray Serve awaits it
+        self._control = Control(settings, layout, ServeFleet())
+        await self._control.start()
+
+    async def check_health(self) -> None:
+        """Answer, which proves that the event loop turns; a dead process is noticed without."""
+
+    async def __del__(self) -> None:
+        """Stop: Ray Serve awaits this before it ends the process."""
+        await self._control.close()
+
+
+def control_target(settings: Settings, layout: Layout) -> serve.RunTarget:
+    """Describe the application of the control process."""
+    deployment = serve.deployment(ControlReplica).options(
+        name=_DEPLOYMENT,
+        num_replicas=1,
+        ray_actor_options={"num_cpus": 0},
+        health_check_period_s=1.0,
+        health_check_timeout_s=10.0,
+        graceful_shutdown_wait_loop_s=0.05,
+        graceful_shutdown_timeout_s=5.0,
+        max_constructor_retry_count=1,
+    )
+    return serve.RunTarget(deployment.bind(settings, layout), name=APP, route_prefix=None)

@@ -1,0 +1,34 @@
+"""From settings and a version's registry tags to what its replicas need to know. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from router.layout import Layout
+from router.settings import Settings
+from serving.deployment.spec import VersionSpec
+from serving.registry.artifact import VersionInfo
+from serving.registry.options import parse_options
+
+SpecMaker = Callable[[VersionInfo], VersionSpec]
+
+
+def spec_maker(settings: Settings, layout: Layout) -> SpecMaker:
+    """Build the function that specifies versions on this node; it raises `ServingError(INVALID)` for a wrong tag."""
+
+    def make(info: VersionInfo) -> VersionSpec:
+        options = parse_options(info.tags)
+        return VersionSpec(
+            model=info.model,
+            version=info.version,
+            state_dir=layout.state_dir,
+            registry_uri=settings.registry_uri,
+            run_dir=layout.run_dir,
+            metrics_dir=layout.metrics_dir,
+            replicas=max(1, options.min_replicas),
+            gpu_share=options.gpu_share,
+            drain_timeout_s=settings.drain_timeout_s,
+            metrics_interval_s=settings.metrics_interval_s,
+        )
+
+    return make

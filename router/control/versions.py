@@ -1,0 +1,216 @@
+"""Brings model versions to life and away again: the shell around the reconciler; fits `VersionManager`."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from typing import Final
+
+import msgspec
+
+from router.control.catalogue import Catalogue
+from router.control.fleet import Fleet, Watch
+from router.control.reconciler import Phase, Standing, VersionKey, asked, failed, named, observed, plan, started
+from router.control.specs import SpecMaker
+from router.policy.document import versions_of
+from router.ports import PolicySnapshot, ReplicaStatus, StoreUnavailable, VersionBoard, VersionStatus, VersionUnready
+from serving.channel.endpoint import Endpoint
+from serving.deployment.status import AppPhase, AppStatus
+from serving.protocol.errors import ErrorKind, ServingError
+from serving.registry.cache import CachedVersion
+
+_BUSY_PERIOD_S: Final = 0.2
+_IDLE_PERIOD_S: Final = 1.0
+_log = logging.getLogger(__name__)
+
+
+class Versions:
+    """Keeps the versions that policies name, and those that somebody asks for, loaded."""
+
+    def __init__(
+        self,
+        fleet: Fleet,
+        catalogue: Catalogue,
+        board: VersionBoard,
+        make_spec: SpecMaker,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._fleet = fleet
+        self._catalogue = catalogue
+        self._board = board
+        self._make_spec = make_spec
+        self._clock = clock
+        self._standings: dict[VersionKey, Standing] = {}
+        self._endpoints: dict[VersionKey, Sequence[Endpoint]] = {}
+        self._watches: dict[VersionKey, Watch] = {}
+        self._known: dict[VersionKey, CachedVersion] = {}
+        self._starting: dict[VersionKey, asyncio.Task[None]] = {}
+        self._closing: set[asyncio.Task[None]] = set()
+        self._named: frozenset[VersionKey] | None = None
+        self._published: Sequence[VersionStatus] | None = None
+        self._wake = asyncio.Event()
+        self._changed = asyncio.Condition()
+
+    def follow(self, policies: PolicySnapshot) -> None:
+        """Learn which versions the policies name."""
+        self._named = frozenset(
+            (model, version) for model, stored in policies.policies.items() for version in versions_of(stored.policy)
+        )
+        self._wake.set()
+
+    async def run(self) -> None:
+        """Reconcile until cancelled; a turn that fails is reported and the next one tries again."""
+        while True:
+            try:
+                await self._turn()
+            except Exception:  # noqa: BLE001 - a reconciler that ends reconciles nothing
+                _log.exception("A turn of the reconciler failed")
+            now = self._clock()
+            is_idle = all(standing.is_settled(now) for standing in self._standings.values())
+            try:
+                async with asyncio.timeout(_IDLE_PERIOD_S if is_idle else _BUSY_PERIOD_S):
+                    await self._wake.wait()
+            except TimeoutError:
+                pass
+            self._wake.clear()
+
+    async def close(self) -> None:
+        """Let go; the applications stay."""
+        for task in self._starting.values():
+            task.cancel()
+        await asyncio.gather(*self._starting.values(), return_exceptions=True)
+        await asyncio.gather(*(watch.close() for watch in self._watches.values()))
+
+    def current(self) -> list[VersionStatus]:
+        """List the versions that this gateway deals with."""
+        return [self._status(key) for key in sorted(self._standings)]
+
+    async def versions(self) -> Sequence[VersionStatus]:
+        """List every version that the registry or the gateway knows; the gateway's own while the registry is away."""
+        statuses = {(status.model, status.version): status for status in self.current()}
+        try:
+            registered = await self._catalogue.versions()
+        except ServingError as error:
+            _log.warning("Listing only what is loaded: %s", error)
+            registered = ()
+        for info in registered:
+            key = (info.model, info.version)
+            statuses.setdefault(key, VersionStatus(*key, state=Phase.ABSENT.value))
+        return [statuses[key] for key in sorted(statuses)]
+
+    async def ensure_ready(self, model: str, version: int, *, timeout_s: float) -> VersionStatus:
+        """Load a version unless it is, and wait until it is ready; else `VersionUnready`.
+
+        A version that the registry does not have raises `ServingError(NOT_FOUND)`.
+        """
+        key = (model, version)
+        if self._standings.get(key, Standing()).phase is not Phase.READY:
+            await self._catalogue.resolve(model, version)
+        self._standings[key] = asked(self._standings.get(key, Standing()), self._clock())
+        self._wake.set()
+        try:
+            async with asyncio.timeout(timeout_s), self._changed:
+                await self._changed.wait_for(lambda: self._standings[key].is_settled(self._clock()))
+        except TimeoutError:
+            status = self._status(key)
+            reason = f"not ready within {timeout_s:g} s, still {status.state}"
+            raise VersionUnready(msgspec.structs.replace(status, reason=status.reason or reason)) from None
+        status = self._status(key)
+        if status.state != Phase.READY:
+            raise VersionUnready(status)
+        return status
+
+    async def register(self, name: str, onnx: bytes, *, example: bytes | None, tags: Mapping[str, str]) -> int:
+        """Add a version to the registry with its golden example; return its number."""
+        return await self._catalogue.register(name, onnx, example=example, tags=tags)
+
+    async def _turn(self) -> None:
+        """Look, decide, act, tell."""
+        being_started = set(self._starting)  # what is looked up while an attempt is being handed over is out of date
+        apps = await self._fleet.statuses()
+        now = self._clock()
+        self._observe(apps, being_started | set(self._starting), now)
+        self._follow_replicas({key for key, app in apps.items() if app.phase is not AppPhase.DELETING})
+        if self._named is not None:
+            running = [key for key, app in apps.items() if app.phase is not AppPhase.DELETING]
+            todo = plan(self._standings, running, now)
+            for key in todo.start:
+                self._standings[key] = started(self._standings[key])
+                self._starting[key] = asyncio.create_task(self._start(key), name=f"start-{key[0]}-{key[1]}")
+            if todo.stop:
+                await self._fleet.delete(todo.stop)
+        await self._publish()
+        async with self._changed:
+            self._changed.notify_all()
+
+    def _observe(self, apps: Mapping[VersionKey, AppStatus], skip: set[VersionKey], now: float) -> None:
+        for key in self._named or ():
+            self._standings[key] = named(self._standings.get(key, Standing()), now)
+        for key in apps.keys() | self._standings.keys():
+            # An application that we have never heard of was started before us: keep it as if it had just been named.
+            standing = self._standings.get(key) or named(Standing(), now)
+            self._standings[key] = standing if key in skip else observed(standing, apps.get(key), now)
+        for key, standing in list(self._standings.items()):
+            if standing.phase is Phase.ABSENT and standing.wanted_until <= now:
+                del self._standings[key]
+
+    async def _start(self, key: VersionKey) -> None:
+        """Fetch a version's files and hand it to the fleet."""
+        try:
+            artifact = await self._catalogue.fetch(await self._catalogue.resolve(*key))
+            await self._fleet.deploy([self._make_spec(artifact.info)])
+        except ServingError as error:
+            final = error.kind is not ErrorKind.UNAVAILABLE
+            self._standings[key] = failed(self._standings[key], error.message, self._clock(), final=final)
+        except Exception as error:  # noqa: BLE001 - whatever it is, it is this version's failure and not the end of the others
+            _log.exception("Starting %s version %s failed", *key)
+            reason = f"{type(error).__name__}: {error}"
+            self._standings[key] = failed(self._standings[key], reason, self._clock(), final=False)
+        finally:
+            del self._starting[key]
+            self._wake.set()
+
+    def _follow_replicas(self, keys: set[VersionKey]) -> None:
+        for key in self._watches.keys() - keys:
+            self._endpoints.pop(key, None)
+            watch = self._watches.pop(key)
+            self._closing.add(task := asyncio.create_task(watch.close()))
+            task.add_done_callback(self._closing.discard)
+        for key in keys - self._watches.keys():
+            known = self._catalogue.remembered(*key)
+            if known:
+                self._known[key] = known
+            self._watches[key] = self._fleet.watch(*key, partial(self._located, key))
+
+    def _located(self, key: VersionKey, endpoints: Sequence[Endpoint]) -> None:
+        self._endpoints[key] = endpoints
+        self._wake.set()
+
+    async def _publish(self) -> None:
+        statuses = self.current()
+        if statuses == self._published:
+            return
+        try:
+            await self._board.publish(statuses)
+            self._published = statuses
+        except StoreUnavailable as error:
+            _log.warning("%s; trying again", error)
+
+    def _status(self, key: VersionKey) -> VersionStatus:
+        standing = self._standings[key]
+        endpoints = self._endpoints.get(key, ())
+        known = self._known.get(key)
+        return VersionStatus(
+            *key,
+            state=standing.phase.value,
+            reason=standing.reason,
+            replicas=tuple(
+                ReplicaStatus(each.replica_id, each.pid, each.node, each.tcp or each.uds) for each in endpoints
+            ),
+            target_replicas=self._make_spec(known.info).replicas if known else 0,
+            load_s=max((each.load_s for each in endpoints), default=0.0),
+            lineage=known.lineage if known else {},
+        )

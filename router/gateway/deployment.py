@@ -1,0 +1,109 @@
+"""A router as a Ray Serve deployment: a `Gateway` with its adapters, and discovery that feeds it endpoints."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import secrets
+import time
+from functools import partial
+from typing import Final
+
+import ray
+from ray import serve
+
+from router.adapters.redis_policy_store import RedisPolicyStore
+from router.adapters.redis_request_log import RedisRequestLog
+from router.adapters.redis_version_board import RedisVersionBoard
+from router.adapters.spool import NoSpool, Spool, SpoolLimits
+from router.gateway.gateway import Gateway
+from router.gateway.policy_view import VersionKey
+from router.gateway.recorder import Recorder
+from router.gateway.shipper import Shipper
+from router.layout import Layout
+from router.settings import Settings
+from serving.deployment.discovery import VersionWatch, watch_version
+from serving.deployment.spec import CHANNEL_TOKEN_FILE
+
+APP: Final = "gateway"
+_DEPLOYMENT: Final = "Router"
+_MAX_ONGOING: Final = 100_000
+_log = logging.getLogger(__name__)
+
+
+class Router:
+    """One router process. It serves from the end of its constructor until it is deleted."""
+
+    async def __init__(self, settings: Settings, layout: Layout) -> None:  # type: ignore[misc] # Ray Serve awaits it
+        assert settings.redis_url is not None, "the composition root has chosen one"
+        incarnation = f"{int(time.time()):x}-{secrets.token_hex(4)}"
+        self._watches: dict[VersionKey, VersionWatch] = {}
+        self._closing: set[asyncio.Task[None]] = set()
+        self._store = RedisPolicyStore(settings.redis_url, poll_s=settings.policy_poll_s)
+        self._board = RedisVersionBoard(settings.redis_url, poll_s=settings.policy_poll_s)
+        self._stream = RedisRequestLog(settings.redis_url, retention_bytes=settings.log_retention_bytes)
+        spool = await asyncio.to_thread(_open_spool, settings, layout, incarnation)
+        self._gateway = Gateway(
+            settings,
+            incarnation=incarnation,
+            node=str(ray.get_runtime_context().get_node_id()),
+            token=(layout.run_dir / CHANNEL_TOKEN_FILE).read_bytes(),
+            store=self._store,
+            board=self._board,
+            recorder=Recorder(
+                spool,
+                incarnation=incarnation,
+                sample_bp=settings.log_sample_bp if settings.log_enabled else 0,
+                payload_max_bytes=settings.log_payload_max_bytes,
+            ),
+            shipper=Shipper(spool, self._stream, root=layout.spool_dir),
+            snapshot_file=layout.policies_file,
+            metrics_dir=layout.metrics_dir,
+        )
+        self._gateway.on_versions_wanted = self._watch
+        await self._gateway.start()
+
+    async def check_health(self) -> None:
+        """Answer, which proves that the event loop turns; a dead process is noticed without."""
+
+    async def __del__(self) -> None:
+        """Drain: Ray Serve awaits this before it ends the process."""
+        await self._gateway.close()
+        await asyncio.gather(*(watch.close() for watch in self._watches.values()), *self._closing)
+        await asyncio.gather(self._store.close(), self._board.close(), self._stream.close())
+
+    def _watch(self, wanted: frozenset[VersionKey]) -> None:
+        """Follow exactly the versions that a request may go to."""
+        for key in self._watches.keys() - wanted:
+            task = asyncio.create_task(self._watches.pop(key).close())
+            self._closing.add(task)
+            task.add_done_callback(self._closing.discard)
+        for model, version in wanted - self._watches.keys():
+            on_endpoints = partial(self._gateway.set_endpoints, model, version)
+            self._watches[model, version] = watch_version(model, version, on_endpoints)
+
+
+def gateway_target(settings: Settings, layout: Layout) -> serve.RunTarget:
+    """Describe the application of all routers."""
+    deployment = serve.deployment(Router).options(
+        name=_DEPLOYMENT,
+        num_replicas=settings.routers,
+        ray_actor_options={"num_cpus": 0},
+        max_ongoing_requests=_MAX_ONGOING,
+        health_check_period_s=1.0,
+        health_check_timeout_s=10.0,
+        graceful_shutdown_wait_loop_s=0.05,
+        graceful_shutdown_timeout_s=settings.drain_timeout_s + 2.0,
+        max_constructor_retry_count=1,
+    )
+    return serve.RunTarget(deployment.bind(settings, layout), name=APP, route_prefix=None)
+
+
+def _open_spool(settings: Settings, layout: Layout, incarnation: str) -> Spool | NoSpool:
+    """Open this router's spool; a disk that refuses costs the log, whose books say so, and not the service."""
+    limits = SpoolLimits(max_bytes=settings.spool_max_bytes, segment_bytes=settings.spool_segment_bytes)
+    try:
+        return Spool.open(layout.spool_dir, incarnation, limits)
+    except OSError as error:
+        _log.exception("Cannot open a spool under %s: requests will be counted as dropped", layout.spool_dir)
+        return NoSpool(error)

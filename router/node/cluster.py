@@ -1,0 +1,146 @@
+"""The Ray cluster under the gateway: one of our own on this machine, or one that is joined.
+
+A local cluster is started piece by piece through Ray's `Node` instead of `ray.init()`, which always brings a dashboard,
+an autoscaler and a log monitor: three Python processes, 300 MB and seconds of start-up that nothing here uses. Every
+process of it dies with ours, by the kernel's parent-death signal, so a killed gateway leaves none behind.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
+from typing import Any, Final
+
+from router.layout import Layout
+from router.node.patience import within
+
+_NAMESPACE: Final = "serve"
+#: Shared memory for Ray objects. Tensors never travel through it, so Serve's own messages are all there is.
+_OBJECT_STORE_BYTES: Final = 100 * 1024 * 1024
+_DISCONNECT_TIMEOUT_S: Final = 3.0
+
+#: Read by each of Ray's processes as it starts, so they are set before Ray is imported here, and inherited.
+_RAY_VARIABLES: Final = {
+    # Replicas run our code and Serve's router on their one event loop: no thread hop, no locks.
+    "RAY_SERVE_RUN_USER_CODE_IN_SEPARATE_THREAD": "0",
+    "RAY_SERVE_RUN_ROUTER_IN_SEPARATE_LOOP": "0",
+    # Ray's default of 15 lets any other process of the machine starve the replicas.
+    "RAY_worker_niceness": "0",
+    "RAY_SERVE_LOG_TO_STDERR": "0",
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_enable_metrics_collection": "0",
+    "RAY_task_events_report_interval_ms": "0",
+    # Makes Ray take 127.0.0.1 for this machine's address, so that its ports are open to this machine only.
+    "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
+    "RAY_AUTH_MODE": "token",
+}
+
+
+class LocalCluster:
+    """Ray processes of our own. To be started from a thread that lives as long as they should."""
+
+    def __init__(self, layout: Layout) -> None:
+        self._layout = layout
+        self._node: Any = None
+
+    def start(self) -> None:
+        """Start the cluster and connect to it."""
+        token_file = self._layout.ray_token_file
+        token_file.touch(mode=0o600)
+        token_file.write_text(secrets.token_hex(32), encoding="ascii")
+        os.environ.update(_RAY_VARIABLES, RAY_AUTH_TOKEN_PATH=str(token_file))  # noqa: TID251 - Ray reads nothing else
+        import ray
+        from ray._private.node import Node
+        from ray._private.parameter import RayParams
+
+        class SlimNode(Node):  # type: ignore[misc]
+            """A head node without the dashboard process."""
+
+            def start_api_server(self, *, include_dashboard: bool | None, raise_on_failure: bool) -> None:
+                del include_dashboard, raise_on_failure
+                self._webui_url = ""
+
+        logging.getLogger("ray").setLevel(logging.WARNING)
+        self._layout.ray_dir.mkdir(mode=0o700)
+        parameters = RayParams(
+            node_ip_address="127.0.0.1",
+            num_cpus=os.cpu_count(),
+            object_store_memory=_OBJECT_STORE_BYTES,
+            temp_dir=str(self._layout.ray_dir),
+            include_log_monitor=False,
+            no_monitor=True,
+        )
+        with _session_of_their_own():
+            self._node = SlimNode(
+                parameters, head=True, shutdown_at_exit=False, spawn_reaper=True, ray_init_cluster=True
+            )
+        ray.init(address=self._node.gcs_address, namespace=_NAMESPACE, log_to_driver=False, configure_logging=False)
+
+    @property
+    def running(self) -> bool:
+        """All of its own processes are alive."""
+        return self._node is not None and not self._node.dead_processes()
+
+    def stop(self) -> None:
+        """Disconnect and end all processes, also when they do not answer any more."""
+        import ray
+
+        within(_DISCONNECT_TIMEOUT_S, ray.shutdown)
+        if self._node is not None:
+            self._node.kill_all_processes(check_alive=False, allow_graceful=True)
+
+
+@contextmanager
+def _session_of_their_own() -> Iterator[None]:
+    """Start Ray's processes apart from ours.
+
+    A signal to our process group, by Ctrl-C or by a supervisor, then reaches us alone, and Ray is still there to drain.
+    """
+    from ray._private import services
+
+    popen = services.ConsolePopen
+    services.ConsolePopen = partial(popen, start_new_session=True)
+    try:
+        yield
+    finally:
+        services.ConsolePopen = popen
+
+
+class JoinedCluster:
+    """Somebody else's cluster, which stays when we leave."""
+
+    def __init__(self, address: str) -> None:
+        self._address = address
+
+    def start(self) -> None:
+        """Connect.
+
+        Raises:
+            ConnectionError: no cluster there.
+        """
+        serve_variables = {name: value for name, value in _RAY_VARIABLES.items() if name.startswith("RAY_SERVE_")}
+        os.environ.update(serve_variables)  # noqa: TID251 - Ray reads nothing else
+        import ray
+
+        # The cluster's own processes have their own environment; ours is given to the workers of this job.
+        ray.init(
+            address=self._address,
+            namespace=_NAMESPACE,
+            log_to_driver=False,
+            runtime_env={"env_vars": serve_variables},
+        )
+
+    @property
+    def running(self) -> bool:
+        """Not for us to say."""
+        return True
+
+    def stop(self) -> None:
+        """Disconnect."""
+        import ray
+
+        ray.shutdown()

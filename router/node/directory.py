@@ -1,0 +1,115 @@
+"""Takes a state directory for one gateway at a time, and tidies up after it."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Final
+
+import msgspec
+
+from router.layout import Layout, fits
+
+_SHORT_PREFIX: Final = "shepherd-"
+
+
+class StateDirTaken(Exception):
+    """Another gateway runs on this directory."""
+
+
+class NodeRecord(msgspec.Struct, frozen=True):
+    """What a running gateway says of itself in `STATE/run/node.json`."""
+
+    pid: int
+    http: str
+    grpc: str
+    metrics: str
+    admin: str
+    started_at: float
+    """Unix seconds."""
+
+
+@contextmanager
+def taken(state_dir: Path) -> Iterator[Layout]:
+    """Hold a state directory, made if need be, and a fresh run directory; leave no run directory behind.
+
+    Raises:
+        StateDirTaken: another gateway holds it.
+        OSError: it cannot be made or written.
+    """
+    state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+    state_dir.chmod(0o700)
+    with _locked(state_dir / "lock", state_dir):
+        run_dir = _fresh_run_dir(state_dir)
+        try:
+            layout = Layout(state_dir, run_dir)
+            for name in ("logs", "registry", "cache", "spool", "metrics"):
+                (state_dir / name).mkdir(mode=0o700, exist_ok=True)
+            yield layout
+        finally:
+            for folder in {run_dir, state_dir / "run"}:
+                shutil.rmtree(folder, ignore_errors=True)
+
+
+def write_record(layout: Layout, record: NodeRecord) -> None:
+    """Tell command lines that this gateway is ready, and where."""
+    unfinished = layout.node_file.with_suffix(".tmp")
+    unfinished.write_bytes(msgspec.json.encode(record))
+    unfinished.replace(layout.node_file)
+
+
+def read_holder(state_dir: Path) -> int | None:
+    """Read which process holds a state directory; None when none does."""
+    try:
+        with (state_dir / "lock").open("r+", encoding="ascii") as file:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return _pid_in(state_dir / "lock")
+    except OSError:
+        return None
+    return None
+
+
+@contextmanager
+def _locked(path: Path, state_dir: Path) -> Iterator[None]:
+    """Hold the lock; the kernel lets go of it however this process ends."""
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise StateDirTaken(
+                f"{state_dir} is in use by the gateway with pid {_pid_in(path)}; stop it with "
+                f"`shepherd down --state {state_dir}`, or give another directory with --state"
+            ) from None
+        os.ftruncate(descriptor, 0)
+        os.pwrite(descriptor, str(os.getpid()).encode(), 0)
+        yield
+        os.ftruncate(descriptor, 0)
+    finally:
+        os.close(descriptor)
+
+
+def _pid_in(path: Path) -> int | None:
+    text = path.read_text(encoding="ascii").strip()
+    return int(text) if text.isdigit() else None
+
+
+def _fresh_run_dir(state_dir: Path) -> Path:
+    """Make an empty run directory, after removing what a killed gateway has left of its own."""
+    own = state_dir / "run"
+    elsewhere = own / "elsewhere"
+    if elsewhere.is_symlink():
+        shutil.rmtree(elsewhere.readlink(), ignore_errors=True)
+    shutil.rmtree(own, ignore_errors=True)
+    own.mkdir(mode=0o700)
+    if fits(own):
+        return own
+    short = Path(tempfile.mkdtemp(prefix=_SHORT_PREFIX, dir="/tmp"))
+    elsewhere.symlink_to(short)
+    return short

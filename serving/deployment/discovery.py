@@ -1,0 +1,64 @@
+"""Tells a process where the replicas of a version are, as they come and go.
+
+Ray Serve's controller pushes each deployment's running replicas, with what they published by
+`record_replica_metadata`, to every handle of it; a request router, the documented extension point, sees the push. Ours
+never routes a request: it passes the endpoints on. Ray carries the router class to other processes pickled by value, so
+its module's globals there are copies; the listeners live in `listeners`, which is reached by an import instead.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from ray.serve.handle import DeploymentHandle
+from ray.serve.request_router import PendingRequest, RequestRouter, RunningReplica
+
+from serving.channel.endpoint import Endpoint
+from serving.deployment.listeners import listen, unlisten
+from serving.deployment.spec import DEPLOYMENT, app_name
+
+OnEndpoints = Callable[[Sequence[Endpoint]], None]
+
+
+class EndpointRouter(RequestRouter):
+    """Hands each new set of replicas to this process' listener."""
+
+    def update_replicas(self, replicas: list[RunningReplica]) -> None:
+        """Keep what the base class reads of known replicas, and pass on. Queue lengths are of no use, so no probes."""
+        from serving.deployment import listeners
+
+        self._replicas = {replica.replica_id: replica for replica in replicas}
+        listeners.announce(self.app_name, [replica.replica_metadata for replica in replicas])
+
+    async def choose_replicas(
+        self, candidate_replicas: list[RunningReplica], pending_request: PendingRequest | None = None
+    ) -> list[list[RunningReplica]]:
+        """Let Serve call any replica; only health checks and tests ever do."""
+        del pending_request
+        return [candidate_replicas]
+
+
+class VersionWatch:
+    """Follows one version until closed. The application need not exist yet, and may be deleted and come back.
+
+    To be created on a running event loop, where `on_endpoints` is called: once per change, never by the constructor.
+    """
+
+    def __init__(self, model: str, version: int, on_endpoints: OnEndpoints) -> None:
+        self._app = app_name(model, version)
+        self._on_endpoints = on_endpoints
+        listen(self._app, on_endpoints)
+        # Not through Serve's cache of handles, which forgets at random beyond 100.
+        self._handle: Any = DeploymentHandle(DEPLOYMENT, self._app)
+        self._handle._init()  # noqa: SLF001 - subscribes without a request
+
+    async def close(self) -> None:
+        """Unsubscribe."""
+        unlisten(self._app, self._on_endpoints)
+        await self._handle.shutdown_async()
+
+
+def watch_version(model: str, version: int, on_endpoints: OnEndpoints) -> VersionWatch:
+    """Call `on_endpoints` with all endpoints of a version, now and whenever they change, until the watch is closed."""
+    return VersionWatch(model, version, on_endpoints)

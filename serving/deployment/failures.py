@@ -1,0 +1,44 @@
+"""How the reason why a replica could not start travels through Ray Serve, which passes on text only. Pure."""
+
+from __future__ import annotations
+
+import re
+from typing import Final
+
+import msgspec
+
+_PROCESS_DIED: Final = "ActorDiedError"
+_COLOUR = re.compile(r"\x1b\[[0-9;]*m")
+
+
+class LoadFailed(Exception):
+    """A version could not be loaded, warmed or checked; its text is the reason, as one JSON string."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(msgspec.json.encode(reason).decode())
+
+
+_MARK = re.compile(rf'{LoadFailed.__name__}: ("(?:[^"\\\n]|\\.)*")')
+
+
+def describe(error: BaseException) -> str:
+    """Say in one line what went wrong; what is no failure of ours is named by its type."""
+    text = " ".join(str(error).split())
+    ours = type(error).__module__.startswith("serving.")
+    return text if ours and text else f"{type(error).__name__}: {text}" if text else type(error).__name__
+
+
+def is_final(message: str) -> bool:
+    """Tell whether another attempt would end the same way: yes for what the replica itself found wrong."""
+    return bool(_MARK.search(message))
+
+
+def read_reason(message: str) -> str:
+    """Find the reason in what Ray Serve says of a deployment that did not start."""
+    marked = _MARK.findall(message)
+    if marked:
+        return str(msgspec.json.decode(marked[-1]))
+    if _PROCESS_DIED in message:
+        return "its process died while loading: out of memory, or a crash in native code; its log may say more"
+    lines = [line.strip() for line in _COLOUR.sub("", message).splitlines() if line.strip()]
+    return lines[-1] if lines else "no reason was given"

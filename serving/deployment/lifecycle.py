@@ -1,0 +1,82 @@
+"""One Ray Serve application per model version: deployed, deleted, looked at. All calls block; make them in threads."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any, Final
+
+from ray import serve
+from ray.serve.config import RequestRouterConfig
+from ray.serve.schema import ApplicationStatus
+
+from serving.deployment.discovery import EndpointRouter
+from serving.deployment.failures import is_final, read_reason
+from serving.deployment.replica import ModelReplica
+from serving.deployment.spec import DEPLOYMENT, VersionSpec, app_name, parse_app_name
+from serving.deployment.status import AppPhase, AppStatus
+
+#: Above anything that arrives this way: the data plane has its own sockets and its own limits.
+_MAX_ONGOING: Final = 100_000
+_HEALTH_PERIOD_S: Final = 1.0
+_HEALTH_TIMEOUT_S: Final = 10.0
+
+
+def version_target(spec: VersionSpec) -> serve.RunTarget:
+    """Describe the application of a version.
+
+    The class is wrapped here and not where it is defined: so it travels by name, and not with a copy of its module.
+    """
+    deployment = serve.deployment(ModelReplica).options(
+        name=DEPLOYMENT,
+        num_replicas=spec.replicas,
+        # No CPU is booked: otherwise a small machine would refuse a third process that it has room for.
+        ray_actor_options={"num_cpus": 0, "num_gpus": spec.gpu_share},
+        max_ongoing_requests=_MAX_ONGOING,
+        health_check_period_s=_HEALTH_PERIOD_S,
+        health_check_timeout_s=_HEALTH_TIMEOUT_S,
+        graceful_shutdown_wait_loop_s=0.05,
+        graceful_shutdown_timeout_s=spec.drain_timeout_s + 2.0,
+        # A version that does not load fails at once, with its reason; whoever deployed it decides on another attempt.
+        max_constructor_retry_count=1,
+        request_router_config=RequestRouterConfig(request_router_class=EndpointRouter),
+    )
+    return serve.RunTarget(deployment.bind(spec), name=app_name(spec.model, spec.version), route_prefix=None)
+
+
+def deploy(specs: Sequence[VersionSpec]) -> None:
+    """Start applications, or replace failed ones, without waiting for their replicas."""
+    run([version_target(spec) for spec in specs])
+
+
+def run(targets: Sequence[serve.RunTarget]) -> None:
+    """Hand applications to Ray Serve without waiting for their replicas."""
+    serve.run_many(targets, wait_for_ingress_deployment_creation=False, wait_for_applications_running=False)
+
+
+def delete(versions: Iterable[tuple[str, int]]) -> None:
+    """Have applications drained and removed, without waiting for it."""
+    for model, version in versions:
+        serve.delete(app_name(model, version), _blocking=False)
+
+
+def statuses() -> dict[tuple[str, int], AppStatus]:
+    """Look at the applications of all versions."""
+    found = ((parse_app_name(name), app) for name, app in serve.status().applications.items())
+    return {key: _status(app) for key, app in found if key is not None}
+
+
+def _status(app: Any) -> AppStatus:
+    deployment = app.deployments.get(DEPLOYMENT)
+    if app.status is ApplicationStatus.RUNNING:
+        return AppStatus(AppPhase.READY)
+    if app.status is ApplicationStatus.DELETING:
+        return AppStatus(AppPhase.DELETING)
+    if app.status is ApplicationStatus.DEPLOY_FAILED:
+        message = deployment.message if deployment and deployment.message else app.message
+        return AppStatus(AppPhase.FAILED, read_reason(message), is_final(message))
+    if app.status is ApplicationStatus.UNHEALTHY:
+        running = deployment.replica_states.get("RUNNING", 0) if deployment else 0
+        if running:
+            return AppStatus(AppPhase.READY)
+        return AppStatus(AppPhase.LOADING, "its replicas have died and are being replaced")
+    return AppStatus(AppPhase.LOADING)

@@ -1,0 +1,19 @@
+"""Gets a version's verified files: from this node's cache, else from the registry. Blocks; call from a thread."""
+
+from __future__ import annotations
+
+from serving.deployment.spec import VersionSpec
+from serving.registry.artifact import Artifact
+
+
+def open_version(spec: VersionSpec) -> Artifact:
+    """Find the files of a version on this machine, verified; fetch them when they are not here.
+
+    Raises:
+        ServingError: no such version, or it is not what it was registered as.
+        RegistryUnavailable: it is not here and the registry cannot be reached.
+    """
+    from serving.registry.registry import Registry
+
+    registry = Registry.open(spec.registry_uri, state_dir=spec.state_dir)
+    return registry.fetch(registry.resolve(spec.model, spec.version))

@@ -1,0 +1,99 @@
+"""A model replica: one process that serves one version, as a Ray Serve deployment."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import Final
+
+import msgspec
+import ray
+from ray import serve
+
+from serving.backends.backend import Backend
+from serving.backends.catalog import create
+from serving.batching.batcher import BatchLimits
+from serving.deployment.failures import LoadFailed, describe
+from serving.deployment.listeners import publish
+from serving.deployment.model_server import ModelServer
+from serving.deployment.opening import open_version
+from serving.deployment.spec import CHANNEL_TOKEN_FILE, VersionSpec
+from serving.registry.artifact import Artifact
+from serving.registry.golden import replay_golden
+from serving.telemetry.catalog import LOAD_DURATION, OK
+from serving.telemetry.instruments import Registry
+from serving.telemetry.publisher import Publisher
+
+_FAILED: Final = "failed"
+
+
+class GoldenMismatch(Exception):
+    """The model does not answer its example as it did when it was registered."""
+
+
+class ModelReplica:
+    """Exists once its version is loaded, warm and golden-checked; until then, or instead, its constructor raises."""
+
+    async def __init__(self, spec: VersionSpec) -> None:  # type: ignore[misc] # Ray Serve awaits it
+        started = time.monotonic()
+        self._spec = spec
+        context = serve.get_replica_context()
+        self._id = str(context.replica_id.unique_id)
+        self._metrics = Registry(f"replica-{spec.model}-{spec.version}-{self._id}"[:200])
+        self._publisher = Publisher(self._metrics, spec.metrics_dir, interval_s=spec.metrics_interval_s)
+        try:
+            self._server = await self._load()
+        except Exception as error:
+            await self._report_load(started, _FAILED)
+            raise LoadFailed(describe(error)) from error
+        self._load_s = time.monotonic() - started
+        await self._report_load(started, OK)
+
+    def record_replica_metadata(self) -> dict[str, str]:
+        """Tell Ray Serve where this replica listens; called once, when the constructor has returned."""
+        return publish(msgspec.structs.replace(self._server.endpoint, load_s=self._load_s))
+
+    def record_autoscaling_stats(self) -> dict[str, float]:
+        """Tell Ray Serve how busy this replica is."""
+        return self._server.stats()
+
+    async def check_health(self) -> None:
+        """Answer, which proves that the event loop turns; a dead process is noticed without."""
+
+    async def __del__(self) -> None:
+        """Drain: Ray Serve awaits this before it ends the process."""
+        await self._server.drain(self._spec.drain_timeout_s)
+        await self._server.close()
+        await self._publisher.close()
+
+    async def _load(self) -> ModelServer:
+        artifact = await asyncio.to_thread(open_version, self._spec)
+        backend = await asyncio.to_thread(_load_checked, artifact)
+        server = ModelServer(
+            backend,
+            token=(self._spec.run_dir / CHANNEL_TOKEN_FILE).read_bytes(),
+            limits=BatchLimits(max_rows=artifact.options.max_batch),
+            max_in_flight=self._spec.max_in_flight,
+            replica_id=self._id,
+            node=str(ray.get_runtime_context().get_node_id()),
+        )
+        socket = self._spec.run_dir / f"replica-{self._id}.sock"
+        await server.start(str(socket), self._spec.tcp_host, example=artifact.golden.inputs)
+        return server
+
+    async def _report_load(self, started: float, outcome: str) -> None:
+        labels = {"model": self._spec.model, "version": str(self._spec.version), "outcome": outcome}
+        self._metrics.histogram(LOAD_DURATION, **labels).observe(time.monotonic() - started)
+        await self._publisher.start()
+
+
+def _load_checked(artifact: Artifact) -> Backend:
+    """Load a version and hold it to its golden example."""
+    backend = create(artifact.options.backend, artifact, artifact.options)
+    backend.load()
+    options = artifact.options
+    difference = replay_golden(backend, artifact.golden, rtol=options.golden_rtol, atol=options.golden_atol)
+    if difference is not None:
+        backend.close()
+        raise GoldenMismatch(f"golden check failed: {difference}")
+    return backend

@@ -1,0 +1,49 @@
+"""What a replica must know to serve a version, and how versions are named in Ray Serve. Pure."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Final
+
+import msgspec
+
+#: Name of the one deployment in each version's application.
+DEPLOYMENT: Final = "ModelReplica"
+#: File of a node's run directory with the shared secret of the tensor channel.
+CHANNEL_TOKEN_FILE: Final = "channel.token"  # noqa: S105 - a file name
+_APP_NAME = re.compile(r"model\.(.+)\.([1-9][0-9]*)", re.ASCII)
+
+
+class VersionSpec(msgspec.Struct, frozen=True, kw_only=True):
+    """One version and the surroundings of its replicas; travels to them pickled."""
+
+    model: str
+    version: int
+    state_dir: Path
+    """Holds the embedded registry, and the cache of verified artifacts."""
+    registry_uri: str | None
+    """An MLflow tracking server; None for the embedded registry."""
+    run_dir: Path
+    """Sockets and the channel's secret of this node; short enough for a socket's path."""
+    metrics_dir: Path
+    """Where processes of this node leave their metrics."""
+    replicas: int = 1
+    gpu_share: float = 0.0
+    """Part of a GPU that each replica takes."""
+    tcp_host: str | None = None
+    """Address to offer to routers on other nodes; None: this node only."""
+    max_in_flight: int = 256
+    drain_timeout_s: float = 10.0
+    metrics_interval_s: float = 0.5
+
+
+def app_name(model: str, version: int) -> str:
+    """Name the Serve application of a version."""
+    return f"model.{model}.{version}"
+
+
+def parse_app_name(name: str) -> tuple[str, int] | None:
+    """Read model and version from an application's name; None for an application of another kind."""
+    match = _APP_NAME.fullmatch(name)
+    return (match[1], int(match[2])) if match else None
