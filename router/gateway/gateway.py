@@ -110,7 +110,7 @@ class Gateway:
             asyncio.create_task(self._follow_versions(), name="follow-versions"),
         ]
         await self._http.start(http_socket)
-        await self._grpc.start(self._settings.host, self._settings.grpc_port)
+        await self._grpc.start(f"{self._settings.host}:{self._settings.grpc_port}")
 
     def revision(self, model: str) -> int:
         """Revision of the policy that this router acts on, 0 when the model has none."""

@@ -15,6 +15,7 @@ from grpc_health.v1 import health_pb2
 
 from router.gateway.call import Call
 from router.gateway.catalogue import Catalogue
+from router.gateway.grpc_wire import parse_version
 from router.gateway.statuses import STATUSES
 from serving.protocol.errors import ErrorKind, ServingError, invalid
 from serving.protocol.grpc_codec import decode_infer, encode_infer_response
@@ -65,11 +66,11 @@ class GrpcDoor:
         self._catalogue = catalogue
         self._server: grpc.aio.Server | None = None
 
-    async def start(self, host: str, port: int) -> None:
-        """Listen on a port that the other routers of the node share.
+    async def start(self, *addresses: str) -> None:
+        """Listen on `host:port`, shared with the other routers of the node, and on `unix:PATH`.
 
         Raises:
-            OSError: the port is taken by somebody else.
+            OSError: an address is taken by somebody else.
         """
         size = self._service.limits.max_body_bytes
         server = grpc.aio.server(
@@ -80,10 +81,11 @@ class GrpcDoor:
             ]
         )
         server.add_generic_rpc_handlers((self._handlers(),))
-        try:
-            server.add_insecure_port(f"{host}:{port}")
-        except RuntimeError as error:
-            raise OSError(f"cannot listen for gRPC on {host}:{port}: {error}") from error
+        for address in addresses:
+            try:
+                server.add_insecure_port(address)
+            except RuntimeError as error:
+                raise OSError(f"cannot listen for gRPC on {address}: {error}") from error
         await server.start()
         self._server = server
 
@@ -130,7 +132,7 @@ class GrpcDoor:
         )
         try:
             call.model, version, call.request = decode_infer(message, service.limits)
-            pinned = _version(version)
+            pinned = parse_version(version)
         except ServingError as error:
             dispatcher.refuse(call, error)
         else:
@@ -153,7 +155,7 @@ class GrpcDoor:
 
     async def _model_ready(self, message: bytes, _context: Context) -> bytes:
         request = _parse(pb.ModelReadyRequest, message)
-        reason = self._catalogue.reason_model_unready(request.name, _version(request.version))
+        reason = self._catalogue.reason_model_unready(request.name, parse_version(request.version))
         return pb.ModelReadyResponse(ready=reason is None).SerializeToString()
 
     async def _server_metadata(self, _message: bytes, _context: Context) -> bytes:
@@ -161,7 +163,7 @@ class GrpcDoor:
 
     async def _model_metadata(self, message: bytes, _context: Context) -> bytes:
         request = _parse(pb.ModelMetadataRequest, message)
-        document = self._catalogue.model_metadata(request.name, _version(request.version))
+        document = self._catalogue.model_metadata(request.name, parse_version(request.version))
         return pb.ModelMetadataResponse(**document).SerializeToString()
 
     async def _health(self, message: bytes, _context: Context) -> bytes:
@@ -188,14 +190,6 @@ def _parse(kind: Any, message: bytes) -> Any:
         return kind.FromString(message)
     except Exception as error:
         raise invalid(f"the message is not a {kind.DESCRIPTOR.name}") from error
-
-
-def _version(text: str) -> int | None:
-    if not text:
-        return None
-    if not (text.isascii() and text.isdigit() and len(text) < 10):  # noqa: PLR2004
-        raise ServingError(ErrorKind.NOT_FOUND, f'model_version: "{text[:64]}" is not a version: versions are numbers')
-    return int(text)
 
 
 def _headers(context: Context) -> dict[str, str]:

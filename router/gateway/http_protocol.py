@@ -46,10 +46,16 @@ class InferService:
     """What every HTTP connection of a router shares."""
 
     def __init__(
-        self, dispatcher: Dispatcher, *, limits: Limits, request_timeout_s: float, next_id: Callable[[], str]
+        self,
+        dispatcher: Dispatcher,
+        *,
+        limits: Limits,
+        request_timeout_s: float,
+        next_id: Callable[[], str],
+        match: Callable[[bytes], Wire | None] = match_path,
     ) -> None:
         self.dispatcher = dispatcher
-        self.match: Callable[[bytes], Wire | None] = match_path
+        self.match = match
         """Reads a path that takes the callback way; None sends the request to the ASGI app."""
         self.limits = limits
         self.request_timeout_s = request_timeout_s

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import socket
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any, Final
 
 import uvicorn
@@ -58,7 +59,9 @@ class HttpServer:
             timeout_keep_alive=max(1, round(keep_alive_s)),
             timeout_graceful_shutdown=max(1, round(drain_timeout_s)),
         )
+        self._config = config
         self._server = _Server(config)
+        self._bridge: asyncio.Server | None = None
         self._keep_alive_s = keep_alive_s
         self._receiving_s = service.request_timeout_s
         self._serving: asyncio.Task[None] | None = None
@@ -85,10 +88,26 @@ class HttpServer:
             name="http-sweep",
         )
 
+    async def listen_for_bridge(self, path: Path, service: InferService) -> None:
+        """Take calls from the gRPC door on a Unix socket as well, in whatever form `service` matches.
+
+        The connections count as the server's own, so that `close` lets them finish too.
+        """
+        with contextlib.suppress(FileNotFoundError):
+            path.unlink()
+        kind = protocol_class(service)
+        self._bridge = await asyncio.get_running_loop().create_unix_server(
+            lambda: kind(config=self._config, server_state=self._server.server_state, app_state={}),
+            str(path),
+            backlog=_BACKLOG,
+        )
+
     async def close(self) -> None:
         """Stop accepting, finish what is in flight, hang up."""
         if self._sweeping:
             self._sweeping.cancel()
+        if self._bridge:
+            self._bridge.close()
         self._server.should_exit = True
         if self._serving:
             await self._serving

@@ -117,7 +117,7 @@ def encode_error(error: ServingError, call: Call | None = None) -> Answer:
     if wait_s is not None:
         lines.append(b"retry-after: %d\r\n" % wait_s)
     if call is not None:
-        lines.append(_decision_lines(call))
+        lines.append(decision_lines(call))
     return Answer(status.http, status.reason, b"".join(lines), [body])
 
 
@@ -134,7 +134,7 @@ def _encode_outputs(call: Call) -> Answer:
             json_length,
             sum([len(piece) for piece in body]),
         )
-    return Answer(200, "OK", head + _decision_lines(call), body)
+    return Answer(200, "OK", head + decision_lines(call), body)
 
 
 @lru_cache(maxsize=4096)
@@ -142,7 +142,8 @@ def _decided_lines(variant: str, version: int, reason: str) -> bytes:
     return f"x-shepherd-version: {version}\r\nx-shepherd-variant: {variant}\r\nx-shepherd-reason: {reason}\r\n".encode()
 
 
-def _decision_lines(call: Call) -> bytes:
+def decision_lines(call: Call) -> bytes:
+    """Say in header lines who answered and why."""
     decision: Decision | None = call.decision
     own = b"x-shepherd-request-id: %s\r\n" % call.id.encode()
     return _decided_lines(decision.variant, decision.version, decision.reason) + own if decision else own

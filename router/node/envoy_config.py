@@ -89,7 +89,9 @@ def bootstrap(config: DoorConfig) -> dict[str, Any]:
 
 
 def _listener(config: DoorConfig) -> dict[str, Any]:
-    chain: dict[str, Any] = {"filters": [{"name": "envoy.filters.network.http_connection_manager", "typed_config": _manager(config)}]}
+    chain: dict[str, Any] = {
+        "filters": [{"name": "envoy.filters.network.http_connection_manager", "typed_config": _manager(config)}]
+    }
     if config.tls is not None:
         chain["transport_socket"] = _downstream_tls(config.tls)
     return {
@@ -136,7 +138,9 @@ def _manager(config: DoorConfig) -> dict[str, Any]:
 
 
 def _routes() -> list[Mapping[str, Any]]:
-    off = {_BRIDGE: {"@type": f"{_TYPE}.filters.http.grpc_http1_reverse_bridge.v3.FilterConfigPerRoute", "disabled": True}}
+    off = {
+        _BRIDGE: {"@type": f"{_TYPE}.filters.http.grpc_http1_reverse_bridge.v3.FilterConfigPerRoute", "disabled": True}
+    }
     return [
         {"match": {"path": INFER}, "route": _route("bridge")},
         {"match": {"prefix": "/"}, "route": _route("grpc"), "typed_per_filter_config": off},
@@ -170,7 +174,12 @@ def _cluster(name: str, sockets: Sequence[Path], protocol: Mapping[str, Any]) ->
         "connect_timeout": "1s",
         "circuit_breakers": {
             "thresholds": [
-                {"max_connections": 10_000, "max_pending_requests": 100_000, "max_requests": 100_000, "max_retries": 1000}
+                {
+                    "max_connections": 10_000,
+                    "max_pending_requests": 100_000,
+                    "max_requests": 100_000,
+                    "max_retries": 1000,
+                }
             ]
         },
         "typed_extension_protocol_options": {
