@@ -38,10 +38,9 @@ class GatewayProcess:
 
     def __enter__(self) -> Self:
         self._log.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        shepherd = Path(sys.executable).with_name("shepherd")
         with self._log.open("wb") as log:
             self._process = subprocess.Popen(
-                [shepherd, "up", "--state", self._state_dir],
+                [sys.executable, "-m", "router.cli.main", "up", "--state", self._state_dir],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,

@@ -89,7 +89,7 @@ class Show:
             places=[
                 ("predict", f"{self._node.http}/v2/models/{MODEL}/infer"),
                 ("operate", f"{self._node.admin}/docs"),
-                ("metrics", f"{self._node.metrics}/metrics"),
+                ("metrics", self._node.metrics),
             ],
         )
 
@@ -99,6 +99,6 @@ class Show:
             while True:
                 with contextlib.suppress(GatewayUnreachable, GatewayRefusal, httpx.HTTPError):
                     self._log = read_log(await asyncio.to_thread(admin.log))
-                    scrape = await http.get(f"{self._node.metrics}/metrics")
-                    self._shadows = read_shadows(scrape.text, MODEL)
+                    scrape = await http.get(self._node.metrics)
+                    self._shadows = read_shadows(scrape.raise_for_status().text, MODEL)
                 await asyncio.sleep(1.0)
