@@ -23,7 +23,7 @@ import numpy as np
 from serving.protocol.checks import element_count, join_elements, show, split_elements
 from serving.protocol.datatypes import DATATYPES
 from serving.protocol.errors import invalid
-from serving.protocol.json_schema import explain
+from serving.protocol.json_schema import parse
 from serving.protocol.messages import Buffer, Limits
 
 _OPENS_A_ROW: Final = re.compile(rb"\[\s*\[")
@@ -71,10 +71,7 @@ def _values(text: msgspec.Raw, datatype: str, shape: Sequence[int]) -> list[Any]
     """Parse the text and flatten it row by row where it is nested."""
     depth = len(shape) if _is_nested(text, len(shape)) else 1
     kind = "f" if datatype == "BF16" else DATATYPES[datatype].dtype.kind
-    try:
-        parsed = _decoder(kind, depth).decode(text)
-    except msgspec.DecodeError as error:
-        raise invalid(explain(error, "data")) from None
+    parsed = parse(_decoder(kind, depth), text, "data")
     return parsed if depth == 1 else _flatten(parsed, shape)
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from typing import Final
+from typing import Final, TypeVar
 
 import msgspec
 
@@ -17,6 +17,7 @@ from serving.protocol.errors import invalid
 from serving.protocol.messages import Buffer, Parameter
 
 Parameters = dict[str, Parameter] | None
+Document = TypeVar("Document")
 
 _NO_DATA: Final = msgspec.Raw()
 _PATH: Final = re.compile(r" - at `\$\.?(.*)`$", re.DOTALL)
@@ -74,15 +75,24 @@ _ENCODER: Final = msgspec.json.Encoder()
 
 
 def parse_request(text: Buffer) -> RequestDocument:
-    """Parse a request's JSON; wrong syntax, types, missing members and bottomless nesting are INVALID."""
+    """Parse a request's JSON, leaving each `data` unparsed; raises as `parse`."""
+    return parse(_DECODER, text, "request")
+
+
+def parse(decoder: msgspec.json.Decoder[Document], text: Buffer | msgspec.Raw, root: str) -> Document:
+    """Parse JSON that lies at `root` of the request.
+
+    Raises:
+        ServingError: INVALID for wrong syntax, types or encoding, missing members and bottomless nesting.
+    """
     try:
-        return _DECODER.decode(text)
+        return decoder.decode(text)
     except msgspec.DecodeError as error:
-        raise invalid(explain(error, "request")) from None
-    except UnicodeDecodeError:
-        raise invalid("request: the JSON is not UTF-8") from None
+        raise invalid(_explain(error, root)) from None
+    except UnicodeDecodeError:  # also of a text whose syntax has passed: skipping does not look inside strings
+        raise invalid(f"{root}: the JSON is not UTF-8") from None
     except RecursionError:
-        raise invalid("request: the JSON is nested too deeply") from None
+        raise invalid(f"{root}: the JSON is nested too deeply") from None
 
 
 def print_response(document: ResponseDocument) -> bytes:
@@ -90,7 +100,7 @@ def print_response(document: ResponseDocument) -> bytes:
     return _ENCODER.encode(document)
 
 
-def explain(error: msgspec.DecodeError, root: str) -> str:
+def _explain(error: msgspec.DecodeError, root: str) -> str:
     """Put the place before the complaint, as all our messages have it: `inputs[0].shape[1]: Expected ...`."""
     text = str(error)
     found = _PATH.search(text)
