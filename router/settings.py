@@ -47,7 +47,7 @@ def _about(description: str) -> Meta:
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """Everything that an operator may choose about one gateway node."""
 
-    state_dir: Annotated[Path, _about("Directory that holds all state; delete it to start afresh. Absolute.")]
+    state_dir: Annotated[Path, _about("Directory that holds all state; delete it to start afresh.")]
 
     host: Annotated[str, _about("Address of the HTTP, gRPC and metrics ports.")] = "127.0.0.1"
     http_port: Annotated[Port, _about("Inference over HTTP.")] = 8000

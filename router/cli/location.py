@@ -8,11 +8,11 @@ from typing import Any, Final
 
 import msgspec
 
+from router.admin.auth import TOKEN_FILE
 from router.cli.client import AdminClient, GatewayUnreachable
 from router.settings import ResolvedSettings, parse_file, resolve
 
 NODE_FILE: Final = Path("run", "node.json")
-_TOKEN_FILE: Final = "admin.token"  # noqa: S105 - a file name
 
 
 class Node(msgspec.Struct, frozen=True):
@@ -80,7 +80,7 @@ def is_alive(pid: int) -> bool:
 
 
 def _read_token(state_dir: Path) -> str:
-    path = state_dir / _TOKEN_FILE
+    path = state_dir / TOKEN_FILE
     try:
         return path.read_text(encoding="ascii").strip()
     except OSError as error:

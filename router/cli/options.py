@@ -6,17 +6,33 @@ import contextlib
 import functools
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, get_type_hints
+from typing import Any
 
 import click
+import msgspec
 from click.core import ParameterSource
 
 from router.cli.client import GatewayRefusal, GatewayUnreachable
 from router.cli.failures import CommandFailed, NoGateway, StaleWrite, WrongSetting
 from router.cli.location import connect, read_settings
-from router.settings import KEYS, Settings, SettingsError, describe, flag_of
+from router.settings import DEFAULT_STATE_DIR, KEYS, Settings, SettingsError, describe, flag_of
 
 Command = Callable[..., None]
+
+_DEFAULTS = {field.name: field.default for field in msgspec.structs.fields(Settings)}
+#: By the last word of a key, which is its unit; what has none is a number.
+_METAVARS = {
+    "address": "ADDRESS",
+    "bytes": "BYTES",
+    "dir": "DIR",
+    "host": "HOST",
+    "hosts": "HOST,HOST",
+    "level": "LEVEL",
+    "port": "PORT",
+    "s": "SECONDS",
+    "uri": "URI",
+    "url": "URL",
+}
 
 output_option = click.option(
     "-o", "--output", type=click.Choice(["text", "json"]), default="text", show_default=True, help="Form of the answer."
@@ -86,13 +102,8 @@ def reported_failures() -> Iterator[None]:
 def _setting_option(key: str) -> Callable[[Command], Command]:
     """Make the flag of one setting; its text is read by `router.settings`, as a variable's is."""
     flag = flag_of(key)
-    if get_type_hints(Settings)[key] is bool:
-        return click.option(f"{flag}/--no-{flag[2:]}", key, default=None, help=describe(key))
-    return click.option(flag, key, metavar=_metavar(key), help=describe(key))
-
-
-def _metavar(key: str) -> str:
-    unit = key.rpartition("_")[2]
-    return {"dir": "DIR", "port": "PORT", "url": "URL", "uri": "URI", "s": "SECONDS", "bytes": "BYTES"}.get(
-        unit, unit.upper()
-    )
+    default = DEFAULT_STATE_DIR if key == "state_dir" else _DEFAULTS[key]
+    meaning = f"{describe(key)}  [default: {default}]" if default not in (None, ()) else describe(key)
+    if isinstance(default, bool):
+        return click.option(f"{flag}/--no-{flag[2:]}", key, default=None, help=meaning)
+    return click.option(flag, key, metavar=_METAVARS.get(key.rpartition("_")[2], "N"), help=meaning)
