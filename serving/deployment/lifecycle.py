@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterable, Sequence
 from typing import Any, Final
 
@@ -19,6 +20,8 @@ from serving.deployment.status import AppPhase, AppStatus
 _MAX_ONGOING: Final = 100_000
 _HEALTH_PERIOD_S: Final = 1.0
 _HEALTH_TIMEOUT_S: Final = 10.0
+#: Describing pickles the router class by value, for which Ray switches a process-wide registry on and off again.
+_describing: Final = threading.Lock()
 
 
 def version_target(spec: VersionSpec) -> serve.RunTarget:
@@ -45,7 +48,9 @@ def version_target(spec: VersionSpec) -> serve.RunTarget:
 
 def deploy(specs: Sequence[VersionSpec]) -> None:
     """Start applications, or replace failed ones, without waiting for their replicas."""
-    run([version_target(spec) for spec in specs])
+    with _describing:
+        targets = [version_target(spec) for spec in specs]
+    run(targets)
 
 
 def run(targets: Sequence[serve.RunTarget]) -> None:

@@ -16,6 +16,7 @@ from serving.batching.batcher import BatchLimits
 from serving.deployment.failures import LoadFailed, describe
 from serving.deployment.listeners import publish
 from serving.deployment.model_server import ModelServer
+from serving.deployment.replica_meters import ReplicaMeters
 from serving.deployment.opening import open_version
 from serving.deployment.spec import CHANNEL_TOKEN_FILE, VersionSpec
 from serving.registry.artifact import Artifact
@@ -69,6 +70,7 @@ class ModelReplica:
     async def _load(self) -> ModelServer:
         artifact = await asyncio.to_thread(open_version, self._spec)
         backend = await asyncio.to_thread(_load_checked, artifact)
+        meters = ReplicaMeters(self._metrics, self._spec.model, self._spec.version)
         server = ModelServer(
             backend,
             token=(self._spec.run_dir / CHANNEL_TOKEN_FILE).read_bytes(),
@@ -76,7 +78,9 @@ class ModelReplica:
             max_in_flight=self._spec.max_in_flight,
             replica_id=self._id,
             node=str(ray.get_runtime_context().get_node_id()),
+            on_run=meters,
         )
+        self._metrics.before_snapshot(lambda: meters.queued.set(server.waiting))
         socket = self._spec.run_dir / f"replica-{self._id}.sock"
         await server.start(str(socket), self._spec.tcp_host, example=artifact.golden.inputs)
         return server
