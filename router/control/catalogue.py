@@ -31,6 +31,10 @@ class Catalogue:
         self._opening = asyncio.Lock()
         self._cache = ArtifactCache(state_dir / "cache")
 
+    async def open(self) -> None:
+        """Open the registry ahead of the first call."""
+        await self._call(lambda _: None)
+
     async def resolve(self, model: str, version: int) -> VersionInfo:
         """Find a version; see `Registry.resolve` for what is raised."""
         return await self._call(lambda registry: registry.resolve(model, version))

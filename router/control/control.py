@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 
 from router.adapters.redis_policy_store import RedisPolicyStore
@@ -18,10 +19,13 @@ from router.control.web import WebServer
 from router.layout import Layout
 from router.ports import VersionStatus
 from router.settings import Settings
+from serving.protocol.errors import ServingError
 from serving.telemetry.catalog import REPLICAS, REPLICAS_WANTED
 from serving.telemetry.instruments import Registry
 from serving.telemetry.metrics_app import metrics_app
 from serving.telemetry.publisher import Publisher
+
+_log = logging.getLogger(__name__)
 
 
 class Control:
@@ -34,8 +38,8 @@ class Control:
         self._started_at = time.time()
         self._store = RedisPolicyStore(settings.redis_url, poll_s=settings.policy_poll_s)
         self._board = RedisVersionBoard(settings.redis_url, poll_s=settings.policy_poll_s)
-        catalogue = Catalogue(settings.registry_uri, layout.state_dir)
-        self._versions = Versions(fleet, catalogue, self._board, spec_maker(settings, layout))
+        self._catalogue = Catalogue(settings.registry_uri, layout.state_dir)
+        self._versions = Versions(fleet, self._catalogue, self._board, spec_maker(settings, layout))
         self._metrics = Registry("control")
         self._metrics.before_snapshot(self._refresh_gauges)
         self._publisher = Publisher(self._metrics, layout.metrics_dir, interval_s=settings.metrics_interval_s)
@@ -67,6 +71,7 @@ class Control:
         self._tasks = [
             asyncio.create_task(self._follow_policies(), name="follow-policies"),
             asyncio.create_task(self._versions.run(), name="reconcile"),
+            asyncio.create_task(self._open_registry(), name="open-registry"),
         ]
 
     async def close(self) -> None:
@@ -82,6 +87,12 @@ class Control:
     async def _follow_policies(self) -> None:
         async for snapshot in self._store.watch():
             self._versions.follow(snapshot)
+
+    async def _open_registry(self) -> None:
+        try:
+            await self._catalogue.open()
+        except ServingError as error:
+            _log.warning("%s", error)
 
     async def _node_status(self) -> dict[str, object]:
         settings = self._settings

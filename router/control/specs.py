@@ -25,6 +25,7 @@ def spec_maker(settings: Settings, layout: Layout) -> SpecMaker:
             registry_uri=settings.registry_uri,
             run_dir=layout.run_dir,
             metrics_dir=layout.metrics_dir,
+            tags=dict(info.tags),
             replicas=max(1, options.min_replicas),
             gpu_share=options.gpu_share,
             drain_timeout_s=settings.drain_timeout_s,

@@ -23,8 +23,8 @@ _NAMESPACE: Final = "serve"
 _OBJECT_STORE_BYTES: Final = 100 * 1024 * 1024
 _DISCONNECT_TIMEOUT_S: Final = 3.0
 
-#: Read by each of Ray's processes as it starts, so they are set before Ray is imported here, and inherited.
-_RAY_VARIABLES: Final = {
+#: Read by each process as it starts, so they are set before Ray is imported here, and inherited.
+_VARIABLES: Final = {
     # Replicas run our code and Serve's router on their one event loop: no thread hop, no locks.
     "RAY_SERVE_RUN_USER_CODE_IN_SEPARATE_THREAD": "0",
     "RAY_SERVE_RUN_ROUTER_IN_SEPARATE_LOOP": "0",
@@ -37,6 +37,8 @@ _RAY_VARIABLES: Final = {
     # Makes Ray take 127.0.0.1 for this machine's address, so that its ports are open to this machine only.
     "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
     "RAY_AUTH_MODE": "token",
+    # onnxruntime would write a device id into the home directory and report to its makers.
+    "ORT_DISABLE_TELEMETRY": "1",
 }
 
 
@@ -52,7 +54,7 @@ class LocalCluster:
         token_file = self._layout.ray_token_file
         token_file.touch(mode=0o600)
         token_file.write_text(secrets.token_hex(32), encoding="ascii")
-        os.environ.update(_RAY_VARIABLES, RAY_AUTH_TOKEN_PATH=str(token_file))  # noqa: TID251 - Ray reads nothing else
+        os.environ.update(_VARIABLES, RAY_AUTH_TOKEN_PATH=str(token_file))  # noqa: TID251 - Ray reads nothing else
         import ray
         from ray._private.node import Node
         from ray._private.parameter import RayParams
@@ -122,7 +124,7 @@ class JoinedCluster:
         Raises:
             ConnectionError: no cluster there.
         """
-        serve_variables = {name: value for name, value in _RAY_VARIABLES.items() if name.startswith("RAY_SERVE_")}
+        serve_variables = {name: value for name, value in _VARIABLES.items() if name.startswith("RAY_SERVE_")}
         os.environ.update(serve_variables)  # noqa: TID251 - Ray reads nothing else
         import ray
 

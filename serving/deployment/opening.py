@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import msgspec
+
 from serving.deployment.spec import VersionSpec
 from serving.registry.artifact import Artifact
+from serving.registry.assembly import open_cached
+from serving.registry.cache import ArtifactCache
+from serving.registry.options import parse_options
 
 
 def open_version(spec: VersionSpec) -> Artifact:
@@ -13,6 +18,9 @@ def open_version(spec: VersionSpec) -> Artifact:
         ServingError: no such version, or it is not what it was registered as.
         RegistryUnavailable: it is not here and the registry cannot be reached.
     """
+    cached = open_cached(ArtifactCache(spec.state_dir / "cache"), spec.model, spec.version)
+    if cached is not None:
+        return msgspec.structs.replace(cached, options=parse_options(spec.tags))
     from serving.registry.registry import Registry
 
     registry = Registry.open(spec.registry_uri, state_dir=spec.state_dir)

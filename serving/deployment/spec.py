@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
@@ -28,6 +29,8 @@ class VersionSpec(msgspec.Struct, frozen=True, kw_only=True):
     """Sockets and the channel's secret of this node; short enough for a socket's path."""
     metrics_dir: Path
     """Where processes of this node leave their metrics."""
+    tags: Mapping[str, str] = {}
+    """The version's registry tags as they are now, which may be newer than those in the cache."""
     replicas: int = 1
     gpu_share: float = 0.0
     """Part of a GPU that each replica takes."""

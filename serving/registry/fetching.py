@@ -10,15 +10,16 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import msgspec
 
 from serving.protocol.errors import ServingError, invalid
 from serving.registry.artifact import Artifact, VersionInfo
+from serving.registry.assembly import assemble, origin_of
 from serving.registry.cache import ArtifactCache
 from serving.registry.digest import file_digests, model_digest
-from serving.registry.golden import Golden, Origin
+from serving.registry.golden import Golden
 from serving.registry.golden_json import golden_digest
 from serving.registry.mlflow import MlflowStore, RegistryUnavailable
 from serving.registry.model_files import find_model
@@ -38,7 +39,7 @@ class Fetcher:
         cached = self._cache.remembered(info.model, info.version)
         folder = self._cache.open(cached) if cached and _is_same(cached.info, info) else None
         if cached and folder:
-            return _artifact(_completed(info, cached.info.tags), folder, cached.lineage)
+            return assemble(_completed(info, cached.info.tags), folder, cached.lineage)
         return self._download(info)
 
     def attach_golden(self, info: VersionInfo, example: bytes | None) -> None:
@@ -57,7 +58,7 @@ class Fetcher:
             _verify_golden(info, folder)
             files = find_model(folder)
             tags = {SHA256_TAG: model_digest(file_digests(folder))}
-            if read_golden(folder, _origin(info)) is None:
+            if read_golden(folder, origin_of(info)) is None:
                 recorded = record(files, options, None).golden
                 golden = msgspec.structs.replace(recorded, origin="self-recorded")
                 write_golden(folder, golden)
@@ -69,7 +70,7 @@ class Fetcher:
                     self._store.set_tags(info.model, info.version, tags)
             lineage = self._lineage(info, files.opsets, tags[SHA256_TAG])
             completed = _completed(info, tags)
-            return _artifact(completed, self._cache.add(folder, completed, lineage), lineage)
+            return assemble(completed, self._cache.add(folder, completed, lineage), lineage)
 
     def _publish(self, info: VersionInfo, golden: Golden, tags: Mapping[str, str]) -> None:
         with self._cache.staging_folder() as addition:
@@ -103,7 +104,7 @@ def _verify_golden(info: VersionInfo, folder: Path) -> None:
     registered = info.tags.get(GOLDEN_SHA256_TAG)
     if registered is None:
         return
-    golden = read_golden(folder, _origin(info))
+    golden = read_golden(folder, origin_of(info))
     found = golden_digest(golden) if golden else "none"
     if found != registered:
         raise _refused(info, "golden example", found, registered)
@@ -127,21 +128,3 @@ def _completed(info: VersionInfo, recorded: Mapping[str, str]) -> VersionInfo:
     """Add what we recorded to a version whose registry could not be written to."""
     added = {tag: recorded[tag] for tag in RECORDED_TAGS & recorded.keys() if tag not in info.tags}
     return msgspec.structs.replace(info, tags={**info.tags, **added})
-
-
-def _artifact(info: VersionInfo, folder: Path, lineage: Mapping[str, Any]) -> Artifact:
-    golden = read_golden(folder, _origin(info))
-    assert golden is not None, "no version enters the cache without a golden example"
-    return Artifact(
-        info=info,
-        dir=folder,
-        onnx=find_model(folder).onnx,
-        sha256=info.tags.get(SHA256_TAG, ""),
-        golden=golden,
-        options=parse_options(info.tags),
-        lineage=lineage,
-    )
-
-
-def _origin(info: VersionInfo) -> Origin:
-    return cast("Origin", info.tags.get(GOLDEN_TAG, "given"))

@@ -1,0 +1,164 @@
+"""A whole gateway as its users run it: `shepherd up` as a process, its command line's client, plain HTTP."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Final, TypeVar
+
+import httpx
+
+from router.cli.client import AdminClient, GatewayUnreachable
+from router.cli.location import find_node
+from tests.ports import free_ports
+
+T = TypeVar("T")
+
+READY_S: Final = 90.0
+#: What `shepherd up` promises, and a little for the process to be reaped.
+STOPPED_S: Final = 17.0
+_MARK: Final = "TESTED_GATEWAY"
+
+
+class RunningGateway:
+    """One `shepherd up` on a state directory, on ports of its own."""
+
+    def __init__(
+        self, state_dir: Path, *, home: Path, ports: list[int] | None = None, flags: tuple[str, ...] = ()
+    ) -> None:
+        self.state_dir = state_dir
+        self.home = home
+        self.http_port, self.grpc_port, self.metrics_port, self.admin_port = ports or free_ports(4)
+        self.url = f"http://127.0.0.1:{self.http_port}"
+        self._flags = flags
+        self._mark = uuid.uuid4().hex
+        self._output = state_dir.with_suffix(".output")
+        self.process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def command(self) -> list[str]:
+        """The command line."""
+        ports = {"http": self.http_port, "grpc": self.grpc_port, "metrics": self.metrics_port, "admin": self.admin_port}
+        flags = [part for name, port in ports.items() for part in (f"--{name}-port", str(port))]
+        return [sys.executable, "-m", "router.cli.main", "up", "--state", str(self.state_dir), *flags, *self._flags]
+
+    @property
+    def output(self) -> str:
+        """What it has printed."""
+        return self._output.read_text(errors="replace")
+
+    @property
+    def admin(self) -> AdminClient:
+        """A client of its admin API with its own token."""
+        token = (self.state_dir / "admin.token").read_text().strip()
+        return AdminClient(f"http://127.0.0.1:{self.admin_port}", token)
+
+    def launch(self) -> None:
+        """Start it."""
+        with self._output.open("wb") as output:
+            self.process = subprocess.Popen(
+                self.command,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+                env=os.environ | {"HOME": str(self.home), _MARK: self._mark},  # noqa: TID251 - what a user's has
+            )
+
+    def wait_until_ready(self) -> None:
+        """Wait until it says that it is ready and answers."""
+
+        def ready() -> bool:
+            assert self.process is not None
+            assert self.process.poll() is None, f"the gateway ended:\n{self.output}"
+            try:
+                find_node(self.state_dir)
+                return httpx.get(f"{self.url}/v2/health/ready").is_success
+            except (GatewayUnreachable, httpx.HTTPError):
+                return False
+
+        eventually(ready, timeout_s=READY_S, what=f"the gateway to be ready; it printed:\n{self.output}")
+
+    def stop(self, number: int = signal.SIGTERM) -> int:
+        """End it as an operator does; return its exit status."""
+        assert self.process is not None
+        if self.process.poll() is None:
+            os.killpg(self.process.pid, number)
+        return self.process.wait(STOPPED_S)
+
+    def kill(self) -> None:
+        """End it as the kernel does when memory is short."""
+        assert self.process is not None
+        self.process.kill()
+        self.process.wait()
+
+    def processes(self) -> dict[int, str]:
+        """List every living process that descends from it: pid and title."""
+        return dict(_marked(f"{_MARK}={self._mark}".encode()))
+
+    def infer(self, model: str, inputs: list[dict[str, Any]], **request: Any) -> httpx.Response:
+        """Send one V2 request as JSON."""
+        version = request.pop("version", None)
+        path = f"/v2/models/{model}/versions/{version}/infer" if version else f"/v2/models/{model}/infer"
+        return httpx.post(self.url + path, json={"inputs": inputs, **request.pop("body", {})}, timeout=30.0, **request)
+
+    def route(self, model: str, *variants: tuple[str, int, int], **more: Any) -> dict[str, Any]:
+        """Give a model a policy of `(variant, version, basis points)`, whatever it had before."""
+        names = ("name", "version", "weight")
+        document = {"model": model, "variants": [dict(zip(names, each, strict=True)) for each in variants], **more}
+        with self.admin as admin:
+            there = admin.policy(model)
+            if there is None:
+                return admin.create_policy(model, document, "a test")
+            return admin.put_policy(model, document, "a test", there.etag)
+
+    def version(self, model: str, version: int) -> dict[str, Any]:
+        """Read where a version stands."""
+        with self.admin as admin:
+            found: dict[str, Any] = next(each for each in admin.model(model)["versions"] if each["version"] == version)
+            return found
+
+
+@contextmanager
+def running_gateway(state_dir: Path, *, home: Path, flags: tuple[str, ...] = ()) -> Iterator[RunningGateway]:
+    """Run a gateway; nothing of it is left afterwards, whatever happened."""
+    gateway = RunningGateway(state_dir, home=home, flags=flags)
+    gateway.launch()
+    try:
+        gateway.wait_until_ready()
+        yield gateway
+    finally:
+        try:
+            gateway.stop()
+        finally:
+            for pid in gateway.processes():
+                os.kill(pid, signal.SIGKILL)
+
+
+def eventually(look: Callable[[], T], *, timeout_s: float = 30.0, what: str = "") -> T:
+    """Return what `look` gives as soon as it is true."""
+    deadline = time.monotonic() + timeout_s
+    while True:
+        found = look()
+        if found:
+            return found
+        assert time.monotonic() < deadline, f"waited {timeout_s:g} s for {what or look}"
+        time.sleep(0.05)
+
+
+def _marked(mark: bytes) -> Iterator[tuple[int, str]]:
+    """Find processes whose environment holds `mark`; zombies have none."""
+    for folder in Path("/proc").iterdir():
+        if folder.name.isdigit():
+            try:
+                if mark in (folder / "environ").read_bytes().split(b"\0"):
+                    yield int(folder.name), (folder / "cmdline").read_bytes().replace(b"\0", b" ").decode()[:100]
+            except OSError:
+                continue
