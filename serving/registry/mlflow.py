@@ -19,6 +19,7 @@ from typing import Any, Final
 # mlflow reads these once, when it is imported; an operator's own settings win.
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")  # noqa: TID251
 os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")  # noqa: TID251
+os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")  # noqa: TID251
 os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")  # noqa: TID251
 os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "20")  # noqa: TID251
 

@@ -84,5 +84,5 @@ def _inputs(files: ModelFiles, signature: Signature, example: bytes | None) -> t
         validate_request(signature, InferRequest(inputs))
         return inputs, "given"
     if files.example and (found := inputs_from_mlflow(files.example.read_bytes(), signature)):
-        return found, "given"
+        return decode_request(encode_request(found)), "given"  # as it will be read back
     return invented_inputs(signature), "synthetic"

@@ -173,7 +173,7 @@ def test_names_that_could_lead_astray_are_refused(registry: Registry, name: str)
         ({"onnx": models.wrong_at_runtime()}, "fails on its synthetic example"),
         ({"onnx": models.wrong_at_runtime(), "example": EXAMPLE}, "fails on its given example"),
         ({"onnx": models.mlp(), "example": EXAMPLE}, "input 'x' is unknown"),
-        ({"example": b"{"}, "no valid JSON"),
+        ({"example": b"{"}, "example: request"),
         ({"tags": {"shepherd.thread": "2"}}, "did you mean 'shepherd.threads'"),
         ({"tags": {"shepherd.sha256": "0"}}, "written by the registry itself"),
         ({"alias": "a/b"}, "alias"),
