@@ -43,18 +43,20 @@ class BooksCopy(msgspec.Struct, frozen=True):
 
 
 def fold(folder: SpoolFolder) -> None:
-    """Add a folder's books to the totals and delete it; for one whose records are all shipped. Blocks briefly."""
+    """Add a folder's books to the totals and delete it; blocks briefly.
+
+    For a folder whose records are all shipped, and that is not folded already.
+    """
     root = folder.path.parent
     with locked(root / _LOCK):
         totals = _read_totals(root)
-        if folder.incarnation not in totals.folded:
-            present = tuple(name for name in totals.folded if (root / name).exists())
-            fresh = Totals(
-                folded=(*present, folder.incarnation),
-                shipped_bytes=totals.shipped_bytes + folder.end,
-                models=merge((totals.models, folder.books.tallies())),
-            )
-            replace_file(root / _TOTALS, msgspec.msgpack.encode(fresh))
+        still_there = tuple(name for name in totals.folded if (root / name).exists())
+        fresh = Totals(
+            folded=(*still_there, folder.incarnation),
+            shipped_bytes=totals.shipped_bytes + folder.end,
+            models=merge((totals.models, folder.books.tallies())),
+        )
+        replace_file(root / _TOTALS, msgspec.msgpack.encode(fresh))
         folder.delete()
 
 

@@ -46,6 +46,11 @@ class Transfer:
         self._stream = stream
         self._known: int | None = None
 
+    @property
+    def is_complete(self) -> bool:
+        """Whether the stream is known to have everything."""
+        return self._known is not None and self._known >= self.folder.end
+
     async def ship(self, max_entries: int) -> bool:
         """Ship up to so many entries; return whether more waits."""
         folder = self.folder
@@ -63,11 +68,11 @@ class Transfer:
                 _log.error("records were deleted before they were shipped: %s", error)
                 continue
             if not records:
-                return False
+                break
             known, self._known = self._known, None  # unknown until answered, also when cancelled here
             self._known = await self._stream.append(folder.incarnation, offset, records, known=known)
             folder.release(min(self._known, folder.end))
-        return self._known is None or self._known < folder.end
+        return not self.is_complete
 
 
 class Shipper:
@@ -103,6 +108,7 @@ class Shipper:
         self._adopt_interval_s = adopt_interval_s
         self._sync_interval_s = sync_interval_s
         self._tasks: list[asyncio.Task[None]] = []
+        self._stopping = asyncio.Event()
 
     @property
     def waiting_bytes(self) -> int:
@@ -116,20 +122,19 @@ class Shipper:
         if self._sync_interval_s is not None:
             self._tasks.append(asyncio.create_task(self._keep_syncing(self._sync_interval_s)))
 
-    async def stop(self, timeout_s: float) -> bool:
+    async def stop(self, timeout_s: float = 5.0) -> bool:
         """Ship what is left, for so long at most, and close the spool; call after the recorder's last flush.
 
         Returns whether all went out. What did not stays on disk for the next router.
         """
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
-        complete = False
-        with suppress(TimeoutError, StoreUnavailable):
-            async with asyncio.timeout(timeout_s):
-                while self._own is not None and await self._own.ship(_ENTRIES_PER_TURN):
-                    pass
-                complete = True
+        self._stopping.set()
+        if self._tasks:
+            # Told, not cancelled: the Redis client swallows a cancellation while it connects.
+            _, late = await asyncio.wait(self._tasks, timeout=timeout_s)
+            for task in late:
+                task.cancel()
+            await asyncio.gather(*late, return_exceptions=True)
+        complete = self._own is None or self._own.is_complete
         self._spool.close()
         for orphan in self._orphans:
             orphan.folder.close()
@@ -151,8 +156,10 @@ class Shipper:
             await self._stream.forget(folder.incarnation)
 
     async def _keep_shipping(self) -> None:
+        """Ship until told to stop, and then what is left of the own spool; a failure then ends it."""
         failures = 0
         while True:
+            stopping = self._stopping.is_set()
             more = False
             try:
                 more = await self._take_turns()
@@ -163,11 +170,16 @@ class Shipper:
                 if not failures:
                     _log.warning("the request log waits on disk: %s", error, exc_info=_unexpected(error))
                 failures += 1
-            pause_s = self._interval_s * 2 ** min(failures, 16)
-            await asyncio.sleep(0 if more else min(pause_s, _MAX_BACKOFF_S) if failures else self._interval_s)
+            if stopping and not more:
+                return
+            if not more:
+                back_off_s = min(self._interval_s * 2.0 ** min(failures, 16), _MAX_BACKOFF_S)
+                await self._pause(max(back_off_s, self._interval_s))
 
     async def _take_turns(self) -> bool:
         more = self._own is not None and await self._own.ship(_ENTRIES_PER_TURN)
+        if self._stopping.is_set():
+            return more
         for orphan in tuple(self._orphans):
             if await orphan.ship(_ENTRIES_PER_TURN):
                 more = True
@@ -178,17 +190,12 @@ class Shipper:
         return more
 
     async def _keep_adopting(self) -> None:
-        while True:
-            search = asyncio.create_task(asyncio.to_thread(self._adopt))
+        while not self._stopping.is_set():
             try:
-                self._orphans += [Transfer(folder, self._stream) for folder in await asyncio.shield(search)]
-            except asyncio.CancelledError:
-                for folder in await search:  # a thread cannot be cancelled, and what it found is locked
-                    folder.close()
-                raise
+                self._orphans += [Transfer(folder, self._stream) for folder in await asyncio.to_thread(self._adopt)]
             except OSError as error:
                 _log.warning("could not look for spools of dead routers: %s", error)
-            await asyncio.sleep(self._adopt_interval_s)
+            await self._pause(self._adopt_interval_s)
 
     def _adopt(self) -> list[SpoolFolder]:
         """Take over what can be taken over; in a thread."""
@@ -211,12 +218,16 @@ class Shipper:
         return adopted
 
     async def _keep_syncing(self, interval_s: float) -> None:
-        while self._spool.folder is not None:
-            await asyncio.sleep(interval_s)
+        while self._spool.folder is not None and not self._stopping.is_set():
+            await self._pause(interval_s)
             try:
                 await asyncio.to_thread(self._spool.folder.sync)
             except OSError as error:
                 _log.warning("the spool could not be synced: %s", error)
+
+    async def _pause(self, seconds: float) -> None:
+        with suppress(TimeoutError):
+            await asyncio.wait_for(self._stopping.wait(), seconds)
 
 
 def _unexpected(error: Exception) -> bool:

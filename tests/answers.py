@@ -1,0 +1,63 @@
+"""Answers to be recorded, their log on disk, and an independent count of what is in it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from router.adapters.spool import RecordLog, Spool, SpoolLimits
+from router.gateway.recorder import Recorder
+from router.requestlog.record import PRIMARY, SCHEMA, Record, read_records, record_id
+
+SMALL = SpoolLimits(max_bytes=1 << 20, segment_bytes=4096)
+"""Segments small enough that a test sees several."""
+
+
+def a_record(sequence: int = 1, incarnation: str = "r1", **changes: Any) -> Record:
+    fields: dict[str, Any] = {"schema": SCHEMA, "id": record_id(incarnation, sequence), **_answer(sequence)}
+    return Record(**{**fields, **changes})
+
+
+def add_answer(recorder: Recorder, sequence: int = 1, **changes: Any) -> None:
+    recorder.add(**{**_answer(sequence), **changes})
+
+
+def a_recorder(log: RecordLog, incarnation: str = "r1", **settings: Any) -> Recorder:
+    return Recorder(log, incarnation=incarnation, **settings)
+
+
+def a_spool(root: Path, incarnation: str = "r1", limits: SpoolLimits = SMALL) -> Spool:
+    return Spool.open(root, incarnation, limits)
+
+
+def die(spool: Spool) -> None:
+    """Leave a spool as its process's death would: files as they are, lock free, nothing tidied."""
+    spool.close()
+    spool.folder.close()
+
+
+def records_on_disk(folder: Path) -> list[Record]:
+    """Read every whole record of an incarnation's segments, without the code under test that keeps their books."""
+    return [record for segment in sorted(folder.glob("*.seg")) for record in read_records(segment.read_bytes()).records]
+
+
+def _answer(sequence: int) -> dict[str, Any]:
+    return {
+        "kind": PRIMARY,
+        "at": 1_700_000_000.25,
+        "model": "flights",
+        "version": 3,
+        "variant": "stable",
+        "reason": "split",
+        "revision": 7,
+        "protocol": "http",
+        "key": "customer-1",
+        "request_id": f"request-{sequence}",
+        "outcome": "ok",
+        "message": "",
+        "duration_us": 1500,
+        "queue_us": 20,
+        "batch_size": 4,
+        "inputs": b"packed inputs",
+        "outputs": b"packed outputs",
+    }
