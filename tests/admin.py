@@ -152,4 +152,4 @@ def write_node(state_dir: Path, pid: int, *, admin: str, http: str = "http://127
     """Write what `shepherd up` writes about itself."""
     path = state_dir / NODE_FILE
     path.parent.mkdir(exist_ok=True)
-    path.write_bytes(msgspec.json.encode(Node(pid=pid, http=http, grpc="", metrics="", admin=admin)))
+    path.write_bytes(msgspec.json.encode(Node(pid=pid, http=http, grpc="", metrics="", admin=admin, started_at=0.0)))

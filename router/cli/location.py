@@ -10,19 +10,14 @@ import msgspec
 
 from router.admin.auth import TOKEN_FILE
 from router.cli.client import AdminClient, GatewayUnreachable
+from router.node.directory import NodeRecord
 from router.settings import ResolvedSettings, parse_file, resolve
 
 NODE_FILE: Final = Path("run", "node.json")
 
 
-class Node(msgspec.Struct, frozen=True):
-    """What `shepherd up` writes about itself into the state directory."""
-
-    pid: int
-    http: str
-    grpc: str
-    metrics: str
-    admin: str
+#: What a running gateway says of itself.
+Node = NodeRecord
 
 
 def read_settings(flags: dict[str, Any], config: str | None = None) -> ResolvedSettings:

@@ -18,6 +18,8 @@ from router.cli.options import output_option, preferred, reported_failures, stat
 from router.cli.output import OutputFormat, show
 
 _STYLE = {"ready": "green", "failed": "bold red", "absent": "dim"}
+#: Characters of a node's id that tell nodes apart; `-o json` gives all.
+_NODE_SHOWN = 12
 _file = click.Path(exists=True, dir_okay=False, path_type=Path)
 
 
@@ -88,7 +90,7 @@ def version_table(models: Sequence[dict[str, Any]], *, with_lineage: bool = Fals
     for each in models:
         for status in each["versions"]:
             state = status["state"]
-            lineage = "\n".join(f"{key}: {value}" for key, value in status["lineage"].items())
+            lineage = "\n".join(f"{key}: {value}" for key, value in status["lineage"].items() if value)
             replicas = status["replicas"]
             table.add_row(
                 status["model"],
@@ -96,7 +98,7 @@ def version_table(models: Sequence[dict[str, Any]], *, with_lineage: bool = Fals
                 Text(state, style=_STYLE.get(state, "yellow")),
                 f"{len(replicas)}/{status['target_replicas']}",
                 "\n".join(str(replica["pid"]) for replica in replicas),
-                "\n".join(replica["node"] for replica in replicas),
+                "\n".join(replica["node"][:_NODE_SHOWN] for replica in replicas),
                 f"{status['load_s']:.1f} s" if status["load_s"] else "",
                 "\n".join(filter(None, (status["reason"], lineage if with_lineage else ""))),
             )

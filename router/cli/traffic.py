@@ -143,11 +143,22 @@ def _read_sticky(text: str) -> dict[str, str | None]:
 
 
 def _explanation(answer: dict[str, Any]) -> Table:
-    """Lay out a decision: the answer first, then each step."""
+    """Lay out a decision: the answer first, then what led to it."""
+    split = answer["split"]
     table = Table(box=None, show_header=False)
     table.add_row("goes to", f"{answer['variant'] or '-'} (version {answer['version']})", style="bold")
     table.add_row("because", answer["reason"])
-    for name, value in answer.items():
-        if name not in {"variant", "version", "reason"} and value not in (None, [], {}):
-            table.add_row(name, str(value))
+    for index, rule in enumerate(answer["rules"]):
+        condition = " ".join(f"{key} {value}" for key, value in rule["when"].items())
+        outcome = f"-> {rule['variant']}" if rule["matched"] else "does not match"
+        table.add_row(f"rule {index}", f"if {condition}: {outcome}")
+    table.add_row("key", f"{split['key']} (from {split['key_from']})")
+    for bid in split["variants"]:
+        # The smallest bid for the key wins; a dark launch bids nothing.
+        score = f"bids {bid['score']:.4g}" if bid["score"] is not None else "bids nothing"
+        note = "" if bid["available"] else ", not ready"
+        table.add_row("split", f"{bid['variant']} at {format_percent(bid['weight'])} {score}{note}")
+    for shadow in answer["shadows"]:
+        copied = "copied" if shadow["mirrored"] else "not copied"
+        table.add_row("shadow", f"version {shadow['version']} at {format_percent(shadow['sample'])}: {copied}")
     return table

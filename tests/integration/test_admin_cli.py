@@ -17,6 +17,7 @@ from starlette.responses import JSONResponse
 from starlette.routing import Route
 
 from router.cli.client import AdminClient
+from router.cli.location import find_node
 from router.cli.main import cli
 from tests import models
 from tests.admin import MODEL, AdminWorld, serving, write_node
@@ -97,6 +98,18 @@ def test_explain_tells_where_a_request_goes_and_why(shepherd: Shepherd) -> None:
     answer = json_of(shepherd("traffic", "explain", MODEL, "--header", "x-user-id: 7", "-o", "json"))
     assert (answer["variant"], answer["reason"]) == ("stable", "only")
     assert "stable" in shepherd("traffic", "explain", MODEL, "--version", "1").output
+
+
+def test_explain_shows_rules_bids_and_shadows_to_people(shepherd: Shepherd, world: AdminWorld) -> None:
+    """Also a dark launch, which bids nothing, and a rule that does not match."""
+    rules = [{"when": {"header": "x-cohort", "equals": "beta"}, "variant": "dark"}]
+    shares = ["stable=1:60%", "canary=2:40%", "dark=4:0%"]
+    set_traffic(shepherd, *shares)
+    with AdminClient(find_node(world.state_dir).admin, world.admin_token) as client:
+        client.patch_policy(MODEL, {"rules": rules, "shadows": [{"version": 4}]}, "rules", '"1"')
+    usual = shepherd("traffic", "explain", MODEL).output
+    assert all(words in usual for words in ("does not match", "dark at 0% bids nothing", "version 4 at 100%: copied"))
+    assert "-> dark" in shepherd("traffic", "explain", MODEL, "--header", "x-cohort:beta").output
 
 
 @pytest.mark.parametrize(
