@@ -63,7 +63,7 @@ class EchoBackend:
             self._misbehave(inputs)
         return {name: inputs[name] for name in outputs} if outputs else dict(inputs)
 
-    def warm_up(self, example: Mapping[str, Array] | None, batch_sizes: Sequence[int]) -> None:  # noqa: ARG002 - the protocol names it
+    def warm_up(self, example: Mapping[str, Array] | None, batch_sizes: Sequence[int]) -> None:
         """Run once: there is nothing to set up."""
         self.infer(example if example is not None else synthetic_inputs(self._signature), ())
 
