@@ -115,8 +115,9 @@ class Books:
         self.cells[_SHIPPED_CELL] = offset
 
     def close(self) -> None:
-        """Let go of the buffer."""
-        self.cells.release()
+        """Let go of the buffer; what was counted can still be read, and no more be changed."""
+        mapped, self.cells = self.cells, memoryview(self.cells.tobytes()).cast("q")
+        mapped.release()
 
     def _columns(self) -> Iterator[int]:
         for slot in (_HEADER_CELLS, *self._slots.values()):

@@ -91,6 +91,19 @@ def test_records_that_the_disk_lost_are_counted_as_corrupt(buffer: bytearray) ->
         assert books.tallies() == {"flights": ModelTally(Tally(logged=3, dropped={"corrupt": 2}))}
 
 
+def test_closed_books_can_be_read_and_not_be_changed(buffer: bytearray) -> None:
+    """The last metrics of a process are read after its spool is gone."""
+    books = Books(memoryview(buffer))
+    books.add([books.column("flights", PRIMARY)], LOGGED)
+
+    books.close()
+    buffer.clear()
+
+    assert books.tallies() == {"flights": ModelTally(Tally(logged=1))}
+    with pytest.raises(TypeError):
+        books.add([books.column("flights", PRIMARY)], LOGGED)
+
+
 def test_foreign_bytes_are_refused() -> None:
     """Counting into a file of another kind would destroy it."""
     with pytest.raises(ValueError, match="books"):
