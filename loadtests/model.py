@@ -44,9 +44,9 @@ def random_rows(count: int, features: int, *, seed: int = 0) -> npt.NDArray[np.f
     return np.random.default_rng(seed).normal(size=(count, features)).round(3).astype(np.float32)
 
 
-def v2_json(rows: npt.NDArray[np.float32]) -> bytes:
+def v2_json(rows: npt.NDArray[np.float32], input_name: str = INPUT) -> bytes:
     """Write rows [n, features] as a V2 JSON inference request."""
     # float(str()) keeps the digits of the 32-bit value; tolist() would print its 64-bit neighbour's.
     data = [float(str(value)) for value in rows.ravel()]
-    tensor = {"name": INPUT, "datatype": "FP32", "shape": list(rows.shape), "data": data}
+    tensor = {"name": input_name, "datatype": "FP32", "shape": list(rows.shape), "data": data}
     return msgspec.json.encode({"inputs": [tensor]})
