@@ -51,23 +51,23 @@ class GatewayProcess:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         self._stop()
 
-    def wait_until_ready(self, timeout_s: float) -> Node:
-        """Wait until the gateway answers; return where it listens.
+    def wait_for(self, path: str, timeout_s: float) -> Node:
+        """Wait until the gateway answers a path with success; return where it listens.
 
         Raises:
-            GatewayFailed: it ended, or is not ready in time.
+            GatewayFailed: it ended, or gives no such answer in time.
         """
         deadline = time.monotonic() + timeout_s
         while time.monotonic() < deadline:
             self.check()
             try:
                 node = find_node(self._state_dir)
-                if httpx.get(f"{node.http}/v2/health/ready", trust_env=False).is_success:
+                if httpx.get(node.http + path, trust_env=False).is_success:
                     return node
             except (GatewayUnreachable, httpx.HTTPError):
                 pass  # not there yet
             time.sleep(_POLL_S)
-        raise GatewayFailed(f"the gateway is not ready after {timeout_s:.0f} s\n{self._log_tail()}")
+        raise GatewayFailed(f"no success from {path} after {timeout_s:.0f} s\n{self._log_tail()}")
 
     def check(self) -> None:
         """Raise `GatewayFailed` when the gateway has ended."""

@@ -58,14 +58,15 @@ def run(console: Console, rate: float, seconds: float | None) -> int:
     flights = read_flights(data_folder())
     from demo.publish import publish_missing  # slow to import: scikit-learn, MLflow
 
-    # Before the gateway starts: two processes that create the registry's tables at once fail.
+    # Before the gateway starts, so that the two do not wait for each other at the registry's one sqlite file.
     publish_missing(state_dir, flights, say=console.print)
     console.print("starting the gateway …")
     with GatewayProcess(state_dir) as gateway:
-        node = gateway.wait_until_ready(_READY_S)
+        node = gateway.wait_for("/v2/health/ready", _READY_S)
         with connect(state_dir, None, None) as admin:
             console.print("loading the versions, then giving them traffic …")
             set_policy(admin)
+            gateway.wait_for(f"/v2/models/{MODEL}/ready", _READY_S)
             show = Show(console, flights.months(3, 12), node, rate)
             try:
                 asyncio.run(show.run(admin, seconds, gateway.check))

@@ -12,6 +12,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.ports import free_ports
+
 ROOT = Path(__file__).parents[2]
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
@@ -34,11 +36,7 @@ def elsewhere(tmp_path: Path) -> Path:
 @pytest.fixture
 def ports() -> list[int]:
     """Four ports that are free."""
-    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(4)]
-    numbers = [listening.getsockname()[1] for listening in sockets]
-    for listening in sockets:
-        listening.close()
-    return numbers
+    return free_ports(4)
 
 
 @pytest.fixture
