@@ -13,7 +13,7 @@ from router.gateway.asgi import HttpApp
 from router.gateway.catalogue import Catalogue
 from router.gateway.dispatch import Dispatcher
 from router.gateway.grpc_door import GrpcDoor
-from router.gateway.http_protocol import InferService
+from router.gateway.http_exchange import InferService
 from router.gateway.http_server import HttpServer, open_shared_socket
 from router.gateway.meters import Meters
 from router.gateway.policy_view import PolicyView, VersionKey

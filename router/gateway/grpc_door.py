@@ -1,7 +1,7 @@
 """The gRPC door: `inference.GRPCInferenceService` and `grpc.health.v1` on a grpc.aio server.
 
-Methods are registered by their literal wire names with raw bytes in and out, so the messages may be declared in a private
-package (tritonclient declares `inference` too, and one process can hold a name once) and our own codec does the work.
+Methods are registered by their literal wire names with raw bytes in and out, so that the messages may be declared in a
+private package (tritonclient declares `inference` too, and one process can hold a name once) and our own codec does the work.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from serving.protocol.packing import unpack_tensors
 from serving.protocol.pb import open_inference_pb2 as pb
 
 if TYPE_CHECKING:
-    from router.gateway.http_protocol import InferService
+    from router.gateway.http_exchange import InferService
 
 Context = grpc.aio.ServicerContext[bytes, bytes]
 Method = Callable[[bytes, Context], Awaitable[bytes]]

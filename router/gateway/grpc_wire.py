@@ -88,5 +88,4 @@ def parse_version(text: str) -> int | None:
 
 
 def _answer(body: bytes, lines: bytes) -> Answer:
-    head = b"content-type: application/x-protobuf\r\ncontent-length: %d\r\n" % len(body)
-    return Answer(200, "OK", head + lines, [body])
+    return Answer(200, "OK", b"content-type: application/x-protobuf\r\n" + lines, [body])

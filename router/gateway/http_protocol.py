@@ -6,264 +6,172 @@ collects the body, dispatches the call when the last byte is there, and writes t
 releases it: no task, no future, no ASGI messages.
 
 An Exchange carries the few attributes through which uvicorn looks at a request in progress (`response_complete`,
-`keep_alive`, …), so pipelining, keep-alive, limits and graceful shutdown stay uvicorn's and work across both kinds: a
-pipelined GET waits for the inference before it, and the other way round.
+`keep_alive`, …), so pipelining, keep-alive and graceful shutdown stay uvicorn's and work across both kinds: a pipelined
+GET waits for the inference before it, and the other way round.
 
-Idle and slow connections are closed by one sweep over all connections instead of a timer per request.
+Limits on heads, bodies and time hold for both kinds (`http_connection`).
 """
 
 from __future__ import annotations
 
-import asyncio
 import time
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
-from httptools import parse_url
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from httptools import HttpParserError, HttpParserUpgrade, HttpRequestParser
 
-from router.gateway.call import Call
-from router.gateway.http_wire import Wire, encode_error, frame_answer, match_infer
+from router.gateway.http_connection import BODY, HEAD, NOTHING, BoundedConnection
+from router.gateway.http_exchange import Exchange, InferService
+from router.gateway.http_refusals import MAX_HEAD_BYTES, MAX_HEADERS, NOT_HTTP, TOO_LARGE_HEAD, head_without_upgrade
+from router.gateway.http_wire import Answer, frame_answer
 from serving.channel.server import write_pieces
-from serving.protocol.errors import ErrorKind, ServingError, too_large
-from serving.protocol.messages import Buffer
+from serving.protocol.errors import too_large
 
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from router.gateway.dispatch import Dispatcher
-    from serving.protocol.messages import Limits
-
-#: Requests that one connection may have parsed and waiting before reading pauses.
 _CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
 
 
-def match_path(url: bytes) -> Wire | None:
-    """Match a V2 infer path, with or without a query."""
-    return match_infer(url) if b"?" not in url else match_infer(parse_url(url).path)
-
-
-class InferService:
-    """What every HTTP connection of a router shares."""
-
-    def __init__(
-        self,
-        dispatcher: Dispatcher,
-        *,
-        limits: Limits,
-        request_timeout_s: float,
-        next_id: Callable[[], str],
-        match: Callable[[bytes], Wire | None] = match_path,
-    ) -> None:
-        self.dispatcher = dispatcher
-        self.match = match
-        """Reads a path that takes the callback way; None sends the request to the ASGI app."""
-        self.limits = limits
-        self.request_timeout_s = request_timeout_s
-        self.next_id = next_id
-
-
-class Exchange:
-    """One inference over HTTP, from its headers to its answer; the `Door` of its call."""
-
-    __slots__ = (
-        "_call",
-        "_chunks",
-        "_pieces",
-        "_protocol",
-        "_size",
-        "_wire",
-        "body_complete",
-        "disconnected",
-        "headers",
-        "keep_alive",
-        "message_event",
-        "response_complete",
-        "too_large",
-    )
-
-    def __init__(
-        self, protocol: ShepherdProtocol, wire: Wire, headers: list[tuple[bytes, bytes]], *, keep_alive: bool
-    ) -> None:
-        self._protocol = protocol
-        self._wire = wire
-        self._chunks: list[bytes] = []
-        self._size = 0
-        self._call: Call | None = None
-        self._pieces: list[Buffer] = []
-        self.headers = headers
-        self.keep_alive = keep_alive
-        self.body_complete = False
-        self.too_large = False
-        self.disconnected = False
-        self.response_complete = False
-        self.message_event = _NEVER
-
-    def add(self, chunk: bytes, max_body_bytes: int) -> None:
-        """Collect a piece of the body; one too many turns the request into a 413."""
-        self._size += len(chunk)
-        if self._size > max_body_bytes:
-            self.too_large = True
-            self._chunks.clear()
-        elif not self.too_large:
-            self._chunks.append(chunk)
-
-    def begin(self, service: InferService) -> None:
-        """Decode and dispatch; the body is complete or already too large."""
-        now = service.dispatcher.now()
-        headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in self.headers}
-        self._call = call = Call(
-            self,
-            id=service.next_id(),
-            protocol=self._wire.protocol,
-            model="",
-            request=None,
-            headers=headers,
-            started=now,
-            deadline=now + service.request_timeout_s,
-        )
-        try:
-            if self.too_large:
-                raise too_large(f"the body is larger than {service.limits.max_body_bytes} bytes")
-            body = self._chunks[0] if len(self._chunks) == 1 else b"".join(self._chunks)
-            pinned = self._wire.decode(call, body, service.limits)
-        except ServingError as error:
-            service.dispatcher.refuse(call, error)
-            return
-        service.dispatcher.dispatch(call, pinned)
-
-    def answer(self, call: Call) -> None:
-        """Door: encode."""
-        if not self.disconnected:
-            self._pieces = frame_answer(
-                self._wire.encode(call), keep_alive=self.keep_alive, common=self._protocol.common_headers()
-            )
-
-    def release(self, call: Call) -> None:
-        """Door: send."""
-        self._call = None
-        self._protocol.finish(self, self._pieces)
-
-    def abandon(self, dispatcher: Dispatcher) -> None:
-        """The client is gone."""
-        self.disconnected = True
-        if self._call is not None:
-            dispatcher.cancel(self._call)
-
-
-class _Never:
-    """Stands where uvicorn expects an event to set: nobody waits for an Exchange."""
-
-    def set(self) -> None:
-        """Do nothing."""
-
-
-_NEVER: Final = _Never()
-
-
-class ShepherdProtocol(HttpToolsProtocol):
+class ShepherdProtocol(BoundedConnection):
     """The protocol class that uvicorn runs for each connection of a router."""
 
-    service: InferService
-    """Set on the subclass that `protocol_class` makes."""
+    # ── what the parser says ─────────────────────────────────────────────────────────────────────────────────────────
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
+    def data_received(self, data: bytes) -> None:
+        """Parse; the parser calls the methods below."""
         self.active_at = time.monotonic()
-        self._default_headers: list[tuple[bytes, bytes]] | None = None
-        self._common = b""
+        if self._deaf:
+            return
+        try:
+            self.parser.feed_data(data)
+        except HttpParserUpgrade as stop:
+            self._parse_without_upgrade(data[stop.args[0] :])
+        except HttpParserError:
+            self._give_up(NOT_HTTP)
+        else:
+            if self._reading:
+                self._read_bytes += len(data)
+                if self._reading == HEAD and self._read_bytes > MAX_HEAD_BYTES:
+                    self._give_up(NOT_HTTP, TOO_LARGE_HEAD)
 
     def on_message_begin(self) -> None:
         """Start collecting; the ASGI scope is built only for requests that need one."""
+        if self._deaf:
+            return
         self.url = b""
         self.expect_100_continue = False
         self.headers = []
+        self._reading, self._read_bytes, self._began_at = HEAD, 0, self.active_at
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """Collect a header; trailers come after the decisions that headers make, and count for nothing."""
+        if self._reading == HEAD:
+            super().on_header(name, value)
 
     def on_headers_complete(self) -> None:
         """Choose the path: an inference goes by callback."""
+        if self._deaf:
+            return
+        self._reading = BODY
+        if len(self.headers) > MAX_HEADERS:
+            self._reading = HEAD
+            self._give_up(NOT_HTTP, TOO_LARGE_HEAD)
+        elif not self.parser.should_upgrade():
+            self._route()
+
+    def _route(self) -> None:
         wire = self.service.match(self.url) if self.parser.get_method() == b"POST" else None
         if wire is None:
             self._begin_asgi()
             return
-        keep_alive = self.parser.get_http_version() != "1.0" and self.parser.should_keep_alive()
+        keep_alive = self.parser.get_http_version() != "1.0" and self.parser.should_keep_alive() and not self._closing
         exchange = Exchange(self, wire, self.headers, keep_alive=keep_alive)
         waiting_behind = self.cycle
         self.cycle = exchange  # type: ignore[assignment]
-        if waiting_behind is not None and not waiting_behind.response_complete:
+        is_next = waiting_behind is None or waiting_behind.response_complete
+        if not is_next:
             self.flow.pause_reading()
             self.pipeline.appendleft((exchange, self.app))  # type: ignore[arg-type]
-        elif self.expect_100_continue:
-            self.transport.write(_CONTINUE)
+        if self.expect_100_continue:
+            self._continue(exchange, is_next=is_next)
 
     def on_body(self, body: bytes) -> None:
         """Collect an inference's body; hand on what belongs to ASGI."""
         cycle: Any = self.cycle
+        if self._deaf:
+            return
         if type(cycle) is not Exchange:
-            super().on_body(body)
+            limit = self.service.limits.max_body_bytes
+            if self._read_bytes > limit + MAX_HEAD_BYTES or len(cycle.body) + len(body) > limit:
+                self._give_up(too_large(f"the body is larger than {limit} bytes"))
+            else:
+                super().on_body(body)
             return
         cycle.add(body, self.service.limits.max_body_bytes)
-        if cycle.too_large and not cycle.body_complete:
-            cycle.keep_alive = False  # the rest of the body is not read
-            self._complete(cycle)
+        if cycle.fault is not None:
+            self._give_up(cycle.fault)
 
     def on_message_complete(self) -> None:
         """Dispatch, unless the connection is still busy with the request before."""
+        if self._deaf or self.parser.should_upgrade():
+            return
         cycle: Any = self.cycle
+        self._reading = NOTHING
         if type(cycle) is not Exchange:
             super().on_message_complete()
         elif not cycle.body_complete:
             self._complete(cycle)
 
-    def _complete(self, exchange: Exchange) -> None:
-        exchange.body_complete = True
-        if not (self.pipeline and any(queued[0] is exchange for queued in self.pipeline)):  # type: ignore[comparison-overlap]
-            exchange.begin(self.service)
+    def _parse_without_upgrade(self, rest: bytes) -> None:
+        """Parse a request again as if it had not offered another protocol: the parser skips the body of one that has.
 
-    def finish(self, exchange: Exchange, pieces: list[Buffer]) -> None:
+        Java's client, for one, offers HTTP/2 with every first request.
+        """
+        method = self.parser.get_method()
+        self._reading = HEAD
+        if method == b"CONNECT":
+            self._give_up(NOT_HTTP)
+            return
+        self.parser = HttpRequestParser(self)
+        self.data_received(head_without_upgrade(method, self.url, self.headers) + rest)
+
+    # ── answers ──────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def finish(self, exchange: Exchange, answer: Answer) -> None:
         """Send an exchange's answer and go on with what the connection has queued."""
         exchange.response_complete = True
-        self.server_state.total_requests += 1
         if exchange.disconnected or self.transport.is_closing():
+            self.server_state.total_requests += 1
             return
-        write_pieces(self.transport, pieces, sum([len(piece) for piece in pieces]))
+        pieces = frame_answer(answer, keep_alive=exchange.keep_alive, common=self.common_headers())
+        write_pieces(self.transport, pieces, answer.size)
+        if exchange.keep_alive:
+            self.on_response_complete()
+        else:
+            self.server_state.total_requests += 1
+            self._hang_up()
+
+    def on_response_complete(self) -> None:
+        """Start the next request, if one is waiting; of both kinds."""
+        self.server_state.total_requests += 1
+        if self.transport.is_closing():
+            return
         self.active_at = time.monotonic()
-        if not exchange.keep_alive:
-            self.transport.close()
-        elif self.pipeline:
+        if self.pipeline:
+            self._began_at = self.active_at
             self.flow.resume_reading()
             self._start_asgi_task(*self.pipeline.pop())
+        elif not self.flow.write_paused:
+            self.flow.resume_reading()
 
-    def common_headers(self) -> bytes:
-        """Header lines of every answer (the date); uvicorn renews its list each second."""
-        headers = self.server_state.default_headers
-        if headers is not self._default_headers:
-            self._default_headers = headers
-            self._common = b"".join([name + b": " + value + b"\r\n" for name, value in headers])
-        return self._common
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        """Cancel what the client no longer waits for, queued requests included."""
-        for cycle in (self.cycle, *(queued[0] for queued in self.pipeline)):
-            if type(cycle) is Exchange and not cycle.response_complete:  # type: ignore[comparison-overlap]
-                cycle.abandon(self.service.dispatcher)  # type: ignore[unreachable]
-        self.pipeline.clear()
-        super().connection_lost(exc)
-
-    def data_received(self, data: bytes) -> None:
-        """Parse, remembering when."""
-        self.active_at = time.monotonic()
-        super().data_received(data)
-
-    def close_if_stale(self, now: float, idle_s: float, receiving_s: float) -> None:
-        """Close when idle for too long, or when a request has been arriving too slowly."""
-        quiet_s = now - self.active_at
-        cycle: Any = self.cycle
-        if cycle is None or cycle.response_complete:
-            if quiet_s > idle_s:
-                self.transport.close()
-        elif type(cycle) is Exchange and not cycle.body_complete and quiet_s > receiving_s:
-            error = ServingError(ErrorKind.INVALID, "the request's body did not arrive in time")
-            write_pieces(self.transport, frame_answer(encode_error(error), keep_alive=False), 0)
-            self.transport.close()
+    def _continue(self, exchange: Exchange, *, is_next: bool) -> None:
+        """Ask for the body, in the exchange's turn; not for one that would be too large."""
+        length = next((value for name, value in self.headers if name == b"content-length"), b"")
+        limit = self.service.limits.max_body_bytes
+        if length.isdigit() and (len(length) > 18 or int(length) > limit):
+            exchange.fault = too_large(f"the body is larger than {limit} bytes")
+            self._give_up(exchange.fault)
+        elif is_next:
+            self.transport.write(_CONTINUE)
+        else:
+            exchange.expects_continue = True
 
     def _begin_asgi(self) -> None:
         url, headers = self.url, self.headers
@@ -271,27 +179,19 @@ class ShepherdProtocol(HttpToolsProtocol):
         self.url = url
         self.headers += headers
         super().on_headers_complete()
+        if self._closing:
+            self.cycle.keep_alive = False
 
     def _start_asgi_task(self, cycle: Any, app: Any) -> None:
         """Start a queued request of either kind."""
         if type(cycle) is not Exchange:
             super()._start_asgi_task(cycle, app)
         elif cycle.body_complete:
-            cycle.begin(self.service)
+            cycle.begin()
+        elif cycle.expects_continue:
+            self.transport.write(_CONTINUE)
 
 
 def protocol_class(service: InferService) -> type[ShepherdProtocol]:
     """Make the protocol class for one router's server."""
     return type("BoundShepherdProtocol", (ShepherdProtocol,), {"service": service})
-
-
-async def sweep_connections(
-    connections: set[asyncio.Protocol], *, idle_s: float, receiving_s: float, every_s: float = 1.0
-) -> None:
-    """Close stale connections for as long as the task lives."""
-    while True:
-        await asyncio.sleep(every_s)
-        now = time.monotonic()
-        for connection in list(connections):
-            if isinstance(connection, ShepherdProtocol):
-                connection.close_if_stale(now, idle_s, receiving_s)

@@ -5,13 +5,15 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import socket
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
 
 import uvicorn
 
-from router.gateway.http_protocol import InferService, protocol_class, sweep_connections
+from router.gateway.http_exchange import InferService
+from router.gateway.http_protocol import ShepherdProtocol, protocol_class
 
 _BACKLOG: Final = 2048
 
@@ -50,6 +52,7 @@ class HttpServer:
         config = uvicorn.Config(
             app,
             http=protocol_class(service),
+            ws="none",
             loop="none",
             lifespan="off",
             access_log=False,
@@ -94,7 +97,7 @@ class HttpServer:
         The connections count as the server's own, so that `close` lets them finish too.
         """
         with contextlib.suppress(FileNotFoundError):
-            path.unlink()
+            path.unlink()  # noqa: ASYNC240 - once, before anybody is served
         kind = protocol_class(service)
         self._bridge = await asyncio.get_running_loop().create_unix_server(
             lambda: kind(config=self._config, server_state=self._server.server_state, app_state={}),
@@ -111,3 +114,15 @@ class HttpServer:
         self._server.should_exit = True
         if self._serving:
             await self._serving
+
+
+async def sweep_connections(
+    connections: set[asyncio.Protocol], *, idle_s: float, receiving_s: float, every_s: float = 0.5
+) -> None:
+    """Close stale connections for as long as the task lives: one look at all of them instead of a timer per request."""
+    while True:
+        await asyncio.sleep(every_s)
+        now = time.monotonic()
+        for connection in list(connections):
+            if isinstance(connection, ShepherdProtocol):
+                connection.close_if_stale(now, idle_s, receiving_s)

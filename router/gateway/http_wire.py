@@ -22,7 +22,11 @@ HEADER_LENGTH: Final = "inference-header-content-length"
 #: "Binary Tensor Data Extension": the media type of a JSON header followed by raw data.
 OCTETS: Final = "application/octet-stream"
 
+_JSON_LINE: Final = b"content-type: application/json\r\n"
+_BINARY_LINES: Final = f"content-type: {OCTETS}\r\n{HEADER_LENGTH}: %d\r\n".encode()
 _INFER_PATH: Final = re.compile(rb"/v2/models/([^/]+)(?:/versions/([^/]+))?/infer/?")
+#: Longer than any path of an inference, were each of its bytes percent-encoded; what a cache of paths may hold.
+_MAX_PATH_BYTES: Final = 1024
 _NAME: Final = re.compile(r"[A-Za-z0-9][\w.-]{0,127}", re.ASCII)
 
 
@@ -32,8 +36,13 @@ class Answer(NamedTuple):
     status: int
     reason: str
     headers: bytes
-    """Complete header lines, `content-length` included."""
+    """Complete header lines, all but those that the connection adds: `content-length`, `connection`, `date`."""
     body: list[Buffer]
+
+    @property
+    def size(self) -> int:
+        """Bytes of the body."""
+        return sum([len(piece) for piece in self.body])
 
 
 class Wire(Protocol):
@@ -81,9 +90,14 @@ class V2Wire:
         return encode_error(call.error, call)
 
 
-@lru_cache(maxsize=4096)
-def match_infer(path: bytes) -> V2Wire | None:
+def match_infer(url: bytes) -> V2Wire | None:
     """Read `/v2/models/{m}[/versions/{v}]/infer`; None for any other path, or a name that no model can have."""
+    path = url if b"?" not in url else url[: url.index(b"?")]
+    return _match_path(path) if len(path) <= _MAX_PATH_BYTES else None
+
+
+@lru_cache(maxsize=4096)
+def _match_path(path: bytes) -> V2Wire | None:
     match = _INFER_PATH.fullmatch(path)
     if match is None:
         return None
@@ -111,14 +125,18 @@ def decode_body(body: Buffer, headers: dict[str, str], limits: Limits) -> InferR
 def encode_error(error: ServingError, call: Call | None = None) -> Answer:
     """Encode an error as `{"error": "…"}` with the call's headers, if there is a call."""
     status = STATUSES[error.kind]
-    body = msgspec.json.encode({"error": error.message})
-    lines = [b"content-type: application/json\r\ncontent-length: %d\r\n" % len(body)]
+    lines = [_JSON_LINE]
     wait_s = retry_after(error.kind)
     if wait_s is not None:
         lines.append(b"retry-after: %d\r\n" % wait_s)
     if call is not None:
         lines.append(decision_lines(call))
-    return Answer(status.http, status.reason, b"".join(lines), [body])
+    return Answer(status.http, status.reason, b"".join(lines), [msgspec.json.encode({"error": error.message})])
+
+
+def encode_refusal(status: int, reason: str, message: str) -> Answer:
+    """Encode a failure of HTTP itself, which no kind of error stands for."""
+    return Answer(status, reason, _JSON_LINE, [msgspec.json.encode({"error": message})])
 
 
 def _encode_outputs(call: Call) -> Answer:
@@ -126,14 +144,7 @@ def _encode_outputs(call: Call) -> Answer:
     assert request is not None and decision is not None, "only a decided call has outputs"
     response = InferResponse(call.model, str(decision.version), unpack_tensors(call.outputs), request.id)
     body, json_length = encode_response(response, request)
-    if json_length is None:
-        head = b"content-type: application/json\r\ncontent-length: %d\r\n" % sum([len(piece) for piece in body])
-    else:
-        head = b"content-type: application/octet-stream\r\n%s: %d\r\ncontent-length: %d\r\n" % (
-            HEADER_LENGTH.encode(),
-            json_length,
-            sum([len(piece) for piece in body]),
-        )
+    head = _JSON_LINE if json_length is None else _BINARY_LINES % json_length
     return Answer(200, "OK", head + decision_lines(call), body)
 
 
@@ -152,5 +163,5 @@ def decision_lines(call: Call) -> bytes:
 def frame_answer(answer: Answer, *, keep_alive: bool, common: bytes = b"") -> list[Buffer]:
     """Put the status line and headers before the body; `common` holds header lines that every answer has."""
     start = b"HTTP/1.1 200 OK\r\n" if answer.status == 200 else f"HTTP/1.1 {answer.status} {answer.reason}\r\n".encode()
-    ending = b"\r\n" if keep_alive else b"connection: close\r\n\r\n"
-    return [b"".join((start, common, answer.headers, ending)), *answer.body]
+    ending = b"content-length: %d\r\n\r\n" if keep_alive else b"content-length: %d\r\nconnection: close\r\n\r\n"
+    return [b"".join((start, common, answer.headers, ending % answer.size)), *answer.body]

@@ -34,6 +34,7 @@ STATUSES: Final[dict[ErrorKind, Status]] = {
     ErrorKind.INTERNAL: Status(500, "Internal Server Error", 13),
     ErrorKind.UNAUTHENTICATED: Status(401, "Unauthorized", 16),
     ErrorKind.FORBIDDEN: Status(403, "Forbidden", 7),
+    ErrorKind.UNFINISHED: Status(408, "Request Timeout", 4),
 }
 
 #: Seconds that a refused client is asked to wait.

@@ -36,6 +36,8 @@ class ErrorKind(enum.IntEnum):
     """No credentials, or wrong ones."""
     FORBIDDEN = 12
     """Known caller, not allowed."""
+    UNFINISHED = 13
+    """The request itself did not arrive in time."""
 
 
 #: Kinds a client may retry without changing anything.

@@ -1,0 +1,204 @@
+"""One inference over HTTP, from its headers to its answer: collects, decodes, dispatches, encodes, sends."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Final, Protocol
+
+from router.gateway.call import Call
+from router.gateway.compression import (
+    COMPRESS_INLINE_BELOW_BYTES,
+    accepted_coding,
+    compress_answer,
+    content_coding,
+    decompress,
+)
+from router.gateway.http_wire import Answer, Wire, encode_error, match_infer
+from serving.protocol.errors import ErrorKind, ServingError, too_large
+from serving.protocol.messages import Buffer
+
+if TYPE_CHECKING:
+    from router.gateway.dispatch import Dispatcher
+    from serving.protocol.messages import Limits
+
+#: Pieces in which a body may come. Each costs fifty bytes beside its own, so a flood of one-byte chunks is refused; a
+#: body of the default limit has a thousand pieces when it is read in turns of 64 KiB.
+MAX_PIECES: Final = 65_536
+
+
+class InferService:
+    """What every HTTP connection of a router shares."""
+
+    def __init__(
+        self,
+        dispatcher: Dispatcher,
+        *,
+        limits: Limits,
+        request_timeout_s: float,
+        next_id: Callable[[], str],
+        match: Callable[[bytes], Wire | None] = match_infer,
+    ) -> None:
+        self.dispatcher = dispatcher
+        self.match = match
+        """Reads a path that takes the callback way; None sends the request to the ASGI app."""
+        self.limits = limits
+        self.request_timeout_s = request_timeout_s
+        self.next_id = next_id
+
+
+class ExchangeOwner(Protocol):
+    """The connection of an exchange."""
+
+    service: InferService
+
+    def finish(self, exchange: Exchange, answer: Answer) -> None:
+        """Send the answer and go on with the next request."""
+
+
+class Exchange:
+    """The `Door` of one call; carries what uvicorn looks at in a request in progress."""
+
+    __slots__ = (
+        "_answer",
+        "_call",
+        "_chunks",
+        "_owner",
+        "_size",
+        "_wire",
+        "body_complete",
+        "disconnected",
+        "expects_continue",
+        "fault",
+        "headers",
+        "keep_alive",
+        "message_event",
+        "response_complete",
+    )
+
+    def __init__(
+        self, owner: ExchangeOwner, wire: Wire, headers: list[tuple[bytes, bytes]], *, keep_alive: bool
+    ) -> None:
+        self._owner = owner
+        self._wire = wire
+        self._chunks: list[bytes] = []
+        self._size = 0
+        self._call: Call | None = None
+        self._answer: Answer | None = None
+        self.headers = headers
+        self.keep_alive = keep_alive
+        self.body_complete = False
+        self.expects_continue = False
+        self.fault: ServingError | None = None
+        """Why the body is not what it should be; the request is refused with it."""
+        self.disconnected = False
+        self.response_complete = False
+        self.message_event = _NEVER
+
+    def add(self, chunk: bytes, max_body_bytes: int) -> None:
+        """Collect a piece of the body; one too many makes a fault."""
+        self._size += len(chunk)
+        if self._size > max_body_bytes:
+            self.fault = too_large(f"the body is larger than {max_body_bytes} bytes")
+        elif len(self._chunks) >= MAX_PIECES:
+            self.fault = too_large(f"the body comes in more than {MAX_PIECES} pieces")
+        else:
+            self._chunks.append(chunk)
+            return
+        self._chunks.clear()
+
+    def begin(self) -> None:
+        """Decode and dispatch; the body is complete or at fault."""
+        service = self._owner.service
+        now = service.dispatcher.now()
+        headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in self.headers}
+        call = Call(
+            self,
+            id=service.next_id(),
+            protocol=self._wire.protocol,
+            model="",
+            request=None,
+            headers=headers,
+            started=now,
+            deadline=now + service.request_timeout_s,
+        )
+        if self.fault is not None:
+            service.dispatcher.refuse(call, self.fault)
+            return
+        body = self._chunks[0] if len(self._chunks) == 1 else b"".join(self._chunks)
+        if "content-encoding" in headers:
+            self._expand(call, body)
+        else:
+            self._dispatch(call, body)
+
+    def answer(self, call: Call) -> None:
+        """Door: encode."""
+        if not self.disconnected:
+            self._answer = self._wire.encode(call)
+
+    def release(self, call: Call) -> None:
+        """Door: send, compressed where the client wants that and it pays."""
+        self._call = None
+        answer = self._answer or encode_error(ServingError(ErrorKind.CANCELLED, "nobody listens"))
+        coding = accepted_coding(call.headers, answer) if "accept-encoding" in call.headers else ""
+        if not coding:
+            self._owner.finish(self, answer)
+        elif answer.size < COMPRESS_INLINE_BELOW_BYTES:
+            self._owner.finish(self, compress_answer(answer, coding))
+        else:
+            compressing = asyncio.get_running_loop().run_in_executor(None, compress_answer, answer, coding)
+            compressing.add_done_callback(lambda done: self._owner.finish(self, done.result()))
+
+    def abandon(self) -> None:
+        """The client is gone."""
+        self.disconnected = True
+        if self._call is not None:
+            self._owner.service.dispatcher.cancel(self._call)
+
+    def _dispatch(self, call: Call, body: Buffer) -> None:
+        service = self._owner.service
+        try:
+            pinned = self._wire.decode(call, body, service.limits)
+        except ServingError as error:
+            service.dispatcher.refuse(call, error)
+            return
+        self._call = call
+        service.dispatcher.dispatch(call, pinned)
+
+    def _expand(self, call: Call, body: bytes) -> None:
+        """Decompress in a thread, since a few bytes may become a whole limit's worth, then go on."""
+        service = self._owner.service
+        try:
+            coding = content_coding(call.headers)
+        except ServingError as error:
+            service.dispatcher.refuse(call, error)
+            return
+        if not coding:
+            self._dispatch(call, body)
+            return
+        expanding = asyncio.get_running_loop().run_in_executor(
+            None, decompress, body, coding, service.limits.max_body_bytes
+        )
+
+        def go_on(done: asyncio.Future[bytes]) -> None:
+            if self.disconnected:
+                return
+            error = done.exception()
+            if error is None:
+                self._dispatch(call, done.result())
+            elif isinstance(error, ServingError):
+                service.dispatcher.refuse(call, error)
+            else:
+                raise error
+
+        expanding.add_done_callback(go_on)
+
+
+class _Never:
+    """Stands where uvicorn expects an event to set: nobody waits for an Exchange."""
+
+    def set(self) -> None:
+        """Do nothing."""
+
+
+_NEVER: Final = _Never()
