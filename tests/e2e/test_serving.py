@@ -99,7 +99,9 @@ def test_the_only_replica_is_killed_and_requests_wait_for_its_successor(gateway:
     with traffic(url_of(gateway, "single"), FOUR) as load:
         eventually(lambda: len(load.answers) > 50)
         os.kill(pid, signal.SIGKILL)
-        eventually(lambda: pid not in (pids := replica_pids(gateway, "single")) and pids, timeout_s=60, what="a successor")
+        eventually(
+            lambda: pid not in (pids := replica_pids(gateway, "single")) and pids, timeout_s=60, what="a successor"
+        )
         answered = len(load.answers)
         eventually(lambda: len(load.answers) > answered + 50)
 
