@@ -87,7 +87,8 @@ def _what(command: str) -> str:
     if not words:
         return "(ended)"
     if words[0].startswith("ray::"):
-        return words[0]
+        # An actor's title is `ray::Class.method`, a replica's `ray::ServeReplica:application:Deployment`.
+        return words[0] if words[0].count(":") > 2 else words[0].partition(".")[0]
     if "-m" in words[1:4]:
         return words[words.index("-m") + 1]
     script = next((word for word in words[1:3] if word.endswith(".py")), words[0])

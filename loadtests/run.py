@@ -54,6 +54,7 @@ def run(folder: Path, arguments: list[str]) -> int:
     """Start the gateway on `folder`, run Locust with `arguments`, end the gateway; return Locust's exit code."""
     with Gateway(folder / "state") as gateway:
         gateway.wait_for("/v2/health/ready", timeout_s=_START_S)
+        gateway.wait_until_operable(timeout_s=_START_S)
         stable, canary = (register(gateway, folder, seed) for seed in (1, 2))
         shares = (f"stable={stable}:90%", f"canary={canary}:10%")
         gateway.shepherd("traffic", "set", MODEL, *shares, "--sticky", "header:x-user-id", "--reason", "load test")

@@ -118,6 +118,22 @@ class Gateway(Server):
             raise ServerFailed(f"shepherd {' '.join(map(str, arguments))}: {said}{self.last_words()}")
         return msgspec.json.decode(ended.stdout)
 
+    def wait_until_operable(self, *, timeout_s: float) -> None:
+        """Wait until `shepherd` commands find this gateway: its admin API opens after its data plane.
+
+        Raises:
+            ServerFailed: they do not in time.
+        """
+        deadline = time.monotonic() + timeout_s
+        while True:
+            try:
+                self.shepherd("status")
+            except ServerFailed:
+                if time.monotonic() > deadline:
+                    raise
+            else:
+                return
+
     def register(self, name: str, onnx: Path, example: Path) -> int:
         """Add a version with its golden example; return its number."""
         return int(self.shepherd("model", "register", onnx, "--name", name, "--example", example)["version"])

@@ -103,6 +103,7 @@ def prepare(state: Path, material: Material, *settings: str) -> float:
     """
     with Gateway(state, *settings) as gateway:
         ready_s = gateway.wait_for("/v2/health/ready", timeout_s=_START_S)
+        gateway.wait_until_operable(timeout_s=_START_S)
         version = gateway.register(MODEL, material.model, material.example)
         share = f"stable={version}:100%"
         gateway.shepherd("traffic", "set", MODEL, share, "--sticky", "header:x-user-id", "--reason", "benchmark")
