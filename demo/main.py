@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import signal
 import sys
 from typing import Any, Final
@@ -53,6 +54,8 @@ def run(console: Console, rate: float, seconds: float | None) -> int:
     Returns:
         An exit code for scripts: 0 when every request was answered with a prediction.
     """
+    # onnxruntime, which MLflow loads, would write a device id into the home directory and report to its makers.
+    os.environ["ORT_DISABLE_TELEMETRY"] = "1"  # noqa: TID251
     state_dir = read_settings({}).settings.state_dir
     console.print("reading the flights of 2013 …")
     flights = read_flights(data_folder())
