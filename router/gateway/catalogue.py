@@ -6,13 +6,26 @@ from collections.abc import Callable
 from importlib.metadata import version as distribution_version
 from typing import Any, Final
 
+from router.gateway.model_config import model_config
 from router.gateway.policy_view import PolicyView, VersionKey
 from router.gateway.pool import VersionPool
+from router.ports import VersionStatus
 from serving.protocol.errors import ErrorKind, ServingError, not_found
 from serving.protocol.messages import Signature, TensorSpec
 
 SERVER_NAME: Final = "model-shepherd"
-EXTENSIONS: Final = ("binary_tensor_data",)
+#: Triton's names of what is offered beyond the protocol itself.
+EXTENSIONS: Final = (
+    "binary_tensor_data",
+    "classification",
+    "sequence",
+    "model_repository",
+    "model_configuration",
+    "statistics",
+    "parameters",
+    "logging",
+    "trace",
+)
 
 
 class Catalogue:
@@ -22,6 +35,8 @@ class Catalogue:
         self._view = view
         self._pools = pools
         self._version = distribution_version("model-shepherd")
+        self._signatures: dict[VersionKey, Signature] = {}
+        """As last published: a version never changes, so its signature outlives its replicas."""
 
     def server_metadata(self) -> dict[str, Any]:
         """V2 server metadata."""
@@ -51,7 +66,7 @@ class Catalogue:
         """
         versions = self._versions(model, version)
         for number in versions:
-            signature = self._signature(model, number)
+            signature = self.signature(model, number)
             if signature is not None:
                 known = [version] if version is not None else self._view.versions_of(model)
                 return {
@@ -64,10 +79,61 @@ class Catalogue:
         numbers = ", ".join(map(str, versions))
         raise ServingError(ErrorKind.UNAVAILABLE, f'model "{model}" has no ready replica of version {numbers} yet')
 
-    def _signature(self, model: str, version: int) -> Signature | None:
+    def model_config(self, model: str, version: int | None) -> dict[str, Any]:
+        """Triton's model configuration of a version, or of the one with most traffic.
+
+        Raises:
+            ServingError: NOT_FOUND, or UNAVAILABLE while no replica is there to say.
+        """
+        known = [version] if version is not None else self._view.versions_of(model)
+        for number in self._versions(model, version):
+            signature = self.signature(model, number)
+            if signature is not None:
+                return model_config(model, signature, known)
+        raise ServingError(ErrorKind.UNAVAILABLE, f'model "{model}" has no ready replica yet')
+
+    def check_known(self, model: str, version: int | None) -> list[int]:
+        """List the versions that a model has here, or the one named.
+
+        Raises:
+            ServingError: NOT_FOUND.
+        """
+        self._versions(model, version)
+        return self._view.versions_of(model) if version is None else [version]
+
+    def models(self) -> list[str]:
+        """Names of all models that can be called."""
+        return sorted({model for model, _ in self._view.wanted})
+
+    def variant_version(self, model: str, label: str) -> int:
+        """Find the version of a variant by its name, which V1 calls a label.
+
+        Raises:
+            ServingError: NOT_FOUND.
+        """
+        served = self._view.models.get(model)
+        for variant in served.stored.policy.variants if served else ():
+            if variant.name == label:
+                return variant.version
+        raise not_found(f'model "{model}" has no variant "{label[:64]}"' if served else f'unknown model "{model}"')
+
+    def statuses(self) -> list[VersionStatus]:
+        """Where each version stands: as control says, and what is connected although control has not said so."""
+        told = {(status.model, status.version): status for status in self._view.statuses}
+        for key in self._view.wanted:
+            pool = self._pools(key)
+            state = "ready" if pool is not None and pool.connected else "loading"
+            told.setdefault(key, VersionStatus(*key, state))
+        return [told[key] for key in sorted(told)]
+
+    def signature(self, model: str, version: int) -> Signature | None:
+        """What a version takes and gives; None until a first replica has said so."""
         pool = self._pools((model, version))
         endpoint = next(iter(pool.endpoints), None) if pool else None
-        return endpoint.signature if endpoint else None
+        if endpoint is None:
+            return self._signatures.get((model, version))
+        self._signatures[model, version] = endpoint.signature
+        return endpoint.signature
 
     def _versions(self, model: str, version: int | None) -> list[int]:
         """The versions that a question is about: the one named, or those with traffic, heaviest first."""

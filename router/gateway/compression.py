@@ -14,6 +14,7 @@ from typing import Final
 
 from router.gateway.http_wire import OCTETS, Answer
 from serving.protocol.errors import invalid, too_large
+from serving.protocol.messages import Buffer
 
 #: Answers smaller than this leave as they are: most fit one packet either way.
 COMPRESS_FROM_BYTES: Final = 1024
@@ -26,13 +27,13 @@ _WINDOWS: Final = {"gzip": _GZIP_WINDOW, "deflate": zlib.MAX_WBITS}
 _REFUSED: Final = re.compile(r";\s*q=0(?:\.0{0,3})?\s*$")
 
 
-def content_coding(headers: Mapping[str, str]) -> str:
-    """Name the coding of a request's body; empty for none.
+def content_coding(named: str) -> str:
+    """Read a `content-encoding` as the coding to undo; empty for none.
 
     Raises:
         ServingError: INVALID for a coding, or several, that are not offered.
     """
-    named = headers.get("content-encoding", "").strip().lower()
+    named = named.strip().lower()
     if named in {"", "identity"}:
         return ""
     coding = named.removeprefix("x-")
@@ -41,14 +42,15 @@ def content_coding(headers: Mapping[str, str]) -> str:
     return coding
 
 
-def decompress(body: bytes, coding: str, max_bytes: int) -> bytes:
+def decompress(body: Buffer, coding: str, max_bytes: int) -> bytes:
     """Expand a body; never to more than `max_bytes`, whatever it claims.
 
     Raises:
         ServingError: INVALID when it is not of this coding, TOO_LARGE when it grows beyond the limit.
     """
     parts: list[bytes] = []
-    room, window, rest = max_bytes, _WINDOWS[coding], body
+    room, window = max_bytes, _WINDOWS[coding]
+    rest: Buffer = body
     if coding == "deflate" and not _has_zlib_header(body):
         window = -zlib.MAX_WBITS  # many clients send the bare stream (RFC 9110, 8.4.1.2)
     while rest:
@@ -92,6 +94,6 @@ def compress_answer(answer: Answer, coding: str) -> Answer:
     return answer._replace(headers=lines, body=[body])
 
 
-def _has_zlib_header(body: bytes) -> bool:
+def _has_zlib_header(body: Buffer) -> bool:
     """Tell a zlib stream by its checksum (RFC 1950, 2.2)."""
     return len(body) >= 2 and body[0] & 0x0F == 8 and int.from_bytes(body[:2]) % 31 == 0

@@ -8,6 +8,7 @@ import logging
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from router.adapters.admin_repository import AdminRepository
 from router.adapters.policy_snapshot import read_policy_snapshot, write_policy_snapshot
 from router.gateway.asgi import HttpApp
 from router.gateway.catalogue import Catalogue
@@ -19,8 +20,12 @@ from router.gateway.meters import Meters
 from router.gateway.policy_view import PolicyView, VersionKey
 from router.gateway.pools import Pools
 from router.gateway.recorder import Recorder
+from router.gateway.repository import Repository
+from router.gateway.routes.all import http_routes
 from router.gateway.shadow import Shadows
 from router.gateway.shipper import Shipper
+from router.gateway.statistics import Statistics
+from router.gateway.tuning import Tuning
 from router.ports import PolicyStore, VersionBoard
 from router.settings import Settings
 from serving.channel.endpoint import Endpoint
@@ -78,8 +83,12 @@ class Gateway:
             next_id=lambda: f"{incarnation}-{next(numbers):x}",
         )
         catalogue = Catalogue(self._view, self._pools.find)
+        statistics = Statistics(metrics_dir, self._publisher)
+        control = AdminRepository(settings.admin_host, settings.admin_port, ready_timeout_s=settings.ready_timeout_s)
+        repository = Repository(catalogue, control)
+        tuning = Tuning(settings.log_level, catalogue)
         self._http = HttpServer(
-            HttpApp(catalogue),
+            HttpApp(http_routes(catalogue, statistics, repository, tuning)),
             service,
             keep_alive_s=settings.keep_alive_s,
             drain_timeout_s=settings.drain_timeout_s,

@@ -1,25 +1,35 @@
-"""How a unary gRPC inference looks when Envoy has taken the gRPC off it: a bare protobuf message over HTTP/1.1.
+"""How a unary gRPC inference looks over HTTP/1.1: the framed message as body, the status in trailers.
 
-Envoy's reverse bridge strips and adds the gRPC frame. The answer is always 200 with the protobuf content type, as the
-bridge demands; a failure travels in `x-grpc-status` and `x-grpc-message`, which a filter of ours in Envoy turns into the
-real trailers (`router.node.envoy_config`).
+gRPC is defined over HTTP/2, but all that a unary call needs of it (headers, a body, trailers) HTTP/1.1 has too. Envoy ends
+HTTP/2 and translates one into the other (`router.node.envoy_config`); the gRPC in it is read and written here.
 """
 
 from __future__ import annotations
 
+import struct
 from typing import Final
 from urllib.parse import quote
 
 from router.gateway.call import Call
 from router.gateway.http_wire import Answer, Wire, decision_lines
 from router.gateway.statuses import STATUSES
-from serving.protocol.errors import ErrorKind, ServingError
+from serving.protocol.errors import ErrorKind, ServingError, invalid
 from serving.protocol.grpc_codec import decode_infer, encode_infer_response
 from serving.protocol.messages import Buffer, InferResponse, Limits
 from serving.protocol.packing import unpack_tensors
 
 INFER_PATH: Final = b"/inference.GRPCInferenceService/ModelInfer"
-CONTENT_TYPE: Final = "application/x-protobuf"
+#: "Length-Prefixed-Message → Compressed-Flag Message-Length Message", gRPC over HTTP2.
+_PREFIX: Final = struct.Struct(">BI")
+_CODINGS: Final = ("gzip", "deflate")
+_CONTENT_TYPE: Final = b"content-type: application/grpc\r\n"
+_OK: Final = b"grpc-status: 0\r\n"
+#: What a message shows as it is; the specification allows space to `~` but `%`.
+_UNQUOTED: Final = " !\"#$&'()*+,-./:;<=>?@[]^_`{|}~\\"
+#: Clients refuse metadata of more than 8 KiB, and with it the status.
+_MAX_MESSAGE: Final = 2048
+#: From here on, a view of the message costs less than a copy.
+_LARGE_BYTES: Final = 64 * 1024
 
 #: "Timeout → TimeoutValue TimeoutUnit", gRPC over HTTP2; seconds of one unit.
 _UNIT_S: Final = {"H": 3600.0, "M": 60.0, "S": 1.0, "m": 1e-3, "u": 1e-6, "n": 1e-9}
@@ -32,6 +42,19 @@ class GrpcWire:
 
     protocol = "grpc"
 
+    def unwrap(self, body: bytes, headers: dict[str, str]) -> tuple[Buffer, str]:
+        """See `Wire`; a body is one message with its prefix, compressed or not."""
+        if len(body) < _PREFIX.size:
+            raise invalid("the call has no message" if not body else "the message is cut off in its prefix")
+        flag, length = _PREFIX.unpack_from(body)
+        found = len(body) - _PREFIX.size
+        if flag > 1:
+            raise invalid(f"the message has the unknown flag {flag}")
+        if found != length:
+            raise invalid(f"the message has {found} bytes, its prefix says {length}")
+        message = body[_PREFIX.size :] if found < _LARGE_BYTES else memoryview(body)[_PREFIX.size :]
+        return message, _coding(headers) if flag else ""
+
     def decode(self, call: Call, body: Buffer, limits: Limits) -> int | None:
         """See `Wire`; the client's deadline arrives as `grpc-timeout` and can only shorten ours."""
         timeout_s = parse_timeout(call.headers.get("grpc-timeout", ""))
@@ -41,28 +64,34 @@ class GrpcWire:
         return parse_version(version)
 
     def encode(self, call: Call) -> Answer:
-        """See `Wire`."""
+        """See `Wire`; HTTP's status is always 200."""
+        headers = _CONTENT_TYPE + decision_lines(call)
         if call.error is None:
             request, decision = call.request, call.decision
             assert request is not None and decision is not None, "only a decided call has outputs"
             response = InferResponse(call.model, str(decision.version), unpack_tensors(call.outputs), request.id)
             try:
-                return _answer(encode_infer_response(response), decision_lines(call))
+                message = encode_infer_response(response)
+                return Answer(200, "OK", headers, [_PREFIX.pack(0, len(message)), message], _OK)
             except ServingError as error:
                 call.error = error
-        status = STATUSES[call.error.kind].grpc
-        message = quote(call.error.message, safe=" !\"#$&'()*+,-./:;<=>?@[]^_`{|}~")
-        return _answer(
-            b"", b"x-grpc-status: %d\r\nx-grpc-message: %s\r\n" % (status, message.encode()) + decision_lines(call)
-        )
+        return Answer(200, "OK", headers, [], error_trailers(call.error))
 
 
 _WIRE: Final = GrpcWire()
 
 
-def match_bridged(url: bytes) -> Wire | None:
-    """Match the one path that Envoy sends over the bridge."""
+def match_grpc(url: bytes) -> Wire | None:
+    """Match the one path that Envoy sends this way."""
     return _WIRE if url == INFER_PATH else None
+
+
+def error_trailers(error: ServingError) -> bytes:
+    """Write the trailer lines of a failed call; the message is percent-encoded, and cut where clients would choke."""
+    message = quote(error.message[:_MAX_MESSAGE], safe=_UNQUOTED)
+    if len(message) > _MAX_MESSAGE:
+        message = message[:_MAX_MESSAGE].rpartition("%")[0]
+    return f"grpc-status: {STATUSES[error.kind].grpc}\r\ngrpc-message: {message}\r\n".encode()
 
 
 def parse_timeout(text: str) -> float | None:
@@ -87,5 +116,12 @@ def parse_version(text: str) -> int | None:
     return int(text)
 
 
-def _answer(body: bytes, lines: bytes) -> Answer:
-    return Answer(200, "OK", b"content-type: application/x-protobuf\r\n" + lines, [body])
+def _coding(headers: dict[str, str]) -> str:
+    """Name the compression of a message whose flag is set."""
+    named = headers.get("grpc-encoding", "identity")
+    if named == "identity":
+        raise invalid("the message is marked as compressed, and grpc-encoding names no compression")
+    if named not in _CODINGS:
+        accepted = ", ".join(_CODINGS)
+        raise ServingError(ErrorKind.UNSUPPORTED, f'grpc-encoding: "{named[:32]}" is not one of {accepted}')
+    return named

@@ -126,10 +126,15 @@ class Exchange:
             service.dispatcher.refuse(call, self.fault)
             return
         body = self._chunks[0] if len(self._chunks) == 1 else b"".join(self._chunks)
-        if "content-encoding" in headers:
-            self._expand(call, body)
+        try:
+            message, coding = self._wire.unwrap(body, headers)
+        except ServingError as error:
+            service.dispatcher.refuse(call, error)
+            return
+        if coding:
+            self._expand(call, message, coding)
         else:
-            self._dispatch(call, body)
+            self._dispatch(call, message)
 
     def answer(self, call: Call) -> None:
         """Door: encode."""
@@ -165,11 +170,11 @@ class Exchange:
         self._call = call
         service.dispatcher.dispatch(call, pinned)
 
-    def _expand(self, call: Call, body: bytes) -> None:
+    def _expand(self, call: Call, body: Buffer, named: str) -> None:
         """Decompress in a thread, since a few bytes may become a whole limit's worth, then go on."""
         service = self._owner.service
         try:
-            coding = content_coding(call.headers)
+            coding = content_coding(named)
         except ServingError as error:
             service.dispatcher.refuse(call, error)
             return

@@ -64,7 +64,7 @@ class HttpServer:
         )
         self._config = config
         self._server = _Server(config)
-        self._bridge: asyncio.Server | None = None
+        self._beside: asyncio.Server | None = None
         self._keep_alive_s = keep_alive_s
         self._receiving_s = service.request_timeout_s
         self._serving: asyncio.Task[None] | None = None
@@ -91,15 +91,15 @@ class HttpServer:
             name="http-sweep",
         )
 
-    async def listen_for_bridge(self, path: Path, service: InferService) -> None:
-        """Take calls from the gRPC door on a Unix socket as well, in whatever form `service` matches.
+    async def listen_for_envoy(self, path: Path, service: InferService) -> None:
+        """Take calls from Envoy on a Unix socket as well, in whatever form `service` matches.
 
         The connections count as the server's own, so that `close` lets them finish too.
         """
         with contextlib.suppress(FileNotFoundError):
             path.unlink()  # noqa: ASYNC240 - once, before anybody is served
         kind = protocol_class(service)
-        self._bridge = await asyncio.get_running_loop().create_unix_server(
+        self._beside = await asyncio.get_running_loop().create_unix_server(
             lambda: kind(config=self._config, server_state=self._server.server_state, app_state={}),
             str(path),
             backlog=_BACKLOG,
@@ -109,8 +109,8 @@ class HttpServer:
         """Stop accepting, finish what is in flight, hang up."""
         if self._sweeping:
             self._sweeping.cancel()
-        if self._bridge:
-            self._bridge.close()
+        if self._beside:
+            self._beside.close()
         self._server.should_exit = True
         if self._serving:
             await self._serving

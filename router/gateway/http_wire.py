@@ -38,6 +38,8 @@ class Answer(NamedTuple):
     headers: bytes
     """Complete header lines, all but those that the connection adds: `content-length`, `connection`, `date`."""
     body: list[Buffer]
+    trailers: bytes = b""
+    """Complete lines that follow the body, which is then sent in chunks and without a date."""
 
     @property
     def size(self) -> int:
@@ -51,8 +53,15 @@ class Wire(Protocol):
     protocol: str
     """Name of the door in metrics and records."""
 
+    def unwrap(self, body: bytes, headers: dict[str, str]) -> tuple[Buffer, str]:
+        """Take the message out of a body, and name the compression that it still has: empty for none.
+
+        Raises:
+            ServingError: INVALID or UNSUPPORTED, for a body that holds no message or one that cannot be expanded.
+        """
+
     def decode(self, call: Call, body: Buffer, limits: Limits) -> int | None:
-        """Give the call its model, request and deadline from the body; return the pinned version, if any.
+        """Give the call its model, request and deadline from the message; return the pinned version, if any.
 
         Raises:
             ServingError: INVALID or TOO_LARGE, naming what is wrong.
@@ -70,6 +79,10 @@ class V2Wire:
     def __init__(self, model: str, pinned: int | None) -> None:
         self.model = model
         self.pinned = pinned
+
+    def unwrap(self, body: bytes, headers: dict[str, str]) -> tuple[Buffer, str]:
+        """See `Wire`; the whole body is the message."""
+        return body, headers.get("content-encoding", "")
 
     def decode(self, call: Call, body: Buffer, limits: Limits) -> int | None:
         """See `Wire`; the parameter `timeout` (V2: microseconds) can only shorten the deadline."""
@@ -162,6 +175,17 @@ def decision_lines(call: Call) -> bytes:
 
 def frame_answer(answer: Answer, *, keep_alive: bool, common: bytes = b"") -> list[Buffer]:
     """Put the status line and headers before the body; `common` holds header lines that every answer has."""
+    if answer.trailers:
+        return _frame_chunked(answer, keep_alive=keep_alive)
     start = b"HTTP/1.1 200 OK\r\n" if answer.status == 200 else f"HTTP/1.1 {answer.status} {answer.reason}\r\n".encode()
     ending = b"content-length: %d\r\n\r\n" if keep_alive else b"content-length: %d\r\nconnection: close\r\n\r\n"
     return [b"".join((start, common, answer.headers, ending % answer.size)), *answer.body]
+
+
+def _frame_chunked(answer: Answer, *, keep_alive: bool) -> list[Buffer]:
+    """Send the body as one chunk, so that trailers may follow (RFC 9112, 7.1)."""
+    line = b"" if keep_alive else b"connection: close\r\n"
+    head = b"HTTP/1.1 200 OK\r\n%s%stransfer-encoding: chunked\r\n\r\n" % (answer.headers, line)
+    if not answer.size:
+        return [b"%s0\r\n%s\r\n" % (head, answer.trailers)]
+    return [b"%s%x\r\n" % (head, answer.size), *answer.body, b"\r\n0\r\n%s\r\n" % answer.trailers]

@@ -27,6 +27,8 @@ class PolicyView:
         self.epoch = -1
         self.snapshot: PolicySnapshot | None = None
         self.models: dict[str, Served] = {}
+        self.statuses: tuple[VersionStatus, ...] = ()
+        """What control last said of all versions."""
         self._ready: frozenset[VersionKey] = frozenset()
         self._failed: frozenset[VersionKey] = frozenset()
 
@@ -51,7 +53,7 @@ class PolicyView:
 
     def apply_versions(self, statuses: Iterable[VersionStatus]) -> bool:
         """Learn which versions are ready and which have failed; tell whether anything changed."""
-        statuses = list(statuses)
+        self.statuses = statuses = tuple(statuses)
         ready = frozenset((s.model, s.version) for s in statuses if s.state == "ready")
         failed = frozenset((s.model, s.version) for s in statuses if s.state == "failed")
         if (ready, failed) == (self._ready, self._failed):

@@ -1,0 +1,1 @@
+"""What the HTTP door answers besides V2 inference, one module per group of paths."""

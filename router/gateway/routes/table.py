@@ -1,0 +1,142 @@
+"""Finds the handler of a path and a method; the path is taken apart before it is decoded. Pure.
+
+Decoding first would turn `m%2fready` into two segments, and one name into another's route.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any, Final, NamedTuple
+from urllib.parse import unquote
+
+import msgspec
+
+from serving.protocol.errors import invalid, not_found
+
+_NAME: Final = re.compile(r"[A-Za-z0-9][\w.-]{0,127}", re.ASCII)
+_MAX_VERSION_DIGITS: Final = 9
+_MAX_SHOWN: Final = 64
+
+
+class Reply(NamedTuple):
+    """An answer: a document for JSON, a text, or nothing."""
+
+    document: Any = None
+    status: int = 200
+    text: str | None = None
+    headers: tuple[tuple[bytes, bytes], ...] = ()
+
+
+class Asked(NamedTuple):
+    """One request."""
+
+    path: Mapping[str, str]
+    """What the pattern's `{names}` stand for."""
+    headers: Mapping[str, str]
+    body: bytes
+
+    @property
+    def model(self) -> str:
+        """The model that the path names."""
+        return self.path["model"]
+
+    @property
+    def version(self) -> int | None:
+        """The version that the path names, if any.
+
+        Raises:
+            ServingError: NOT_FOUND, since nothing that is not a number can be a version.
+        """
+        return read_version(self.path.get("version", ""))
+
+    def members(self) -> dict[str, Any]:
+        """Read the body as a JSON object; an empty body is an empty object.
+
+        Raises:
+            ServingError: INVALID.
+        """
+        try:
+            return msgspec.json.decode(self.body, type=dict[str, Any]) if self.body.strip() else {}
+        except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
+            raise invalid(f"body: {error}") from None
+
+
+Handler = Callable[[Asked], Awaitable[Reply]]
+
+
+class MethodNotAllowedError(Exception):
+    """The path exists, the method does not."""
+
+    def __init__(self, method: str, path: str, allowed: str) -> None:
+        super().__init__(f"{method} is not allowed on {path}; use {allowed}")
+        self.allowed = allowed
+
+
+class Routes:
+    """All paths, by number of segments; a segment `{name}` stands for any model, version or label."""
+
+    def __init__(self) -> None:
+        self._by_length: dict[int, list[tuple[tuple[str, ...], dict[str, Handler]]]] = {}
+
+    def add(self, method: str, pattern: str, handler: Handler) -> None:
+        """Answer a method on a pattern of paths; GET answers HEAD too."""
+        segments = tuple(pattern.strip("/").split("/"))
+        entries = self._by_length.setdefault(len(segments), [])
+        methods = next((methods for known, methods in entries if known == segments), None)
+        if methods is None:
+            methods = {}
+            entries.append((segments, methods))
+        methods[method] = handler
+
+    def find(self, method: str, raw_path: bytes) -> tuple[Handler, dict[str, str]]:
+        """Find who answers.
+
+        Raises:
+            ServingError: NOT_FOUND.
+            MethodNotAllowedError: another method would be answered.
+        """
+        raw = raw_path.decode("latin-1")
+        if not raw.startswith("/"):
+            raise not_found("the path must begin with /")
+        segments = [unquote(segment) for segment in raw[1:].removesuffix("/").split("/")]
+        shown = raw[:_MAX_SHOWN]
+        for pattern, methods in self._by_length.get(len(segments), ()):
+            values = _match(pattern, segments)
+            if values is None:
+                continue
+            handler = methods.get("GET" if method == "HEAD" else method)
+            if handler is None:
+                raise MethodNotAllowedError(method[:16], shown, ", ".join(_allowed(methods)))
+            return handler, values
+        raise not_found(f'no such path: "{shown}"; the API begins at /v2')
+
+
+def read_version(text: str) -> int | None:
+    """Read a version as paths and messages write it; None for an empty one."""
+    if not text:
+        return None
+    if not (text.isascii() and text.isdigit() and len(text) <= _MAX_VERSION_DIGITS):
+        raise not_found(f'"{text[:_MAX_SHOWN]}" is not a version: versions are numbers')
+    return int(text)
+
+
+def _match(pattern: tuple[str, ...], segments: list[str]) -> dict[str, str] | None:
+    values: dict[str, str] = {}
+    for expected, segment in zip(pattern, segments, strict=True):
+        if not expected.startswith("{"):
+            if expected != segment:
+                return None
+            continue
+        name, _, ending = expected[1:].partition("}")
+        if not segment.endswith(ending):
+            return None
+        values[name] = segment.removesuffix(ending) if ending else segment
+    model = values.get("model")
+    if model is not None and not _NAME.fullmatch(model):
+        raise not_found("unknown model: no model can have this name")
+    return values
+
+
+def _allowed(methods: Mapping[str, Handler]) -> list[str]:
+    return [name for method in sorted(methods) for name in ((method, "HEAD") if method == "GET" else (method,))]
