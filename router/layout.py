@@ -85,6 +85,23 @@ class Layout(msgspec.Struct, frozen=True):
         """The secret of the Ray cluster."""
         return self.run_dir / "ray.token"
 
+    def slot_lock(self, number: int) -> Path:
+        """Locked by the router that holds a slot."""
+        return self.run_dir / f"router-{number}.lock"
+
+    def infer_socket(self, number: int) -> Path:
+        """Where the router of a slot takes inferences from the gRPC door."""
+        return self.run_dir / f"router-{number}.infer.sock"
+
+    def grpc_socket(self, number: int) -> Path:
+        """Where the router of a slot serves the rest of gRPC to the door."""
+        return self.run_dir / f"router-{number}.grpc.sock"
+
+
+def slot_count(routers: int) -> int:
+    """Count the places of a node: more than routers, so that a successor starts beside one that drains."""
+    return routers + routers // 4 + 1
+
 
 def fits(run_dir: Path) -> bool:
     """Tell whether all sockets of a run directory have acceptable paths."""

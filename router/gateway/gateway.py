@@ -14,6 +14,7 @@ from router.gateway.asgi import HttpApp
 from router.gateway.catalogue import Catalogue
 from router.gateway.dispatch import Dispatcher
 from router.gateway.grpc_door import GrpcDoor
+from router.gateway.grpc_wire import match_grpc
 from router.gateway.http_exchange import InferService
 from router.gateway.http_server import HttpServer, open_shared_socket
 from router.gateway.meters import Meters
@@ -24,6 +25,7 @@ from router.gateway.repository import Repository
 from router.gateway.routes.all import http_routes
 from router.gateway.shadow import Shadows
 from router.gateway.shipper import Shipper
+from router.gateway.slots import Slot
 from router.gateway.statistics import Statistics
 from router.gateway.tuning import Tuning
 from router.ports import PolicyStore, VersionBoard
@@ -53,8 +55,15 @@ class Gateway:
         shipper: Shipper,
         snapshot_file: Path,
         metrics_dir: Path,
+        slot: Slot | None = None,
     ) -> None:
+        """Put it together.
+
+        With a slot, Envoy has the public gRPC port and calls come over the slot's sockets; without, this router serves
+        gRPC on the public port itself.
+        """
         self._settings = settings
+        self._slot = slot
         self._store = store
         self._board = board
         self._recorder = recorder
@@ -76,7 +85,7 @@ class Gateway:
         shadows = Shadows(self._dispatcher, self._pools.shadow, meters, incarnation)
         self._dispatcher.mirror = shadows.mirror
         numbers = itertools.count(1)
-        service = InferService(
+        self._service = service = InferService(
             self._dispatcher,
             limits=Limits(max_body_bytes=settings.max_body_bytes),
             request_timeout_s=settings.request_timeout_s,
@@ -119,7 +128,11 @@ class Gateway:
             asyncio.create_task(self._follow_versions(), name="follow-versions"),
         ]
         await self._http.start(http_socket)
-        await self._grpc.start(f"{self._settings.host}:{self._settings.grpc_port}")
+        if self._slot is None:
+            await self._grpc.start(f"{self._settings.host}:{self._settings.grpc_port}")
+        else:
+            await self._grpc.start(f"unix:{self._slot.grpc_socket}")
+            await self._http.listen_for_envoy(self._slot.infer_socket, self._service.matching(match_grpc))
 
     def revision(self, model: str) -> int:
         """Revision of the policy that this router acts on, 0 when the model has none."""
@@ -141,6 +154,8 @@ class Gateway:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         await asyncio.gather(self._http.close(), self._grpc.close(self._settings.drain_timeout_s))
+        if self._slot is not None:
+            self._slot.release()
         await self._pools.close()
         self._dispatcher.close()
         self._recorder.flush()

@@ -1,7 +1,7 @@
 """How a unary gRPC inference looks over HTTP/1.1: the framed message as body, the status in trailers.
 
-gRPC is defined over HTTP/2, but all that a unary call needs of it (headers, a body, trailers) HTTP/1.1 has too. Envoy ends
-HTTP/2 and translates one into the other (`router.node.envoy_config`); the gRPC in it is read and written here.
+gRPC is defined over HTTP/2, but all that a unary call needs of it (headers, a body, trailers) HTTP/1.1 has too. Envoy
+ends HTTP/2 and translates one into the other (`router.node.envoy_config`); the gRPC in it is read and written here.
 """
 
 from __future__ import annotations

@@ -46,6 +46,16 @@ class InferService:
         self.request_timeout_s = request_timeout_s
         self.next_id = next_id
 
+    def matching(self, match: Callable[[bytes], Wire | None]) -> InferService:
+        """Make the service of connections that speak another form of inference."""
+        return InferService(
+            self.dispatcher,
+            limits=self.limits,
+            request_timeout_s=self.request_timeout_s,
+            next_id=self.next_id,
+            match=match,
+        )
+
 
 class ExchangeOwner(Protocol):
     """The connection of an exchange."""

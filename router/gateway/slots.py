@@ -1,4 +1,4 @@
-"""Numbered places for routers: a free number gives a router the fixed socket paths at which the gRPC door looks for it."""
+"""Numbered places for routers: each has fixed socket paths, at which the gRPC door looks for its router."""
 
 from __future__ import annotations
 

@@ -1,12 +1,13 @@
 """The configuration of the gRPC door: Envoy ends gRPC in C++ and hands calls on over Unix sockets. Pure.
 
-- `ModelInfer` crosses the reverse bridge: Envoy strips the gRPC frame and posts the bare protobuf message over HTTP/1.1
-  to a router's callback path, balanced per request over all routers of the node.
+- `ModelInfer` goes on as HTTP/1.1 to a router's callback path, balanced per call over all routers of the node. Envoy's
+  codecs translate: the framed message becomes a chunked body, and the chunked answer's trailers become gRPC's.
 - Everything else (streams, health, reflection, metadata) goes on as HTTP/2 to a router's grpc.aio server.
 
-The bridge alone knows only HTTP codes, so failures come back as 200 with `x-grpc-status`; a Lua filter before it writes
-them into the trailers that the client sees. Routers have numbered slots with fixed socket paths: a slot whose router is
-down refuses the connection, and the call is sent to another one, which is safe because nothing was sent yet.
+No filter looks at a call but the router that forwards it, so status, message and metadata are the gateway's own.
+
+Routers have numbered slots with fixed socket paths, more of them than there are routers, so that a successor finds one.
+A slot that refuses the connection is left out at once, one that a health check finds answering is taken in again.
 """
 
 from __future__ import annotations
@@ -17,27 +18,17 @@ from typing import Any, Final
 
 import msgspec
 
-#: Runs before the bridge on the way in, so after it on the way out. `bodyChunks` must be drained for trailers to exist.
-STATUS_LUA: Final = """
-function envoy_on_response(handle)
-  local status = handle:headers():get("x-grpc-status")
-  if status == nil then return end
-  local message = handle:headers():get("x-grpc-message")
-  handle:headers():remove("x-grpc-status")
-  handle:headers():remove("x-grpc-message")
-  for _ in handle:bodyChunks() do end
-  local trailers = handle:trailers()
-  if trailers ~= nil then
-    trailers:replace("grpc-status", status)
-    if message ~= nil then trailers:replace("grpc-message", message) end
-  end
-end
-"""
-
-_TYPE: Final = "type.googleapis.com/envoy.extensions"
-_BRIDGE: Final = "envoy.filters.http.grpc_http1_reverse_bridge"
-INFER: Final = "/inference.GRPCInferenceService/ModelInfer"
+_EXTENSIONS: Final = "type.googleapis.com/envoy.extensions"
+_INFER: Final = "/inference.GRPCInferenceService/ModelInfer"
 _HTTP_OPTIONS: Final = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
+#: What a router should not see: codings are the connection's, not the call's; the rest would be parsed for nothing.
+_HOP_HEADERS: Final = ("accept-encoding", "content-encoding", "te", "x-forwarded-proto")
+#: Held back per connection and direction before the sender is told to wait.
+_BUFFER_BYTES: Final = 1 << 20
+_STREAM_WINDOW_BYTES: Final = 1 << 20
+_MAX_CONNECTIONS: Final = 10_000
+#: Calls in flight over all connections; routers refuse long before.
+_MAX_CALLS: Final = 100_000
 
 
 class DoorTls(msgspec.Struct, frozen=True):
@@ -53,35 +44,32 @@ class DoorConfig(msgspec.Struct, frozen=True):
 
     host: str
     port: int
-    bridge_sockets: tuple[Path, ...]
-    """Where each router takes bridged calls."""
+    infer_sockets: tuple[Path, ...]
+    """Where each router takes `ModelInfer`, by slot."""
     grpc_sockets: tuple[Path, ...]
-    """Where each router's grpc.aio server listens."""
-    admin_socket: Path
-    max_message_bytes: int
-    drain_timeout_s: float
+    """Where each router's grpc.aio server listens, by slot."""
+    idle_s: float
+    """Idle connections to routers are closed after this time: sooner than routers would, so that no call meets one."""
     tls: DoorTls | None = None
 
 
-def bootstrap(config: DoorConfig) -> dict[str, Any]:
+def bootstrap(config: DoorConfig, admin_socket: Path) -> dict[str, Any]:
     """Build Envoy's bootstrap document, complete and static."""
+    connections = f"{_EXTENSIONS}.resource_monitors.downstream_connections.v3.DownstreamConnectionsConfig"
     return {
-        "admin": {"address": {"pipe": {"path": str(config.admin_socket), "mode": 0o600}}},
+        "admin": {"address": {"pipe": {"path": str(admin_socket), "mode": 0o600}}},
         "static_resources": {
             "listeners": [_listener(config)],
             "clusters": [
-                _cluster("bridge", config.bridge_sockets, {"http_protocol_options": {}}),
-                _cluster("grpc", config.grpc_sockets, {"http2_protocol_options": _http2(config)}),
+                _cluster("infer", config.infer_sockets, config.idle_s, _http1(), _http_check()),
+                _cluster("grpc", config.grpc_sockets, config.idle_s, _http2(), {"grpc_health_check": {}}),
             ],
         },
         "overload_manager": {
             "resource_monitors": [
                 {
                     "name": "envoy.resource_monitors.global_downstream_max_connections",
-                    "typed_config": {
-                        "@type": f"{_TYPE}.resource_monitors.downstream_connections.v3.DownstreamConnectionsConfig",
-                        "max_active_downstream_connections": 10_000,
-                    },
+                    "typed_config": {"@type": connections, "max_active_downstream_connections": _MAX_CONNECTIONS},
                 }
             ]
         },
@@ -90,101 +78,118 @@ def bootstrap(config: DoorConfig) -> dict[str, Any]:
 
 def _listener(config: DoorConfig) -> dict[str, Any]:
     chain: dict[str, Any] = {
-        "filters": [{"name": "envoy.filters.network.http_connection_manager", "typed_config": _manager(config)}]
+        "filters": [{"name": "envoy.filters.network.http_connection_manager", "typed_config": _manager()}]
     }
     if config.tls is not None:
         chain["transport_socket"] = _downstream_tls(config.tls)
+        chain["transport_socket_connect_timeout"] = "10s"
     return {
         "name": "grpc",
         "address": {"socket_address": {"address": config.host, "port_value": config.port}},
-        "enable_reuse_port": True,
-        "per_connection_buffer_limit_bytes": 1 << 20,
+        "enable_reuse_port": True,  # lets a successor listen beside its predecessor
+        "per_connection_buffer_limit_bytes": _BUFFER_BYTES,
         "filter_chains": [chain],
     }
 
 
-def _manager(config: DoorConfig) -> dict[str, Any]:
+def _manager() -> dict[str, Any]:
     return {
-        "@type": f"{_TYPE}.filters.network.http_connection_manager.v3.HttpConnectionManager",
+        "@type": f"{_EXTENSIONS}.filters.network.http_connection_manager.v3.HttpConnectionManager",
         "stat_prefix": "grpc",
         "codec_type": "HTTP2",
-        "http2_protocol_options": _http2(config),
+        "http2_protocol_options": {
+            **_http2_options(),
+            "max_concurrent_streams": 1024,
+            "override_stream_error_on_invalid_http_message": True,  # a bad call costs itself, not its connection
+            "connection_keepalive": {"interval": "60s", "timeout": "20s"},
+        },
         "common_http_protocol_options": {"max_headers_count": 128, "headers_with_underscores_action": "ALLOW"},
         "max_request_headers_kb": 32,
-        "drain_timeout": f"{config.drain_timeout_s:g}s",
+        "request_headers_timeout": "10s",
         "stream_idle_timeout": "0s",  # the deadline of a call is its router's business
+        "drain_timeout": "0.5s",
         "generate_request_id": False,
+        "use_remote_address": True,  # headers that steer Envoy are taken from no client
+        "internal_address_config": {},
+        "skip_xff_append": True,
         "server_header_transformation": "PASS_THROUGH",
         "route_config": {"virtual_hosts": [{"name": "all", "domains": ["*"], "routes": _routes()}]},
         "http_filters": [
             {
-                "name": "envoy.filters.http.lua",
+                "name": "envoy.filters.http.router",
                 "typed_config": {
-                    "@type": f"{_TYPE}.filters.http.lua.v3.Lua",
-                    "default_source_code": {"inline_string": STATUS_LUA},
+                    "@type": f"{_EXTENSIONS}.filters.http.router.v3.Router",
+                    "suppress_envoy_headers": True,
                 },
-            },
-            {
-                "name": _BRIDGE,
-                "typed_config": {
-                    "@type": f"{_TYPE}.filters.http.grpc_http1_reverse_bridge.v3.FilterConfig",
-                    "content_type": "application/x-protobuf",
-                    "withhold_grpc_frames": True,
-                },
-            },
-            {"name": "envoy.filters.http.router", "typed_config": {"@type": f"{_TYPE}.filters.http.router.v3.Router"}},
+            }
         ],
     }
 
 
 def _routes() -> list[Mapping[str, Any]]:
-    off = {
-        _BRIDGE: {"@type": f"{_TYPE}.filters.http.grpc_http1_reverse_bridge.v3.FilterConfigPerRoute", "disabled": True}
-    }
+    """An inference may be sent again after any loss: it changes nothing. Other calls only if they were never sent."""
+    unsent = "connect-failure,refused-stream,reset-before-request"
     return [
-        {"match": {"path": INFER}, "route": _route("bridge")},
-        {"match": {"prefix": "/"}, "route": _route("grpc"), "typed_per_filter_config": off},
+        {
+            "match": {"path": _INFER, "grpc": {}},
+            "route": _route("infer", f"{unsent},reset"),
+            "request_headers_to_remove": list(_HOP_HEADERS),
+        },
+        {"match": {"prefix": "/", "grpc": {}}, "route": _route("grpc", unsent)},
+        {
+            "match": {"prefix": "/"},
+            "direct_response": {"status": 415, "body": {"inline_string": "gRPC is spoken here"}},
+        },
     ]
 
 
-def _route(cluster: str) -> dict[str, Any]:
+def _route(cluster: str, retry_on: str) -> dict[str, Any]:
+    previous_hosts = f"{_EXTENSIONS}.retry.host.previous_hosts.v3.PreviousHostsPredicate"
     return {
         "cluster": cluster,
         "timeout": "0s",
         "retry_policy": {
-            "retry_on": "connect-failure,refused-stream,reset-before-request",
+            "retry_on": retry_on,
             "num_retries": 3,
             "retry_host_predicate": [
-                {
-                    "name": "envoy.retry_host_predicates.previous_hosts",
-                    "typed_config": {"@type": f"{_TYPE}.retry.host.previous_hosts.v3.PreviousHostsPredicate"},
-                }
+                {"name": "envoy.retry_host_predicates.previous_hosts", "typed_config": {"@type": previous_hosts}}
             ],
             "host_selection_retry_max_attempts": 8,
-            "retry_back_off": {"base_interval": "0.025s", "max_interval": "0.25s"},
+            "retry_back_off": {"base_interval": "0.001s", "max_interval": "0.1s"},
         },
     }
 
 
-def _cluster(name: str, sockets: Sequence[Path], protocol: Mapping[str, Any]) -> dict[str, Any]:
+def _cluster(
+    name: str, sockets: Sequence[Path], idle_s: float, protocol: Mapping[str, Any], check: Mapping[str, Any]
+) -> dict[str, Any]:
     return {
         "name": name,
         "type": "STATIC",
         "lb_policy": "LEAST_REQUEST",
         "connect_timeout": "1s",
+        "per_connection_buffer_limit_bytes": _BUFFER_BYTES,
+        # When no slot is known to answer, all are tried: checks that fail must not cost a call that might be served.
+        "common_lb_config": {"healthy_panic_threshold": {"value": 1}},
         "circuit_breakers": {
             "thresholds": [
                 {
-                    "max_connections": 10_000,
-                    "max_pending_requests": 100_000,
-                    "max_requests": 100_000,
-                    "max_retries": 1000,
+                    "max_connections": _MAX_CALLS,
+                    "max_pending_requests": _MAX_CALLS,
+                    "max_requests": _MAX_CALLS,
+                    "max_retries": 1024,
                 }
             ]
         },
         "typed_extension_protocol_options": {
-            _HTTP_OPTIONS: {"@type": f"type.googleapis.com/{_HTTP_OPTIONS}", "explicit_http_config": dict(protocol)}
+            _HTTP_OPTIONS: {
+                "@type": f"type.googleapis.com/{_HTTP_OPTIONS}",
+                "common_http_protocol_options": {"idle_timeout": f"{idle_s:g}s"},
+                "explicit_http_config": dict(protocol),
+            }
         },
+        "health_checks": [_health_check(check)],
+        "outlier_detection": _ejection(),
         "load_assignment": {
             "cluster_name": name,
             "endpoints": [
@@ -194,14 +199,55 @@ def _cluster(name: str, sockets: Sequence[Path], protocol: Mapping[str, Any]) ->
     }
 
 
-def _http2(config: DoorConfig) -> dict[str, Any]:
-    window = min(max(config.max_message_bytes, 1 << 16), 1 << 24)
+def _health_check(check: Mapping[str, Any]) -> dict[str, Any]:
+    """A router that hangs is left out after some seconds; one that has started is found within one."""
     return {
-        "max_concurrent_streams": 1024,
-        "initial_stream_window_size": window,
-        "initial_connection_window_size": window * 2,
-        "connection_keepalive": {"interval": "60s", "timeout": "20s"},
+        "timeout": "5s",
+        "interval": "1s",
+        "no_traffic_interval": "1s",
+        "unhealthy_interval": "0.5s",
+        "unhealthy_edge_interval": "0.1s",
+        "no_traffic_healthy_interval": "1s",
+        "healthy_threshold": 1,
+        "unhealthy_threshold": 2,
+        **check,
     }
+
+
+def _ejection() -> dict[str, Any]:
+    """Leave a slot out at its first refused connection, for a second; failures that routers answer do not count."""
+    return {
+        "split_external_local_origin_errors": True,
+        "consecutive_local_origin_failure": 1,
+        "enforcing_consecutive_local_origin_failure": 100,
+        "enforcing_consecutive_5xx": 0,
+        "enforcing_consecutive_gateway_failure": 0,
+        "enforcing_success_rate": 0,
+        "enforcing_local_origin_success_rate": 0,
+        "interval": "0.25s",
+        "base_ejection_time": "1s",
+        "max_ejection_time": "1s",
+        "max_ejection_percent": 100,
+    }
+
+
+def _http1() -> dict[str, Any]:
+    return {"http_protocol_options": {"enable_trailers": True}}
+
+
+def _http2() -> dict[str, Any]:
+    return {"http2_protocol_options": _http2_options()}
+
+
+def _http2_options() -> dict[str, Any]:
+    return {
+        "initial_stream_window_size": _STREAM_WINDOW_BYTES,
+        "initial_connection_window_size": 4 * _STREAM_WINDOW_BYTES,
+    }
+
+
+def _http_check() -> dict[str, Any]:
+    return {"http_health_check": {"path": "/v2/health/live"}}
 
 
 def _downstream_tls(tls: DoorTls) -> dict[str, Any]:
@@ -217,7 +263,7 @@ def _downstream_tls(tls: DoorTls) -> dict[str, Any]:
     return {
         "name": "envoy.transport_sockets.tls",
         "typed_config": {
-            "@type": f"{_TYPE}.transport_sockets.tls.v3.DownstreamTlsContext",
+            "@type": f"{_EXTENSIONS}.transport_sockets.tls.v3.DownstreamTlsContext",
             "common_tls_context": common,
             "require_client_certificate": tls.client_ca is not None,
         },

@@ -1,0 +1,166 @@
+"""The gRPC door of a node: keeps one Envoy serving, and replaces it without a failed call."""
+
+from __future__ import annotations
+
+import itertools
+import logging
+import time
+from pathlib import Path
+from typing import Final
+
+from router.node.envoy_config import DoorConfig
+from router.node.envoy_process import DRAIN_LISTEN_S, EnvoyFailed, EnvoyProcess
+
+_START_TIMEOUT_S: Final = 20.0
+_POLL_S: Final = 0.02
+#: Waits before a process that died is started again: doubled by each early death, forgotten after a long life.
+_FIRST_BACK_OFF_S: Final = 0.25
+_LAST_BACK_OFF_S: Final = 30.0
+_LONG_LIFE_S: Final = 60.0
+
+_log = logging.getLogger(__name__)
+
+
+class EnvoyDoor:
+    """One Envoy and, while it is being replaced, its predecessors.
+
+    To be used from one thread that lives as long as the door should, and tended about once a second.
+    """
+
+    def __init__(
+        self, binary: Path, config: DoorConfig, *, run_dir: Path, log: Path, threads: int, drain_timeout_s: float
+    ) -> None:
+        self._binary = binary
+        self._config = config
+        self._run_dir = run_dir
+        self._log = log
+        self._threads = threads
+        self._drain_timeout_s = drain_timeout_s
+        self._numbers = itertools.count(1)
+        self._serving: EnvoyProcess | None = None
+        self._successor: EnvoyProcess | None = None
+        self._retired: list[tuple[EnvoyProcess, float]] = []
+        """Draining processes, with the monotonic time when each began to."""
+        self._back_off_s = _FIRST_BACK_OFF_S
+        self._died_at: float | None = None
+
+    @property
+    def pid(self) -> int | None:
+        """The process that serves; None while there is none."""
+        return self._serving.pid if self._serving is not None and self._serving.running else None
+
+    @property
+    def is_settled(self) -> bool:
+        """One process serves and no other is left."""
+        return self.pid is not None and self._successor is None and not self._retired
+
+    def launch(self) -> None:
+        """Start the process without waiting for it.
+
+        Raises:
+            OSError: its files cannot be written.
+        """
+        self._serving = self._start()
+
+    def wait_ready(self) -> None:
+        """Wait until it accepts connections and reaches routers.
+
+        Raises:
+            EnvoyFailed: it ended, or is not ready in time.
+        """
+        serving = self._serving
+        assert serving is not None, "launch() first"
+        while not serving.is_ready():
+            if not serving.running or time.monotonic() - serving.started > _START_TIMEOUT_S:
+                raise serving.failure()
+            time.sleep(_POLL_S)
+
+    def replace(self, config: DoorConfig | None = None) -> None:
+        """Start a successor on the same port, with another configuration or with files read anew.
+
+        Once it is ready, `tend` lets the process that serves now finish its calls and end. A successor that does not
+        come up changes nothing.
+        """
+        if self._successor is not None:
+            self._successor.terminate()
+        self._config = config or self._config
+        self._successor = self._start()
+
+    def tend(self) -> None:
+        """Do what has become due; returns at once."""
+        self._tend_successor()
+        self._tend_retired()
+        if self._serving is not None and not self._serving.running:
+            self._tend_dead(self._serving)
+
+    def stop(self) -> None:
+        """Stop accepting, let calls finish, end everything."""
+        if self._serving is not None and self._serving.running:
+            self._retire(self._serving)
+        if self._successor is not None:
+            self._successor.terminate()
+        self._serving = self._successor = None
+        while self._retired:
+            self._tend_retired()
+            time.sleep(_POLL_S)
+
+    def _start(self) -> EnvoyProcess:
+        return EnvoyProcess(
+            self._binary,
+            self._config,
+            run_dir=self._run_dir,
+            log=self._log,
+            name=f"envoy-{next(self._numbers)}",
+            threads=self._threads,
+        )
+
+    def _tend_successor(self) -> None:
+        successor = self._successor
+        if successor is None:
+            return
+        if successor.running and successor.is_ready():
+            if self._serving is not None:
+                self._retire(self._serving)
+            self._serving, self._successor = successor, None
+            _log.info("The gRPC door is served by process %d now", successor.pid)
+        elif not successor.running or time.monotonic() - successor.started > _START_TIMEOUT_S:
+            _log.error("The gRPC door goes on as it is: %s", successor.failure())
+            successor.terminate()
+            self._successor = None
+
+    def _retire(self, process: EnvoyProcess) -> None:
+        process.begin_drain()
+        self._retired.append((process, time.monotonic()))
+
+    def _tend_retired(self) -> None:
+        """End processes that have nothing left to do, or have had their time.
+
+        In the first moments clients still come; after that, those who are idle are hung up on, which costs no call.
+        """
+        now = time.monotonic()
+        remaining = []
+        for process, since in self._retired:
+            drained_s = now - since
+            is_due = drained_s > DRAIN_LISTEN_S + self._drain_timeout_s
+            if is_due or not process.running or (drained_s > DRAIN_LISTEN_S + 0.5 and not process.calls_in_flight()):
+                process.terminate()
+            else:
+                remaining.append((process, since))
+        self._retired = remaining
+
+    def _tend_dead(self, dead: EnvoyProcess) -> None:
+        """Start it again, later each time that it dies young."""
+        now = time.monotonic()
+        if self._died_at is None:
+            self._died_at = now
+            if now - dead.started > _LONG_LIFE_S:
+                self._back_off_s = _FIRST_BACK_OFF_S
+            _log.error("%s", dead.failure())
+        if now - self._died_at >= self._back_off_s:
+            self._back_off_s = min(2 * self._back_off_s, _LAST_BACK_OFF_S)
+            self._died_at = None
+            dead.terminate()
+            self._serving = self._start()
+
+
+__all__ = ["EnvoyDoor", "EnvoyFailed"]
