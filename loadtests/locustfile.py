@@ -22,7 +22,7 @@ __all__ = ["BinaryUser", "GrpcUser", "JsonUser"]
 _log = logging.getLogger(__name__)
 
 
-@events.init_command_line_parser.add_listener  # type: ignore[untyped-decorator]
+@events.init_command_line_parser.add_listener
 def add_arguments(parser: LocustArgumentParser) -> None:
     """Ask for the model and the limits."""
     parser.add_argument("--model", default="flight-delay", help="Model to ask.")
@@ -34,7 +34,7 @@ def add_arguments(parser: LocustArgumentParser) -> None:
     )
 
 
-@events.init.add_listener  # type: ignore[untyped-decorator]
+@events.init.add_listener
 def prepare_users(environment: Environment, **_: Any) -> None:
     """Find out what the model takes before the clock starts and the first user asks."""
     options, host = environment.parsed_options, environment.host
@@ -53,7 +53,7 @@ def prepare_users(environment: Environment, **_: Any) -> None:
             user.stickiness = None
 
 
-@events.quitting.add_listener  # type: ignore[untyped-decorator]
+@events.quitting.add_listener
 def judge(environment: Environment, **_: Any) -> None:
     """Fail the run when a limit was passed."""
     options, runner = environment.parsed_options, environment.runner

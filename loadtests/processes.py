@@ -71,7 +71,7 @@ def cpu_seconds(root: int) -> float:
 def stop(process: subprocess.Popen[bytes], *, timeout_s: float) -> None:
     """End a process in order; after `timeout_s`, end it and all its descendants by force."""
     tree = process_tree(process.pid)
-    process.send_signal(signal.SIGINT)
+    process.terminate()
     try:
         process.wait(timeout_s)
     except subprocess.TimeoutExpired:

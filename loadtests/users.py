@@ -75,8 +75,7 @@ class _HttpUser(_Asking, FastHttpUser):
     def ask(self, key: str, body: bytes, headers: dict[str, str]) -> None:
         path = f"/v2/models/{self.subject.model}/infer"
         sent = {**headers, STICKY_HEADER: key}
-        # Locust hands bytes on as they are, whatever its annotation says.
-        with self.client.post(path, data=body, headers=sent, name=self.kind, catch_response=True) as response:  # type: ignore[arg-type]
+        with self.client.post(path, data=body, headers=sent, name=self.kind, catch_response=True) as response:
             if response.status_code != 200:
                 response.failure(f"{response.status_code}: {(response.text or '')[:200]}")
             elif fault := self.fault(key, response.headers.get("x-shepherd-version", "")):

@@ -40,7 +40,7 @@ _IDLE_S: Final = 5.0
 @click.option("--output", type=click.Path(file_okay=False, path_type=Path), help="Folder of the results.")
 def main(quick: bool, rounds: int, seconds: int, output: Path | None) -> None:  # noqa: FBT001 - click's way
     """Measure the gateway beside a bare uvicorn + onnxruntime app, and the cost of its request log."""
-    signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     console = Console()
     if quick:
         rounds, seconds = 1, 1
