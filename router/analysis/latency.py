@@ -6,7 +6,8 @@ from bisect import bisect_left
 from itertools import accumulate
 from math import inf, isinf
 
-from router.analysis.confidence_sequence import Interval, share_band
+from router.analysis.beta_mixture import share_band
+from router.analysis.confidence_sequence import Interval
 from router.analysis.counts import Histogram
 from router.analysis.verdict import Finding, Verdict, judge
 
