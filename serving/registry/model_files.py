@@ -74,8 +74,14 @@ def _card(folder: Path) -> ModelCard:
 
 
 def _checked(path: Path) -> OnnxFile:
-    """Read an ONNX file's facts and see that its external data is there, inside its folder."""
+    """Read an ONNX file's facts; see that its external data lies in its folder and that it needs no foreign code."""
     facts = _read(path)
+    if facts.custom_operators:
+        names = ", ".join(sorted(facts.custom_operators)[:3])
+        raise invalid(
+            f"{path.name} uses custom operators ({names}); libraries of operators are code and never loaded:"
+            " export the model with standard operators"
+        )
     for name in sorted(facts.external_files):
         if not (path.parent / check_path(name)).is_file():
             raise invalid(f"{path.name} refers to external data '{name}', which is not beside it")

@@ -65,3 +65,38 @@ def test_any_damage_is_survived(noise: bytes, place: int) -> None:
 
     with contextlib.suppress(ServingError):
         read_onnx_file(memoryview(bytes(content)))
+
+
+@pytest.mark.parametrize("place", ["initializer", "sparse", "attribute", "function", "training"])
+def test_external_files_are_found_wherever_a_tensor_can_lie(place: str) -> None:
+    """One place that is not looked at would be a way to read any file of the host."""
+    tensor = TensorProto(name="c", data_type=TensorProto.FLOAT, dims=[1], data_location=TensorProto.EXTERNAL)
+    tensor.external_data.add(key="location", value="/etc/passwd")
+    constant = helper.make_node("Constant", [], ["y"])
+    constant.attribute.append(onnx.AttributeProto(name="values", type=onnx.AttributeProto.TENSORS, tensors=[tensor]))
+    model = helper.make_model(helper.make_graph([], "g", [], []))
+    if place == "initializer":
+        model.graph.initializer.append(tensor)
+    elif place == "sparse":
+        model.graph.sparse_initializer.append(onnx.SparseTensorProto(values=tensor))
+    elif place == "attribute":
+        model.graph.node.append(constant)
+    elif place == "function":
+        model.functions.append(helper.make_function("own", "f", [], ["y"], [constant], []))
+    else:
+        model.training_info.append(onnx.TrainingInfoProto(algorithm=helper.make_graph([constant], "t", [], [])))
+
+    assert read_onnx_file(memoryview(model.SerializeToString())).external_files == {"/etc/passwd"}
+
+
+def test_operators_of_a_foreign_domain_are_custom_unless_the_model_defines_them() -> None:
+    """Functions of the model's own are graphs; anything else would be a library, which is code."""
+    own = helper.make_function("own", "f", ["x"], ["y"], [helper.make_node("Relu", ["x"], ["y"])], [])
+    nodes = [
+        helper.make_node("f", ["x"], ["a"], domain="own"),
+        helper.make_node("g", ["a"], ["b"], domain="own"),
+        helper.make_node("Gelu", ["b"], ["c"], domain="com.microsoft"),
+    ]
+    model = helper.make_model(helper.make_graph(nodes, "g", [], []), functions=[own])
+
+    assert read_onnx_file(memoryview(model.SerializeToString())).custom_operators == {"own.g"}
