@@ -1,38 +1,29 @@
-"""Settings: one frozen object from flags, `SHEPHERD_*` variables, a YAML file and defaults, in that order. Pure.
+"""Settings: one frozen object with everything that an operator may choose. Pure.
 
-The fields of `Settings` are the whole list: their names are the keys of the file, and in capitals after `SHEPHERD_` the
-variables; their annotations hold range and meaning. Nothing here reads the environment or the disk: callers pass what
-they read, so that two calls with the same arguments give the same settings.
+The fields of `Settings` are the whole list: their names are the keys of the settings file, and in capitals after
+`SHEPHERD_` the variables (`router.settings_sources`); their annotations hold range and meaning.
 """
 
 from __future__ import annotations
 
-import difflib
 import ipaddress
-import re
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Final, Literal, get_args, get_type_hints
-from urllib.parse import urlsplit, urlunsplit
+from typing import Annotated, Any, Final, Literal, get_type_hints
+from urllib.parse import urlsplit
 
 import msgspec
-import yaml
 from msgspec import Meta
 
 DEFAULT_STATE_DIR: Final = "~/.shepherd"
-VARIABLE_PREFIX: Final = "SHEPHERD_"
-#: Variables of the command line alone: they choose a gateway or a file and are no settings.
-COMMAND_VARIABLES: Final = frozenset({"SHEPHERD_CONFIG", "SHEPHERD_URL", "SHEPHERD_TOKEN"})
 
 _KIB: Final = 1024
 _MIB: Final = 1024 * _KIB
 _GIB: Final = 1024 * _MIB
-_SIZE_UNITS: Final = {"": 1, "B": 1, "KIB": _KIB, "MIB": _MIB, "GIB": _GIB}
-_SIZE = re.compile(r"(\d+)\s*([A-Za-z]*)", re.ASCII)
 
 Port = Annotated[int, Meta(ge=1, le=65535)]
 Seconds = Annotated[float, Meta(gt=0, le=86_400)]
 LogLevel = Literal["debug", "info", "warning", "error"]
+GrpcDoorKind = Literal["auto", "envoy", "aio"]
 Bytes = Annotated[int, Meta(ge=1, le=1 << 50)]
 
 
@@ -59,6 +50,19 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     admin_allowed_hosts: Annotated[
         tuple[str, ...], _about("Names, beside loopback's, that an admin request's Host may carry.")
     ] = ()
+
+    tls_certificate: Annotated[
+        Path | None, _about("PEM file with the certificate chain of the HTTP and gRPC ports; none serves in the clear.")
+    ] = None
+    tls_key: Annotated[Path | None, _about("PEM file with the certificate's private key.")] = None
+    tls_client_ca: Annotated[
+        Path | None, _about("PEM file with the authorities whose certificates clients must show.")
+    ] = None
+    grpc_door: Annotated[
+        GrpcDoorKind,
+        _about("Who ends gRPC: envoy, aio (Python), or auto: Envoy where its wheel and our own Ray cluster are."),
+    ] = "auto"
+    grpc_threads: Annotated[int, Meta(ge=1, le=64), _about("Threads of the gRPC door's Envoy.")] = 1
 
     routers: Annotated[int, Meta(ge=1, le=256), _about("Router processes that share the public ports.")] = 1
     redis_url: Annotated[str | None, _about("Redis or Valkey to use; none starts an embedded one.")] = None
@@ -102,6 +106,11 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
                 f"admin_host: {self.admin_host} is reachable from other machines and the admin API is not encrypted; "
                 "use 127.0.0.1, or set allow_remote_admin if something in front of it adds TLS"
             )
+        _check_tls(self)
+        if self.grpc_door == "envoy" and self.ray_address is not None:
+            raise SettingsError(
+                "grpc_door: routers of a joined Ray cluster may be on other machines, out of reach of envoy; use aio"
+            )
         _check_url("redis_url", self.redis_url, ("redis", "rediss", "unix"))
         _check_url("registry_uri", self.registry_uri, ("http", "https", "sqlite"))
         if self.spool_segment_bytes > self.spool_max_bytes:
@@ -110,94 +119,13 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
             )
 
 
-class ResolvedSettings(msgspec.Struct, frozen=True):
-    """Settings and, by key, where each value came from: a flag, a variable, the file's name or `default`."""
-
-    settings: Settings
-    origins: Mapping[str, str]
-
-
-class EffectiveSetting(msgspec.Struct, frozen=True):
-    """One line of `shepherd config`."""
-
-    key: str
-    value: Any
-    origin: str
-    description: str
-
-
-_TYPES: Final[dict[str, Any]] = get_type_hints(Settings, include_extras=True)
+TYPES: Final[dict[str, Any]] = get_type_hints(Settings, include_extras=True)
 KEYS: Final = tuple(Settings.__struct_fields__)
-_KEY_OF_VARIABLE: Final = {VARIABLE_PREFIX + key.upper(): key for key in KEYS} | {"SHEPHERD_STATE": "state_dir"}
-
-
-def parse_file(text: str, name: str) -> dict[str, Any]:
-    """Parse the YAML settings file `name`: one mapping of keys to values, or nothing at all.
-
-    Raises:
-        SettingsError: the text is not YAML, or not a mapping with names for keys.
-    """
-    try:
-        document = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise SettingsError(f"{name}: not valid YAML: {' '.join(str(error).split())}") from None
-    if document is None:
-        return {}
-    if not isinstance(document, dict) or not all(isinstance(key, str) for key in document):
-        raise SettingsError(f"{name}: must hold one mapping of setting names to values")
-    return document
-
-
-def resolve(
-    flags: Mapping[str, Any],
-    variables: Mapping[str, str],
-    file: Mapping[str, Any],
-    *,
-    cwd: Path,
-    file_name: str = "file",
-) -> ResolvedSettings:
-    """Merge the sources: flags over variables over the file over defaults.
-
-    Args:
-        flags: by key; a value of None counts as not given.
-        variables: the whole environment; names without the prefix are ignored, an empty value counts as not given.
-        file: the parsed settings file.
-        cwd: what a relative state directory is relative to.
-        file_name: how to call the file in messages and origins.
-
-    Raises:
-        SettingsError: naming the key or variable at fault.
-    """
-    given: dict[str, tuple[Any, str]] = {"state_dir": (DEFAULT_STATE_DIR, "default")}
-    for key, value in file.items():
-        given[_known(key, key, KEYS, file_name)] = (value, file_name)
-    for name, text in variables.items():
-        if not name.startswith(VARIABLE_PREFIX) or name in COMMAND_VARIABLES:
-            continue
-        key = _KEY_OF_VARIABLE[_known(name, name, tuple(_KEY_OF_VARIABLE), "environment")]
-        if text:
-            given[key] = (text, name)
-    for key, value in flags.items():
-        if value is not None:
-            given[_known(key, key, KEYS, "flags")] = (value, flag_of(key))
-
-    values = {key: _convert(key, value, origin) for key, (value, origin) in given.items()}
-    values["state_dir"] = _absolute(values["state_dir"], variables.get("HOME", ""), cwd)
-    origins = {key: given[key][1] if key in given else "default" for key in KEYS}
-    return ResolvedSettings(Settings(**values), origins)
-
-
-def effective(resolved: ResolvedSettings) -> list[EffectiveSetting]:
-    """List every setting with value and origin, in the order of their definition; passwords in URLs are masked."""
-    return [
-        EffectiveSetting(key, _shown(getattr(resolved.settings, key)), resolved.origins[key], describe(key))
-        for key in KEYS
-    ]
 
 
 def describe(key: str) -> str:
     """Say what a key means."""
-    metas: tuple[Meta, ...] = _TYPES[key].__metadata__
+    metas: tuple[Meta, ...] = TYPES[key].__metadata__
     return next((meta.description for meta in metas if meta.description), "")
 
 
@@ -214,51 +142,6 @@ def is_loopback(host: str) -> bool:
         return host.lower() == "localhost"
 
 
-def _known(name: str, candidate: str, valid: tuple[str, ...], source: str) -> str:
-    if candidate in valid:
-        return candidate
-    nearest = difflib.get_close_matches(candidate, valid, n=1, cutoff=0.0)
-    raise SettingsError(f"{name}: no such setting ({source}); did you mean {nearest[0]}?")
-
-
-def _convert(key: str, value: Any, origin: str) -> Any:
-    """Bring a value, text or not, to the type of its key and check the range."""
-    if key == "state_dir":
-        value, expected = str(value), str
-    else:
-        expected = _TYPES[key]
-    if isinstance(value, str):
-        value = _from_text(key, value, origin)
-    try:
-        return msgspec.convert(value, expected, strict=not isinstance(value, str))
-    except msgspec.ValidationError as error:
-        problem = str(error).replace("Expected", "expected", 1).replace("`", "")
-        if key == "log_level":
-            problem = f"expected one of {', '.join(get_args(LogLevel))}"
-        raise SettingsError(f"{key}: {problem}; the value {value!r} came from {origin}") from None
-
-
-def _from_text(key: str, text: str, origin: str) -> Any:
-    """Read what text may say in a form of its own: sizes with a unit, lists with commas."""
-    if key == "admin_allowed_hosts":
-        return [part.strip() for part in text.split(",") if part.strip()]
-    if key.endswith("_bytes"):
-        match = _SIZE.fullmatch(text.strip())
-        unit = _SIZE_UNITS.get(match[2].upper()) if match else None
-        if match is None or unit is None:
-            raise SettingsError(f"{key}: expected bytes, as 65536 or 64KiB, 8MiB, 1GiB; {text!r} came from {origin}")
-        return int(match[1]) * unit
-    return text
-
-
-def _absolute(text: str, home: str, cwd: Path) -> Path:
-    if text == "~" or text.startswith("~/"):
-        if not home:
-            raise SettingsError(f"state_dir: {text} needs HOME, which is not set; give an absolute path with --state")
-        return Path(home, text[2:])
-    return cwd / text
-
-
 def _check_state_dir(path: Path) -> None:
     if not path.is_absolute():
         raise SettingsError(f"state_dir: {path} is not absolute; processes of the gateway differ in where they start")
@@ -273,17 +156,13 @@ def _check_ports(settings: Settings) -> None:
         taken[port] = key
 
 
+def _check_tls(settings: Settings) -> None:
+    if (settings.tls_certificate is None) != (settings.tls_key is None):
+        raise SettingsError("tls_certificate, tls_key: one is of no use without the other")
+    if settings.tls_client_ca is not None and settings.tls_certificate is None:
+        raise SettingsError("tls_client_ca: clients show certificates only to a server that has tls_certificate")
+
+
 def _check_url(key: str, url: str | None, schemes: tuple[str, ...]) -> None:
     if url is not None and urlsplit(url).scheme not in schemes:
         raise SettingsError(f"{key}: must begin with {', '.join(scheme + '://' for scheme in schemes)}")
-
-
-def _shown(value: Any) -> Any:
-    """Mask the password of a URL; show paths as text."""
-    if isinstance(value, Path):
-        return str(value)
-    if isinstance(value, str) and "@" in value and "://" in value:
-        parts = urlsplit(value)
-        user = parts.username or ""
-        return urlunsplit(parts._replace(netloc=f"{user}:***@{parts.netloc.rpartition('@')[2]}"))
-    return value

@@ -12,7 +12,8 @@ from router.cli.failures import CommandFailed
 from router.cli.findings import Finding
 from router.cli.options import output_option, with_settings
 from router.cli.output import OutputFormat, show
-from router.settings import ResolvedSettings, Settings
+from router.settings import Settings
+from router.settings_sources import ResolvedSettings
 
 _STYLE = {"ok": "green", "warning": "yellow", "broken": "bold red"}
 

@@ -11,7 +11,7 @@ import msgspec
 from router.admin.auth import TOKEN_FILE
 from router.cli.client import AdminClient, GatewayUnreachable
 from router.node.directory import NodeRecord
-from router.settings import ResolvedSettings, parse_file, resolve
+from router.settings_sources import ResolvedSettings, parse_file, resolve
 
 NODE_FILE: Final = Path("run", "node.json")
 

@@ -10,7 +10,7 @@ from rich.table import Table
 
 from router.cli.options import output_option, reported_failures, state_dir, state_option, with_settings
 from router.cli.output import OutputFormat, show
-from router.settings import ResolvedSettings, effective
+from router.settings_sources import ResolvedSettings, effective
 
 
 @click.command()

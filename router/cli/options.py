@@ -24,9 +24,13 @@ _DEFAULTS = {field.name: field.default for field in msgspec.structs.fields(Setti
 _METAVARS = {
     "address": "ADDRESS",
     "bytes": "BYTES",
+    "ca": "FILE",
+    "certificate": "FILE",
     "dir": "DIR",
+    "door": "auto|envoy|aio",
     "host": "HOST",
     "hosts": "HOST,HOST",
+    "key": "FILE",
     "level": "LEVEL",
     "port": "PORT",
     "s": "SECONDS",

@@ -11,7 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from router import settings as subject
-from router.settings import Settings, SettingsError, effective, parse_file, resolve
+from router.settings import Settings, SettingsError
+from router.settings_sources import effective, parse_file, resolve
 
 HOME = {"HOME": "/home/ada"}
 
