@@ -14,7 +14,8 @@ from typing import Annotated, Any, Literal
 
 import msgspec
 
-from serving.protocol.errors import ServingError, invalid
+from router.policy.mistakes import field_error
+from serving.protocol.errors import invalid
 
 #: Basis points in a whole: 10 000 bp = 100 %.
 WHOLE_BP = 10_000
@@ -103,7 +104,7 @@ def parse_policy(document: Any) -> Policy:
     try:
         policy = msgspec.convert(document, Policy)
     except msgspec.ValidationError as error:
-        raise _field_error(str(error)) from None
+        raise field_error(str(error), "policy") from None
     _check_variants(policy)
     _check_sticky(policy.sticky)
     _check_rules(policy)
@@ -193,19 +194,3 @@ def _first_duplicate(values: Iterable[object]) -> int | None:
         if seen[value] > 1:
             return index
     return None
-
-
-# msgspec says "Expected `int`, got `str` - at `$.variants[1].weight`"; we put the field first.
-_LOCATED = re.compile(r"(?P<what>.*) - at `(?:key` in `)?\$\.?(?P<path>[^`]*)`", re.DOTALL)
-_FIELD_MISTAKE = re.compile(r"Object (?P<mistake>contains unknown|missing required) field `(?P<field>.*)`", re.DOTALL)
-
-
-def _field_error(message: str) -> ServingError:
-    located = _LOCATED.fullmatch(message)
-    what, path = (located["what"], located["path"]) if located else (message, "")
-    if mistake := _FIELD_MISTAKE.fullmatch(what):
-        path = f"{path}.{mistake['field']}".removeprefix(".")
-        what = "is required" if mistake["mistake"] == "missing required" else "unknown field"
-    elif what.startswith("Expected `str` matching regex"):  # names are the only strings with a pattern
-        what = "must be 1-128 of A-Z a-z 0-9 _ . - and start with a letter or digit"
-    return invalid(f"{path or 'policy'}: {what[:1].lower()}{what[1:]}")
