@@ -21,6 +21,8 @@ from router.control.specs import spec_maker
 from router.layout import Layout
 from router.node.cluster import JoinedCluster, LocalCluster
 from router.node.directory import NodeRecord, StateDirTaken, read_holder, taken, write_record
+from router.node.envoy import EnvoyDoor, grpc_door
+from router.node.envoy_process import EnvoyFailed
 from router.node.patience import within
 from router.node.ports import PortTaken, require_free_ports
 from router.node.terminal import Terminal
@@ -35,7 +37,7 @@ from serving.registry.cache import ArtifactCache
 _START_TIMEOUT_S: Final = 90.0
 _STOP_TIMEOUT_S: Final = 15.0
 _REST_TIMEOUT_S: Final = 3.0
-_SUPERVISE_S: Final = 1.0
+_SUPERVISE_S: Final = 0.25
 
 
 class StartFailed(Exception):
@@ -57,7 +59,7 @@ def run(settings: Settings) -> int:
         except Interrupted:
             terminal.output.print("Stopped.")
             return 0
-        except (StartFailed, StateDirTaken, PortTaken, ValkeyFailed, OSError) as error:
+        except (StartFailed, StateDirTaken, PortTaken, ValkeyFailed, EnvoyFailed, OSError) as error:
             terminal.errors.print(f"[red]error:[/red] {error}", markup=True)
             return 1
     return 1
@@ -102,13 +104,20 @@ def _serve(settings: Settings, layout: Layout, terminal: Terminal) -> NoReturn:
         if valkey is not None:
             valkey.wait_ready()
         specs = _versions_to_restore(settings, layout)
+        door = grpc_door(settings, layout)
+        settings = msgspec.structs.replace(settings, grpc_door="envoy" if door else "aio")
         progress.update(f"Starting {settings.routers} router(s) and {len(specs)} version(s)")
         stack.callback(_delete_applications, settings.drain_timeout_s)
+        if door is not None:
+            stack.callback(door.stop)
+            door.launch()
         _deploy_applications(settings, layout, specs)
+        if door is not None:
+            door.wait_ready()
         write_record(layout, _record(settings))
         progress.stop()
         _announce(settings, layout, terminal, len(specs), time.monotonic() - started)
-        _supervise(valkey, cluster)
+        _supervise(valkey, door, cluster)
 
 
 def _versions_to_restore(settings: Settings, layout: Layout) -> list[VersionSpec]:
@@ -189,10 +198,14 @@ def _delete_applications(drain_timeout_s: float) -> None:
         within(_REST_TIMEOUT_S, delete_rest)
 
 
-def _supervise(valkey: EmbeddedValkey | None, cluster: LocalCluster | JoinedCluster) -> NoReturn:
-    """Wait for the end; meanwhile bring Valkey back when it dies. Traffic goes on without it."""
+def _supervise(
+    valkey: EmbeddedValkey | None, door: EnvoyDoor | None, cluster: LocalCluster | JoinedCluster
+) -> NoReturn:
+    """Wait for the end; meanwhile bring back what dies: the gRPC door, and Valkey, without which traffic goes on."""
     while True:
         time.sleep(_SUPERVISE_S)
+        if door is not None:
+            door.tend()
         if valkey is not None and not valkey.running:
             valkey.launch()
         if not cluster.running:

