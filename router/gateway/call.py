@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Protocol
 
 from router.policy.decision import Decision
 from serving.protocol.errors import ServingError
-from serving.protocol.messages import Buffer, InferRequest
+from serving.protocol.messages import Buffer, InferRequest, Parameter
 
 if TYPE_CHECKING:
     from router.gateway.pool import VersionPool
@@ -97,6 +98,12 @@ class Call:
         self.queued_us = 0
         self.run_us = 0
         self.batch_size = 0
+
+    def shorten_deadline(self, parameters: Mapping[str, Parameter]) -> None:
+        """Heed the parameter `timeout` (V2: microseconds), which can only shorten what is allowed anyway."""
+        timeout_us = parameters.get("timeout")
+        if type(timeout_us) is int and timeout_us > 0:
+            self.deadline = min(self.deadline, self.started + timeout_us / 1e6)
 
     def __repr__(self) -> str:
         state = "settled" if self.settled else "in flight" if self.channel else "waiting"

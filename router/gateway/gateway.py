@@ -102,7 +102,7 @@ class Gateway:
             keep_alive_s=settings.keep_alive_s,
             drain_timeout_s=settings.drain_timeout_s,
         )
-        self._grpc = GrpcDoor(service, catalogue)
+        self._grpc = GrpcDoor(service, catalogue, statistics=statistics, repository=repository, tuning=tuning)
         self._tasks: list[asyncio.Task[None]] = []
         self._closing: set[asyncio.Task[None]] = set()
         self._reported: frozenset[VersionKey] | None = None

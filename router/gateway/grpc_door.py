@@ -1,89 +1,90 @@
-"""The gRPC door: `inference.GRPCInferenceService` and `grpc.health.v1` on a grpc.aio server.
+"""The gRPC door: `inference.GRPCInferenceService`, health and reflection on a grpc.aio server.
 
 Methods are registered by their literal wire names with raw bytes in and out, so that the messages may be declared in a
-private package (tritonclient declares `inference` too, and one process can hold a name once) and our own codec does the work.
+private package (tritonclient declares `inference` too, and one process can hold a name once) and our own codec does the
+work.
 """
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING, Any, Final
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Any, Final
 
 import grpc
-from grpc_health.v1 import health_pb2
 
-from router.gateway.call import Call
 from router.gateway.catalogue import Catalogue
-from router.gateway.grpc_wire import parse_version
+from router.gateway.http_exchange import InferService
+from router.gateway.repository import Repository
+from router.gateway.rpc.health import HealthMethods
+from router.gateway.rpc.inference import Context, InferenceMethods
+from router.gateway.rpc.queries import QueryMethods
+from router.gateway.rpc.reflection import SERVICES as REFLECTIONS
+from router.gateway.rpc.reflection import ReflectionMethods
+from router.gateway.statistics import Statistics
 from router.gateway.statuses import STATUSES
-from serving.protocol.errors import ErrorKind, ServingError, invalid
-from serving.protocol.grpc_codec import decode_infer, encode_infer_response
-from serving.protocol.messages import InferResponse
-from serving.protocol.packing import unpack_tensors
-from serving.protocol.pb import open_inference_pb2 as pb
+from router.gateway.tuning import Tuning
+from serving.protocol.errors import ServingError
 
-if TYPE_CHECKING:
-    from router.gateway.http_exchange import InferService
-
-Context = grpc.aio.ServicerContext[bytes, bytes]
-Method = Callable[[bytes, Context], Awaitable[bytes]]
+Unary = Callable[[bytes, Context], Awaitable[bytes]]
+Streaming = Callable[[Any, Context], AsyncIterator[bytes]]
 
 SERVICE: Final = "inference.GRPCInferenceService"
 HEALTH: Final = "grpc.health.v1.Health"
+#: Clients may ping an idle connection as often as this; the default of five minutes cuts off what firewalls call for.
+_PING_INTERVAL_MS: Final = 10_000
+_KEEPALIVE_MS: Final = 60_000
 _CODES: Final = {code.value[0]: code for code in grpc.StatusCode}
-
-
-class _Waiting:
-    """The door of one unary call: a future that the dispatcher's release completes."""
-
-    def __init__(self) -> None:
-        self.future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self.message = b""
-
-    def answer(self, call: Call) -> None:
-        """Door: encode."""
-        if call.error is not None or call.request is None or call.decision is None:
-            return
-        version = str(call.decision.version)
-        response = InferResponse(call.model, version, unpack_tensors(call.outputs), call.request.id)
-        try:
-            self.message = encode_infer_response(response)
-        except ServingError as error:
-            call.error = error
-
-    def release(self, call: Call) -> None:
-        """Door: let the handler go on."""
-        if not self.future.done():
-            self.future.set_result(None)
+_SHARED_MEMORY: Final = tuple(
+    f"{kind}SharedMemory{verb}" for kind in ("System", "Cuda") for verb in ("Status", "Register", "Unregister")
+)
 
 
 class GrpcDoor:
     """Serves gRPC until `close`."""
 
-    def __init__(self, service: InferService, catalogue: Catalogue) -> None:
-        self._service = service
-        self._catalogue = catalogue
+    def __init__(
+        self,
+        service: InferService,
+        catalogue: Catalogue,
+        *,
+        statistics: Statistics,
+        repository: Repository,
+        tuning: Tuning,
+        credentials: grpc.ServerCredentials | None = None,
+    ) -> None:
+        self._max_message_bytes = service.limits.max_body_bytes
+        self._credentials = credentials
+        self._inference = InferenceMethods(service)
+        self._queries = QueryMethods(catalogue, statistics, repository, tuning)
+        self._health = HealthMethods(catalogue, frozenset({SERVICE}))
+        self._reflection = ReflectionMethods((SERVICE, HEALTH))
         self._server: grpc.aio.Server | None = None
 
     async def start(self, *addresses: str) -> None:
         """Listen on `host:port`, shared with the other routers of the node, and on `unix:PATH`.
 
+        A `host:port` speaks TLS when there are credentials.
+
         Raises:
             OSError: an address is taken by somebody else.
         """
-        size = self._service.limits.max_body_bytes
         server = grpc.aio.server(
             options=[
                 ("grpc.so_reuseport", 1),
-                ("grpc.max_receive_message_length", size),
-                ("grpc.max_send_message_length", size),
+                ("grpc.max_receive_message_length", self._max_message_bytes),
+                ("grpc.max_send_message_length", -1),
+                ("grpc.keepalive_time_ms", _KEEPALIVE_MS),
+                ("grpc.keepalive_permit_without_calls", 1),
+                ("grpc.http2.min_ping_interval_without_data_ms", _PING_INTERVAL_MS),
             ]
         )
-        server.add_generic_rpc_handlers((self._handlers(),))
+        server.add_generic_rpc_handlers((_Handlers(self._methods()),))
         for address in addresses:
             try:
-                server.add_insecure_port(address)
+                if self._credentials is not None and not address.startswith("unix:"):
+                    server.add_secure_port(address, self._credentials)
+                else:
+                    server.add_insecure_port(address)
             except RuntimeError as error:
                 raise OSError(f"cannot listen for gRPC on {address}: {error}") from error
         await server.start()
@@ -91,91 +92,55 @@ class GrpcDoor:
 
     async def close(self, drain_timeout_s: float) -> None:
         """Refuse new calls, let those in flight finish."""
+        self._health.draining = True
         if self._server is not None:
             await self._server.stop(drain_timeout_s)
 
-    def _handlers(self) -> grpc.GenericRpcHandler:
-        methods: dict[str, Method] = {
-            f"/{SERVICE}/ModelInfer": self._infer,
-            f"/{SERVICE}/ServerLive": self._server_live,
-            f"/{SERVICE}/ServerReady": self._server_ready,
-            f"/{SERVICE}/ModelReady": self._model_ready,
-            f"/{SERVICE}/ServerMetadata": self._server_metadata,
-            f"/{SERVICE}/ModelMetadata": self._model_metadata,
-            f"/{HEALTH}/Check": self._health,
+    def _methods(self) -> dict[str, grpc.RpcMethodHandler[Any, Any]]:
+        queries = self._queries
+        unary: dict[str, Unary] = {
+            "ServerLive": queries.server_live,
+            "ServerReady": queries.server_ready,
+            "ModelReady": queries.model_ready,
+            "ServerMetadata": queries.server_metadata,
+            "ModelMetadata": queries.model_metadata,
+            "ModelConfig": queries.model_config,
+            "ModelStatistics": queries.model_statistics,
+            "ModelInfer": self._inference.infer,
+            "RepositoryIndex": queries.repository_index,
+            "RepositoryModelLoad": queries.repository_load,
+            "RepositoryModelUnload": queries.repository_unload,
+            "TraceSetting": queries.trace_setting,
+            "LogSettings": queries.log_settings,
+            **dict.fromkeys(_SHARED_MEMORY, queries.no_shared_memory),
         }
-        handlers = {
-            path: grpc.unary_unary_rpc_method_handler(_answering_errors(method)) for path, method in methods.items()
+        streaming: dict[str, Streaming] = {
+            f"/{SERVICE}/ModelStreamInfer": self._inference.stream,
+            f"/{HEALTH}/Watch": self._health.watch,
+            **{f"/{name}/ServerReflectionInfo": self._reflection.info for name in REFLECTIONS},
         }
-
-        class Handlers(grpc.GenericRpcHandler):
-            def service(self, details: grpc.HandlerCallDetails) -> grpc.RpcMethodHandler[Any, Any] | None:
-                return handlers.get(details.method)
-
-        return Handlers()
-
-    async def _infer(self, message: bytes, context: Context) -> bytes:
-        service, dispatcher = self._service, self._service.dispatcher
-        door = _Waiting()
-        now = dispatcher.now()
-        remaining = context.time_remaining()
-        limit_s = service.request_timeout_s
-        call = Call(
-            door,
-            id=service.next_id(),
-            protocol="grpc",
-            model="",
-            request=None,
-            headers=_headers(context),
-            started=now,
-            deadline=now + (min(remaining, limit_s) if remaining is not None else limit_s),
-        )
-        try:
-            call.model, version, call.request = decode_infer(message, service.limits)
-            pinned = parse_version(version)
-        except ServingError as error:
-            dispatcher.refuse(call, error)
-        else:
-            dispatcher.dispatch(call, pinned)
-        try:
-            await door.future
-        except asyncio.CancelledError:
-            dispatcher.cancel(call)
-            raise
-        await context.send_initial_metadata(_metadata(call))
-        if call.error is not None:
-            raise call.error
-        return door.message
-
-    async def _server_live(self, _message: bytes, _context: Context) -> bytes:
-        return pb.ServerLiveResponse(live=True).SerializeToString()
-
-    async def _server_ready(self, _message: bytes, _context: Context) -> bytes:
-        return pb.ServerReadyResponse(ready=self._catalogue.reason_unready() is None).SerializeToString()
-
-    async def _model_ready(self, message: bytes, _context: Context) -> bytes:
-        request = _parse(pb.ModelReadyRequest, message)
-        reason = self._catalogue.reason_model_unready(request.name, parse_version(request.version))
-        return pb.ModelReadyResponse(ready=reason is None).SerializeToString()
-
-    async def _server_metadata(self, _message: bytes, _context: Context) -> bytes:
-        return pb.ServerMetadataResponse(**self._catalogue.server_metadata()).SerializeToString()
-
-    async def _model_metadata(self, message: bytes, _context: Context) -> bytes:
-        request = _parse(pb.ModelMetadataRequest, message)
-        document = self._catalogue.model_metadata(request.name, parse_version(request.version))
-        return pb.ModelMetadataResponse(**document).SerializeToString()
-
-    async def _health(self, message: bytes, _context: Context) -> bytes:
-        asked = _parse(health_pb2.HealthCheckRequest, message).service
-        if asked not in ("", SERVICE):
-            raise ServingError(ErrorKind.NOT_FOUND, f'unknown service "{asked}"')
-        ready = self._catalogue.reason_unready() is None
-        status = health_pb2.HealthCheckResponse.SERVING if ready else health_pb2.HealthCheckResponse.NOT_SERVING
-        return health_pb2.HealthCheckResponse(status=status).SerializeToString()
+        methods: dict[str, grpc.RpcMethodHandler[Any, Any]] = {
+            f"/{SERVICE}/{name}": grpc.unary_unary_rpc_method_handler(_answering_errors(method))
+            for name, method in unary.items()
+        }
+        methods[f"/{HEALTH}/Check"] = grpc.unary_unary_rpc_method_handler(_answering_errors(self._health.check))
+        for path, streamed in streaming.items():
+            methods[path] = grpc.stream_stream_rpc_method_handler(_ending_errors(streamed))
+        return methods
 
 
-def _answering_errors(method: Method) -> Method:
+class _Handlers(grpc.GenericRpcHandler):
+    """Finds methods by their paths."""
+
+    def __init__(self, methods: dict[str, grpc.RpcMethodHandler[Any, Any]]) -> None:
+        self._methods = methods
+
+    def service(self, details: grpc.HandlerCallDetails) -> grpc.RpcMethodHandler[Any, Any] | None:
+        """None makes it UNIMPLEMENTED."""
+        return self._methods.get(details.method)
+
+
+def _answering_errors(method: Unary) -> Unary:
     async def answer(message: bytes, context: Context) -> bytes:
         try:
             return await method(message, context)
@@ -185,27 +150,12 @@ def _answering_errors(method: Method) -> Method:
     return answer
 
 
-def _parse(kind: Any, message: bytes) -> Any:
-    try:
-        return kind.FromString(message)
-    except Exception as error:
-        raise invalid(f"the message is not a {kind.DESCRIPTOR.name}") from error
+def _ending_errors(method: Streaming) -> Streaming:
+    async def answer(messages: Any, context: Context) -> AsyncIterator[bytes]:
+        try:
+            async for message in method(messages, context):
+                yield message
+        except ServingError as error:
+            await context.abort(_CODES[STATUSES[error.kind].grpc], error.message)
 
-
-def _headers(context: Context) -> dict[str, str]:
-    return {
-        key: value if isinstance(value, str) else value.decode("latin-1")
-        for key, value in context.invocation_metadata() or ()
-    }
-
-
-def _metadata(call: Call) -> tuple[tuple[str, str], ...]:
-    own = ("x-shepherd-request-id", call.id)
-    if call.decision is None:
-        return (own,)
-    return (
-        ("x-shepherd-version", str(call.decision.version)),
-        ("x-shepherd-variant", call.decision.variant),
-        ("x-shepherd-reason", call.decision.reason),
-        own,
-    )
+    return answer

@@ -12,11 +12,12 @@ from urllib.parse import quote
 
 from router.gateway.call import Call
 from router.gateway.http_wire import Answer, Wire, decision_lines
+from router.gateway.response import response_of
+from router.gateway.routes.table import read_version
 from router.gateway.statuses import STATUSES
 from serving.protocol.errors import ErrorKind, ServingError, invalid
 from serving.protocol.grpc_codec import decode_infer, encode_infer_response
-from serving.protocol.messages import Buffer, InferResponse, Limits
-from serving.protocol.packing import unpack_tensors
+from serving.protocol.messages import Buffer, Limits
 
 INFER_PATH: Final = b"/inference.GRPCInferenceService/ModelInfer"
 #: "Length-Prefixed-Message → Compressed-Flag Message-Length Message", gRPC over HTTP2.
@@ -34,7 +35,6 @@ _LARGE_BYTES: Final = 64 * 1024
 #: "Timeout → TimeoutValue TimeoutUnit", gRPC over HTTP2; seconds of one unit.
 _UNIT_S: Final = {"H": 3600.0, "M": 60.0, "S": 1.0, "m": 1e-3, "u": 1e-6, "n": 1e-9}
 _MAX_TIMEOUT_DIGITS: Final = 8
-_MAX_VERSION_DIGITS: Final = 9
 
 
 class GrpcWire:
@@ -61,17 +61,15 @@ class GrpcWire:
         if timeout_s is not None:
             call.deadline = min(call.deadline, call.started + timeout_s)
         call.model, version, call.request = decode_infer(body, limits)
-        return parse_version(version)
+        call.shorten_deadline(call.request.parameters)
+        return read_version(version)
 
     def encode(self, call: Call) -> Answer:
         """See `Wire`; HTTP's status is always 200."""
         headers = _CONTENT_TYPE + decision_lines(call)
         if call.error is None:
-            request, decision = call.request, call.decision
-            assert request is not None and decision is not None, "only a decided call has outputs"
-            response = InferResponse(call.model, str(decision.version), unpack_tensors(call.outputs), request.id)
             try:
-                message = encode_infer_response(response)
+                message = encode_infer_response(response_of(call))
                 return Answer(200, "OK", headers, [_PREFIX.pack(0, len(message)), message], _OK)
             except ServingError as error:
                 call.error = error
@@ -100,20 +98,6 @@ def parse_timeout(text: str) -> float | None:
     if unit not in _UNIT_S or not (value.isascii() and value.isdigit() and len(value) <= _MAX_TIMEOUT_DIGITS):
         return None
     return int(value) * _UNIT_S[unit]
-
-
-def parse_version(text: str) -> int | None:
-    """Read a message's `model_version`; None when it pins none.
-
-    Raises:
-        ServingError: NOT_FOUND, since nothing that is not a number can be a version.
-    """
-    if not text:
-        return None
-    if not (text.isascii() and text.isdigit() and len(text) <= _MAX_VERSION_DIGITS):
-        message = f'model_version: "{text[:64]}" is not a version: versions are numbers'
-        raise ServingError(ErrorKind.NOT_FOUND, message)
-    return int(text)
 
 
 def _coding(headers: dict[str, str]) -> str:

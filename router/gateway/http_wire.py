@@ -10,13 +10,13 @@ from urllib.parse import unquote_to_bytes
 import msgspec
 
 from router.gateway.call import Call
+from router.gateway.response import response_of
 from router.gateway.statuses import STATUSES, retry_after
 from router.policy.decision import Decision
 from serving.protocol.binary_codec import decode_binary, encode_response
 from serving.protocol.errors import ServingError, invalid
 from serving.protocol.json_codec import decode_json
-from serving.protocol.messages import Buffer, InferRequest, InferResponse, Limits
-from serving.protocol.packing import unpack_tensors
+from serving.protocol.messages import Buffer, InferRequest, Limits
 
 HEADER_LENGTH: Final = "inference-header-content-length"
 #: "Binary Tensor Data Extension": the media type of a JSON header followed by raw data.
@@ -88,9 +88,7 @@ class V2Wire:
         """See `Wire`; the parameter `timeout` (V2: microseconds) can only shorten the deadline."""
         call.model = self.model
         call.request = request = decode_body(body, call.headers, limits)
-        timeout_us = request.parameters.get("timeout")
-        if type(timeout_us) is int and timeout_us > 0:
-            call.deadline = min(call.deadline, call.started + timeout_us / 1e6)
+        call.shorten_deadline(request.parameters)
         return self.pinned
 
     def encode(self, call: Call) -> Answer:
@@ -153,10 +151,8 @@ def encode_refusal(status: int, reason: str, message: str) -> Answer:
 
 
 def _encode_outputs(call: Call) -> Answer:
-    request, decision = call.request, call.decision
-    assert request is not None and decision is not None, "only a decided call has outputs"
-    response = InferResponse(call.model, str(decision.version), unpack_tensors(call.outputs), request.id)
-    body, json_length = encode_response(response, request)
+    assert call.request is not None, "only a decided call has outputs"
+    body, json_length = encode_response(response_of(call), call.request)
     head = _JSON_LINE if json_length is None else _BINARY_LINES % json_length
     return Answer(200, "OK", head + decision_lines(call), body)
 

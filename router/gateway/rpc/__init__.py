@@ -1,0 +1,1 @@
+"""What the gRPC door answers, one module per service or kind of method."""

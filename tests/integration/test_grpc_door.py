@@ -1,0 +1,260 @@
+"""gRPC as the door speaks it: metadata, deadlines, cancellation, streams, health, reflection."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import grpc
+import pytest
+import pytest_asyncio
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha.proto_reflection_descriptor_database import ProtoReflectionDescriptorDatabase
+
+from serving.backends.echo import EchoBackend, EchoOptions
+from serving.protocol.pb import open_inference_pb2 as pb
+from tests.data_plane import MODEL, DataPlane, running_data_plane
+
+pytestmark = pytest.mark.asyncio
+
+SERVICE = "/inference.GRPCInferenceService/"
+ONE = [{"name": "stable", "version": 1, "weight": 10_000}]
+FAIL, SLOW_MS = 666.0, 200
+
+
+@pytest_asyncio.fixture
+async def plane(valkey_socket: Path) -> AsyncIterator[DataPlane]:
+    """A router with one echo version that fails on 666."""
+    async with running_data_plane(f"unix://{valkey_socket}", request_timeout_s=5, max_body_bytes=64 * 1024) as running:
+        await running.add_replica(1, EchoBackend(EchoOptions(fail_on=FAIL)))
+        await running.set_policy(variants=ONE)
+        yield running
+
+
+@pytest_asyncio.fixture
+async def channel(plane: DataPlane) -> AsyncIterator[grpc.aio.Channel]:
+    """A connection to it."""
+    async with grpc.aio.insecure_channel(plane.grpc) as connected:
+        yield connected
+
+
+def infer_request(*values: float, id: str = "", **parameters: Any) -> bytes:  # noqa: A002 - the field's word
+    message = pb.ModelInferRequest(model_name=MODEL, id=id)
+    added = message.inputs.add(name="x", datatype="FP32", shape=[1, len(values)])
+    added.contents.fp32_contents.extend(values)
+    for name, value in parameters.items():
+        message.parameters[name].int64_param = value
+    return message.SerializeToString()
+
+
+def unary(channel: grpc.aio.Channel, method: str) -> Any:
+    return channel.unary_unary(SERVICE + method)
+
+
+async def test_metadata_says_who_answered_and_why(channel: grpc.aio.Channel) -> None:
+    """As HTTP's headers do."""
+    call = unary(channel, "ModelInfer")(infer_request(1, 2, 3, 4), metadata=(("x-user-id", "u1"),))
+
+    response = pb.ModelInferResponse.FromString(await call)
+    metadata = dict(await call.initial_metadata())
+    assert response.model_version == metadata["x-shepherd-version"] == "1"
+    assert (metadata["x-shepherd-variant"], metadata["x-shepherd-reason"]) == ("stable", "only")
+    assert metadata["x-shepherd-request-id"]
+
+
+@pytest.mark.parametrize(
+    ("message", "code"),
+    [
+        (b"\xff\xff", grpc.StatusCode.INVALID_ARGUMENT),
+        (infer_request(FAIL, 0, 0, 0), grpc.StatusCode.INTERNAL),
+        (infer_request(*[0.0] * 5), grpc.StatusCode.INVALID_ARGUMENT),
+        (pb.ModelInferRequest(model_name="nope").SerializeToString(), grpc.StatusCode.NOT_FOUND),
+        (pb.ModelInferRequest(model_name="../m").SerializeToString(), grpc.StatusCode.NOT_FOUND),
+        (pb.ModelInferRequest(model_name=MODEL, model_version="x").SerializeToString(), grpc.StatusCode.NOT_FOUND),
+        (pb.ModelInferRequest(model_name=MODEL, model_version="9").SerializeToString(), grpc.StatusCode.NOT_FOUND),
+        (b"\x0a\x01m" + b"\x3a\x80\x80\x04" + b"\x00" * 65536, grpc.StatusCode.RESOURCE_EXHAUSTED),
+    ],
+)  # fmt: skip
+async def test_failures_have_their_codes(channel: grpc.aio.Channel, message: bytes, code: grpc.StatusCode) -> None:
+    """By the one table."""
+    with pytest.raises(grpc.aio.AioRpcError) as failure:
+        await unary(channel, "ModelInfer")(message)
+
+    assert failure.value.code() is code
+    assert "Traceback" not in str(failure.value.details())
+
+
+async def test_a_deadline_reaches_the_model(plane: DataPlane, channel: grpc.aio.Channel) -> None:
+    """The client hears at its deadline, and a call that was not run by then never is."""
+    await plane.add_replica(2, EchoBackend(EchoOptions(delay_ms=SLOW_MS)))
+    await plane.set_policy(variants=[{"name": "slow", "version": 2, "weight": 10_000}])
+    infer = unary(channel, "ModelInfer")
+    running = asyncio.ensure_future(infer(infer_request(0, 0, 0, 0)))
+    while not plane.gateway.in_flight:
+        await asyncio.sleep(0.001)
+
+    with pytest.raises(grpc.aio.AioRpcError) as failure:
+        await infer(infer_request(0, 0, 0, 0), timeout=0.05)
+
+    assert failure.value.code() is grpc.StatusCode.DEADLINE_EXCEEDED
+    await running
+    while plane.gateway.in_flight:
+        await asyncio.sleep(0.001)
+    outcomes = sorted(record.outcome for record in plane.records())
+    assert outcomes in (["cancelled", "ok"], ["deadline", "ok"])
+
+
+async def test_the_parameter_timeout_is_heeded(plane: DataPlane, channel: grpc.aio.Channel) -> None:
+    """V2's microseconds, as over HTTP."""
+    await plane.remove_replica(1, abruptly=True)
+
+    with pytest.raises(grpc.aio.AioRpcError) as failure:
+        await unary(channel, "ModelInfer")(infer_request(0, 0, 0, 0, timeout=50_000))
+
+    assert failure.value.code() is grpc.StatusCode.DEADLINE_EXCEEDED
+
+
+async def test_a_cancelled_call_frees_its_place(plane: DataPlane, channel: grpc.aio.Channel) -> None:
+    """At once, down to the replica."""
+    server = await plane.add_replica(2, EchoBackend(EchoOptions(delay_ms=SLOW_MS)))
+    await plane.set_policy(variants=[{"name": "slow", "version": 2, "weight": 10_000}])
+    calls = [unary(channel, "ModelInfer")(infer_request(0, 0, 0, 0)) for _ in range(5)]
+    while server.stats()["in_flight"] < 5:
+        await asyncio.sleep(0.001)
+
+    for call in calls:
+        call.cancel()
+    while plane.gateway.in_flight:
+        await asyncio.sleep(0.001)
+    while server.stats()["in_flight"]:
+        await asyncio.sleep(0.001)
+    await asyncio.gather(*calls, return_exceptions=True)
+
+    assert {record.outcome for record in plane.records()} == {"cancelled"}
+
+
+# ── streams ──────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def stream(channel: grpc.aio.Channel) -> Any:
+    return channel.stream_stream(SERVICE + "ModelStreamInfer")()
+
+
+async def read(call: Any) -> pb.ModelStreamInferResponse:
+    return pb.ModelStreamInferResponse.FromString(await call.read())
+
+
+async def test_a_stream_answers_in_order_and_a_failing_request_fails_alone(channel: grpc.aio.Channel) -> None:
+    """Requests run side by side; each answer names its request."""
+    call = stream(channel)
+    for number in range(100):
+        await call.write(infer_request(FAIL if number == 50 else number, 0, 0, 0, id=f"r{number}"))
+    await call.done_writing()
+    answers = [await read(call) for _ in range(100)]
+
+    assert [answer.infer_response.id for answer in answers] == [f"r{number}" for number in range(100)]
+    assert [number for number, answer in enumerate(answers) if answer.error_message] == [50]
+    assert answers[3].infer_response.parameters["triton_final_response"].bool_param
+    assert await call.read() is grpc.aio.EOF
+    assert await call.code() is grpc.StatusCode.OK
+
+
+async def test_a_stream_survives_bytes_that_are_no_request(channel: grpc.aio.Channel) -> None:
+    """The answer is an error, the next request is served."""
+    call = stream(channel)
+    await call.write(b"\xff\xff\xff")
+    await call.write(infer_request(1, 2, 3, 4, id="after"))
+
+    assert "ModelInferRequest" in (await read(call)).error_message
+    assert (await read(call)).infer_response.id == "after"
+    call.cancel()
+
+
+async def test_a_stream_that_is_cancelled_cancels_its_calls(plane: DataPlane, channel: grpc.aio.Channel) -> None:
+    """Nothing goes on for a client that has left."""
+    await plane.remove_replica(1, abruptly=True)
+    call = stream(channel)
+    for number in range(10):
+        await call.write(infer_request(number, 0, 0, 0))
+    while plane.gateway.in_flight < 10:
+        await asyncio.sleep(0.001)
+
+    call.cancel()
+    while plane.gateway.in_flight:
+        await asyncio.sleep(0.001)
+
+    assert {record.outcome for record in plane.records()} == {"cancelled"}
+
+
+async def test_a_stream_that_asks_without_end_is_held_back(plane: DataPlane, channel: grpc.aio.Channel) -> None:
+    """What one stream may have on its way is bounded; the rest waits with its client."""
+    await plane.remove_replica(1, abruptly=True)
+    call = stream(channel)
+    for number in range(1000):
+        await call.write(infer_request(number, 0, 0, 0))
+        if plane.gateway.in_flight > 100:
+            break
+    while plane.gateway.in_flight < 60:
+        await asyncio.sleep(0.001)
+    await asyncio.sleep(0.05)
+
+    assert plane.gateway.in_flight <= 70
+    call.cancel()
+
+
+# ── the other methods ────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize("method", [
+    f"{kind}SharedMemory{verb}" for kind in ("System", "Cuda") for verb in ("Status", "Register", "Unregister")
+])  # fmt: skip
+async def test_shared_memory_is_refused_with_a_reason(channel: grpc.aio.Channel, method: str) -> None:
+    """A name from the network must not choose memory of this machine."""
+    with pytest.raises(grpc.aio.AioRpcError) as failure:
+        await unary(channel, method)(b"")
+
+    assert failure.value.code() is grpc.StatusCode.UNIMPLEMENTED
+    assert "shared memory" in str(failure.value.details())
+
+
+async def test_health_is_checked_by_the_standard_service(channel: grpc.aio.Channel) -> None:
+    """The server, our service, and no other."""
+    health = health_pb2_grpc.HealthStub(channel)
+
+    for service in ("", "inference.GRPCInferenceService"):
+        answer = await health.Check(health_pb2.HealthCheckRequest(service=service))
+        assert answer.status == health_pb2.HealthCheckResponse.SERVING
+    with pytest.raises(grpc.aio.AioRpcError) as failure:
+        await health.Check(health_pb2.HealthCheckRequest(service="nope"))
+    assert failure.value.code() is grpc.StatusCode.NOT_FOUND
+
+
+async def test_health_can_be_watched(channel: grpc.aio.Channel) -> None:
+    """The first status comes at once; an unknown service is watched as unknown."""
+    health = health_pb2_grpc.HealthStub(channel)
+
+    for service, expected in (("", "SERVING"), ("nope", "SERVICE_UNKNOWN")):
+        watching = health.Watch(health_pb2.HealthCheckRequest(service=service))
+        answer = await watching.read()
+        assert health_pb2.HealthCheckResponse.ServingStatus.Name(answer.status) == expected
+        watching.cancel()
+
+
+async def test_reflection_describes_the_public_service(plane: DataPlane) -> None:
+    """A tool such as grpcurl finds `inference.GRPCInferenceService` with all its methods and messages."""
+
+    def describe() -> tuple[list[str], Any]:
+        with grpc.insecure_channel(plane.grpc) as channel:
+            database = ProtoReflectionDescriptorDatabase(channel)
+            services = list(database.get_services())
+            return services, database.FindFileContainingSymbol("inference.GRPCInferenceService")
+
+    services, file = await asyncio.to_thread(describe)
+
+    assert {"inference.GRPCInferenceService", "grpc.health.v1.Health"} <= set(services)
+    assert file.package == "inference"
+    (service,) = file.service
+    assert {"ModelInfer", "ModelStreamInfer", "LogSettings"} <= {method.name for method in service.method}
+    assert next(m for m in service.method if m.name == "ModelInfer").input_type == ".inference.ModelInferRequest"
