@@ -50,15 +50,22 @@ def _array(datatype: str, data: Buffer, shape: tuple[int, ...]) -> Array:
     return np.frombuffer(data, dtype=DATATYPES[datatype].dtype).reshape(shape)
 
 
-def scatter(plans: Sequence[Plan], outputs: Mapping[str, Array]) -> list[list[Buffer]]:
+def scatter(
+    plans: Sequence[Plan], outputs: Mapping[str, Array], bfloat16: frozenset[str] = frozenset()
+) -> list[list[Buffer]]:
     """Cut a run's outputs into one packed answer per plan: header first, then slices of the outputs' memory.
+
+    Args:
+        plans: of the requests that were run together.
+        outputs: what the backend returned.
+        bfloat16: outputs that the signature declares BF16; as arrays they cannot be told from UINT16.
 
     Raises:
         ServingError: MODEL_FAILED when an output lacks a row for each input row, so that rows cannot be told apart.
     """
     names = plans[0].outputs
     if len(plans) == 1:
-        tensors = [_tensor(name, outputs[name]) for name in names]
+        tensors = [_tensor(name, outputs[name], _datatype(name, outputs[name], bfloat16)) for name in names]
         header = pack_header(tuple([(t.name, t.datatype, t.shape, len(t.data)) for t in tensors]))
         return [[header, *[t.data for t in tensors]]]
     rows = sum([plan.rows for plan in plans])
@@ -68,14 +75,17 @@ def scatter(plans: Sequence[Plan], outputs: Mapping[str, Array]) -> list[list[Bu
         if not array.ndim or array.shape[0] != rows:
             message = f'output "{name}" has shape {list(array.shape)} for a batch of {rows} rows'
             raise ServingError(ErrorKind.MODEL_FAILED, message)
-        columns.append((name, datatype_of(array.dtype), array))
+        columns.append((name, _datatype(name, array, bfloat16), array))
     if any(datatype == "BYTES" for _, datatype, _ in columns):
-        return _scatter_objects(plans, outputs)
+        return _scatter_objects(plans, outputs, bfloat16)
     return _scatter_raw(plans, columns)
 
 
-def _tensor(name: str, array: Array) -> Tensor:
-    datatype = datatype_of(array.dtype)
+def _datatype(name: str, array: Array, bfloat16: frozenset[str]) -> str:
+    return "BF16" if name in bfloat16 else datatype_of(array.dtype)
+
+
+def _tensor(name: str, array: Array, datatype: str) -> Tensor:
     if datatype == "BYTES":
         return Tensor(name, datatype, array.shape, pack_bytes(array))
     return Tensor(name, datatype, array.shape, _raw(array, datatype))
@@ -105,12 +115,14 @@ def _scatter_raw(plans: Sequence[Plan], columns: Sequence[tuple[str, str, Array]
     return packed
 
 
-def _scatter_objects(plans: Sequence[Plan], outputs: Mapping[str, Array]) -> list[list[Buffer]]:
+def _scatter_objects(
+    plans: Sequence[Plan], outputs: Mapping[str, Array], bfloat16: frozenset[str]
+) -> list[list[Buffer]]:
     packed: list[list[Buffer]] = []
     start = 0
     for plan in plans:
         end = start + plan.rows
         own = {name: outputs[name][start:end] for name in plan.outputs}
-        packed += scatter([plan], own)
+        packed += scatter([plan], own, bfloat16)
         start = end
     return packed

@@ -146,7 +146,7 @@ class Batcher:
         """Run a batch; returns its failure as a value. Called on the loop or in the executor thread."""
         try:
             outputs = self._backend.infer(stack(jobs), jobs[0].plan.outputs)
-            return jobs, scatter([job.plan for job in jobs], outputs)
+            return jobs, scatter([job.plan for job in jobs], outputs, self._bfloat16)
         except ServingError as error:
             return jobs, error
         except Exception as error:  # noqa: BLE001 - whatever a runtime raises is the model's failure, not ours
