@@ -19,7 +19,7 @@ from typing import Final
 from router.analysis.confidence_sequence import TUNED_AT, Interval, best_precision
 from router.analysis.counts import Counts
 
-_HALVINGS: Final = 60
+_HALVINGS: Final = 44
 
 
 def proportion(counts: Counts, alpha: float) -> Interval:
@@ -78,7 +78,7 @@ def _largest_difference(upper: Counts, lower: Counts, level: float) -> float:
         return _log_likelihood(p, upper.total, upper.events) + _log_likelihood(q, lower.total, lower.events) < level
 
     p, q = ends(_boundary(excluded, outside=40.0, inside=-20.0))
-    return p - q
+    return max(-1.0, min(1.0, p - q))
 
 
 def _tilted(s: float, n: float, slope: float) -> float:

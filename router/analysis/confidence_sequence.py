@@ -4,10 +4,10 @@ A confidence *interval* is right with probability 1 - alpha at one sample size f
 again will see it be wrong. A confidence *sequence* is right at all sample sizes at once with that probability. It pays
 with width: about 1.5 times the interval's where it is tuned.
 
-Here the asymptotic ones, for means of anything with a variance; `beta_mixture` has exact ones, for events.
-Waudby-Smith, Arbour, Sinha, Kennedy, Ramdas: "Time-uniform central limit theory and asymptotic confidence sequences", Annals of
-Statistics 52 (2024), theorem 2.2, here in d dimensions. With Z the error of an estimate from n observations, in
-standard deviations, for all n together
+Here the asymptotic ones, for means of anything with a variance; `beta_mixture` has exact ones, for events. Source:
+Waudby-Smith, Arbour, Sinha, Kennedy, Ramdas: "Time-uniform central limit theory and asymptotic confidence sequences",
+Annals of Statistics 52 (2024), theorem 2.2, here in d dimensions. With Z the error of an estimate from n observations,
+in standard deviations, for all n together
 
     |Z|² < (1 + 1/(n r)) (2 log(1/alpha) + d log(1 + n r))
 

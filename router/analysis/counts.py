@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Self
+from typing import Final, Self
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,3 +76,7 @@ class Moments:
     def variance(self) -> float:
         """Unbiased variance of one value; 0 of fewer than two."""
         return self.deviation / (self.total - 1) if self.total > 1 else 0.0
+
+
+NOTHING: Final = Moments()
+"""The moments of no value."""

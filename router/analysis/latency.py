@@ -13,7 +13,7 @@ from router.analysis.verdict import Finding, Verdict, judge
 
 
 def compare_latency(
-    canary: Histogram, control: Histogram, *, quantile: float, max_ratio: float, alpha: float
+    canary: Histogram, control: Histogram, *, quantile: float, max_ratio: float, alpha: float, arm: str = "canary"
 ) -> Finding:
     """Is the canary's quantile (0.99: the p99) more than `max_ratio` times the control's?
 
@@ -41,9 +41,9 @@ def compare_latency(
     allowed = f"{max_ratio:g} times allowed"
     match verdict:
         case Verdict.FAIL:
-            words = f"canary slower: {effect}, at least {low:.2f} times, {allowed}"
+            words = f"{arm} slower: {effect}, at least {low:.2f} times, {allowed}"
         case Verdict.PASS:
-            words = f"canary not slower: {effect}, at most {high:.2f} times, {allowed}"
+            words = f"{arm} not slower: {effect}, at most {high:.2f} times, {allowed}"
         case Verdict.INCONCLUSIVE:
             words = f"not yet: {effect} after {n} requests, {allowed}"
     return Finding(verdict, estimate, low, high, n, words)
