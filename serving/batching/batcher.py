@@ -53,6 +53,7 @@ class Batcher:
         self, backend: Backend, limits: BatchLimits, *, expected_run_s: float = 0.0, on_run: OnRun | None = None
     ) -> None:
         self._backend = backend
+        self._bfloat16 = frozenset(spec.name for spec in backend.signature.outputs if spec.datatype == "BF16")
         self._on_run = on_run
         self._limits = limits
         self._loop = asyncio.get_running_loop()
