@@ -193,6 +193,27 @@ def with_external_data(folder: Path, *, location: str = "weights.data", size: in
     return path
 
 
+def row_mixing() -> bytes:
+    """Build `x` FP32 [N, 4] -> `y` FP32 [N, 4] with y = x - mean of x over the rows: it must not be batched."""
+    return _model(
+        [
+            helper.make_node("ReduceMean", ["x"], ["mean"], axes=[0], keepdims=1),
+            helper.make_node("Sub", ["x", "mean"], ["y"]),
+        ],
+        inputs=[_value("x", FLOAT, ["N", 4])],
+        outputs=[_value("y", FLOAT, ["N", 4])],
+    )
+
+
+def custom_operator() -> bytes:
+    """Build a model that needs a library of operators, which is code: it must not be loaded."""
+    return _model(
+        [helper.make_node("Steal", ["x"], ["y"], domain="evil.example")],
+        inputs=[_value("x", FLOAT, ["N", 4])],
+        outputs=[_value("y", FLOAT, ["N", 4])],
+    )
+
+
 def not_a_model() -> bytes:
     """Return bytes that no runtime can load."""
     return b"this is not an ONNX model"

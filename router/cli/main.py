@@ -13,6 +13,7 @@ Exit codes:
   2  wrong command line or setting; nothing was tried
   3  no gateway answers there
   4  somebody else wrote first; read again and retry
+  5  the version that was checked must not be served
 """
 
 

@@ -11,10 +11,11 @@ from rich.table import Table
 from rich.text import Text
 
 from router.cli import registration
+from router.cli.check import check
 from router.cli.client import AdminClient
 from router.cli.failures import CommandFailed
 from router.cli.location import read_settings
-from router.cli.options import output_option, preferred, reported_failures, state_option, with_client
+from router.cli.options import output_option, preferred, read_tags, reported_failures, state_option, with_client
 from router.cli.output import OutputFormat, show
 
 _STYLE = {"ready": "green", "failed": "bold red", "absent": "dim"}
@@ -26,6 +27,9 @@ _file = click.Path(exists=True, dir_okay=False, path_type=Path)
 @click.group()
 def model() -> None:
     """Register models and see where their versions stand."""
+
+
+model.add_command(check)
 
 
 @model.command("register")
@@ -52,7 +56,7 @@ def register(
 
     Without a running gateway the registry of the state directory is written directly.
     """
-    candidate = registration.Candidate(name, file, example.read_bytes() if example else None, _read_tags(tags))
+    candidate = registration.Candidate(name, file, example.read_bytes() if example else None, read_tags(tags))
     with reported_failures():
         settings = read_settings({"state_dir": state}).settings
         version = registration.register(candidate, settings, preferred(state, url), token)
@@ -103,13 +107,3 @@ def version_table(models: Sequence[dict[str, Any]], *, with_lineage: bool = Fals
                 "\n".join(filter(None, (status["reason"], lineage if with_lineage else ""))),
             )
     return table
-
-
-def _read_tags(texts: Sequence[str]) -> dict[str, str]:
-    tags = {}
-    for text in texts:
-        name, equals, value = text.partition("=")
-        if not equals or not name:
-            raise click.UsageError(f"--tag {text}: expected NAME=VALUE")
-        tags[name] = value
-    return tags

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -86,6 +86,17 @@ def preferred(state: str | None, url: str | None) -> str | None:
     """Choose between directory and address: a directory given by hand beats an address from the environment."""
     source = click.get_current_context().get_parameter_source("url")
     return None if state and source is ParameterSource.ENVIRONMENT else url
+
+
+def read_tags(texts: Sequence[str]) -> dict[str, str]:
+    """Read `NAME=VALUE` options."""
+    tags = {}
+    for text in texts:
+        name, equals, value = text.partition("=")
+        if not equals or not name:
+            raise click.UsageError(f"--tag {text}: expected NAME=VALUE")
+        tags[name] = value
+    return tags
 
 
 @contextlib.contextmanager

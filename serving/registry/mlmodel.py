@@ -10,9 +10,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 import msgspec
+import numpy as np
 import yaml
 
-from serving.protocol.datatypes import DATATYPES
+from serving.protocol.datatypes import DATATYPES, datatype_of
 from serving.protocol.errors import invalid
 from serving.protocol.messages import Signature, TensorSpec
 from serving.registry.artifact import check_path
@@ -27,6 +28,8 @@ class ModelCard(msgspec.Struct, frozen=True):
     """None for a model of another flavor."""
     example_file: str | None
     """An input example in the JSON of MLflow's scoring protocol."""
+    signature: Signature | None = None
+    """What the card declares of tensors; None when it declares columns of a table, or nothing that can be read."""
 
 
 def parse_mlmodel(text: str) -> ModelCard:
@@ -45,6 +48,7 @@ def parse_mlmodel(text: str) -> ModelCard:
         onnx_file=_path(document, "flavors", "onnx", "data"),
         example_file=_path(document, "saved_input_example_info", "serving_input_path")
         or _path(document, "saved_input_example_info", "artifact_path"),
+        signature=_signature(document.get("signature")),
     )
 
 
@@ -70,6 +74,27 @@ def render_mlmodel(signature: Signature, *, run_id: str, created_at: str, has_on
         },
     }
     return yaml.safe_dump(document, sort_keys=False)
+
+
+def _signature(declared: Any) -> Signature | None:
+    """Read a tensor-based signature; one that is broken declares nothing, since the graph itself is what is served."""
+    try:
+        inputs, outputs = (_specs(declared.get(side)) for side in ("inputs", "outputs"))
+    except (AttributeError, KeyError, TypeError, ValueError):
+        return None
+    return Signature(inputs, outputs) if inputs else None
+
+
+def _specs(schema: str | None) -> tuple[TensorSpec, ...]:
+    tensors = json.loads(schema) if schema else []
+    return tuple(
+        TensorSpec(
+            each.get("name") or "",
+            datatype_of(np.dtype(each["tensor-spec"]["dtype"])),
+            tuple(int(size) for size in each["tensor-spec"]["shape"]),
+        )
+        for each in tensors
+    )
 
 
 def _path(document: Mapping[str, Any], *keys: str) -> str | None:

@@ -10,6 +10,7 @@ import msgspec
 
 from serving.backends.onnx_file import OnnxFile, read_onnx_file
 from serving.protocol.errors import invalid
+from serving.protocol.messages import Signature
 from serving.registry.artifact import MLMODEL, check_path
 from serving.registry.mlmodel import ONNX_FILE, ModelCard, parse_mlmodel
 
@@ -22,6 +23,8 @@ class ModelFiles(msgspec.Struct, frozen=True):
     opsets: dict[str, int]
     example: Path | None
     """An input example in the JSON of MLflow's scoring protocol."""
+    declared: Signature | None = None
+    """The signature in `MLmodel`, if it describes tensors."""
 
 
 def place_model(folder: Path, onnx: bytes | Path | None) -> ModelFiles:
@@ -60,6 +63,7 @@ def find_model(folder: Path) -> ModelFiles:
         onnx=onnx,
         opsets=_checked(onnx).opsets if onnx else {},
         example=example if example and example.is_file() else None,
+        declared=card.signature,
     )
 
 

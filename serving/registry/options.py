@@ -45,6 +45,8 @@ class ServingOptions(msgspec.Struct, frozen=True):
     """Part of a GPU that each replica takes; 0 for none."""
     gpu_mem_limit_bytes: Annotated[int, Meta(ge=0)] = 0
     """Ceiling of the GPU memory of each replica; 0 for none."""
+    latency_budget_ms: Annotated[float, Meta(ge=0)] = 0.0
+    """The version is refused when one run of its golden example takes longer, in the median; 0 for no budget."""
     golden_rtol: Annotated[float, Meta(ge=0)] = 1e-3
     """Relative tolerance of the golden check; `inf` compares only names, datatypes and shapes (for random models)."""
     golden_atol: Annotated[float, Meta(ge=0)] = 1e-5

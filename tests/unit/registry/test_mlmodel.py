@@ -15,8 +15,18 @@ def test_what_is_written_is_read_back() -> None:
     """Our own cards name `model.onnx`, or no file."""
     arguments = {"run_id": "r", "created_at": "2026-01-01 00:00:00"}
 
-    assert parse_mlmodel(render_mlmodel(SIGNATURE, has_onnx=True, **arguments)) == ModelCard("model.onnx", None)
-    assert parse_mlmodel(render_mlmodel(SIGNATURE, has_onnx=False, **arguments)) == ModelCard(None, None)
+    assert parse_mlmodel(render_mlmodel(SIGNATURE, has_onnx=True, **arguments)) == ModelCard(
+        "model.onnx", None, SIGNATURE
+    )
+    assert parse_mlmodel(render_mlmodel(SIGNATURE, has_onnx=False, **arguments)) == ModelCard(None, None, SIGNATURE)
+
+
+@pytest.mark.parametrize(
+    "inputs", ["7", "'{'", """'[{"type": "double", "name": "a"}]'""", "null", """'[{"tensor-spec": {"dtype": "c8"}}]'"""]
+)
+def test_a_signature_of_columns_or_nonsense_declares_no_tensors(inputs: str) -> None:
+    """The graph itself is what is served."""
+    assert parse_mlmodel(f"signature: {{inputs: {inputs}, outputs: null}}").signature is None
 
 
 def test_the_serving_example_is_preferred_to_the_raw_one() -> None:
