@@ -20,7 +20,8 @@ stateDiagram-v2
 
 def render_page() -> str:
     """Return the page."""
-    arrows = [f"    {phase} --> {after}: {event}" for phase, ways in TRANSITIONS.items() for event, after in ways.items()]
+    ways_on = [(phase, event, after) for phase, ways in TRANSITIONS.items() for event, after in ways.items()]
+    arrows = [f"    {phase} --> {after}: {event}" for phase, event, after in ways_on]
     ends = [f"    {phase} --> [*]" for phase in TRANSITIONS if phase in TERMINAL]
     rows = [
         f"| {phase} | " + (", ".join(f"{event} → {after}" for event, after in ways.items()) or "the end") + " |"

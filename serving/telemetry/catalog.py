@@ -44,6 +44,11 @@ REQUEST_DURATION: Final = HistogramMetric(
     (*_VARIANT, "protocol"),
     _LATENCY_BOUNDS_S,
 )
+DIRECTED: Final = CounterMetric(
+    "shepherd_directed_requests_total",
+    "Those of them that a pin, a rule or a fallback sent to their variant, not the split.",
+    (*_VARIANT, "outcome"),
+)
 REQUESTS_IN_FLIGHT: Final = GaugeMetric(
     "shepherd_requests_in_flight", "Requests sent to model replicas and not answered yet.", _VERSION
 )
@@ -92,6 +97,9 @@ BATCH_ROWS: Final = HistogramMetric(
 INFERENCE_DURATION: Final = HistogramMetric(
     "shepherd_inference_duration_seconds", "One execution of the model, whole batch.", _VERSION, _LATENCY_BOUNDS_S
 )
+NONFINITE: Final = CounterMetric(
+    "shepherd_nonfinite_outputs_total", "Rows that a model answered with NaN or infinity in a float output.", _VERSION
+)
 LOAD_DURATION: Final = HistogramMetric(
     "shepherd_model_load_duration_seconds",
     "From the start of a replica's process to its golden-checked answer (outcome `ok`), or to its failure (`failed`).",
@@ -132,6 +140,7 @@ UNREADABLE_FILES: Final = GaugeMetric(
 CATALOG: Final[tuple[Metric, ...]] = (
     REQUESTS,
     REQUEST_DURATION,
+    DIRECTED,
     REQUESTS_IN_FLIGHT,
     RETRIES,
     CONNECTIONS,
@@ -144,6 +153,7 @@ CATALOG: Final[tuple[Metric, ...]] = (
     QUEUE_DURATION,
     BATCH_ROWS,
     INFERENCE_DURATION,
+    NONFINITE,
     LOAD_DURATION,
     REPLICAS,
     REPLICAS_WANTED,

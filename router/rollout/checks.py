@@ -1,0 +1,107 @@
+"""Judges a plan's checks on the evidence of both arms. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from math import isfinite
+
+from router.analysis.beta_mixture import proportion
+from router.analysis.counts import Counts
+from router.analysis.latency import compare_latency
+from router.analysis.proportion import compare_error_rates
+from router.analysis.sample_ratio import sample_ratio
+from router.analysis.verdict import Finding, Verdict, judge
+from router.rollout.evidence import ArmCounters, Judgement
+from router.rollout.plan import AnyCheck, ErrorRate, Latency, ShadowAgreement
+
+#: Below this probability of seeing them by chance, the arms' numbers contradict their shares.
+SAMPLE_RATIO_ALPHA = 0.001
+
+
+def judge_checks(
+    checks: Sequence[AnyCheck],
+    canary: ArmCounters,
+    control: ArmCounters,
+    *,
+    compared: tuple[int, int] = (0, 0),
+    monitor: Mapping[str, Judgement] = {},
+) -> tuple[Judgement, ...]:
+    """Judge each check.
+
+    Args:
+        checks: of the plan.
+        canary: what the version under trial has answered since its first share of traffic.
+        control: what the arm of the same size has answered in the same time.
+        compared: the version's answers as a shadow that were compared, and how many of these disagreed.
+        monitor: what the monitor says, by kind of check.
+    """
+    return tuple(_judge(check, canary, control, compared, monitor) for check in checks)
+
+
+def overall(judgements: Sequence[Judgement]) -> Verdict:
+    """Combine checks: a failure wins, then doubt; dry runs have no say, and no check at all is a pass."""
+    verdicts = {judgement.verdict for judgement in judgements if not judgement.dry_run}
+    for verdict in (Verdict.FAIL, Verdict.INCONCLUSIVE):
+        if verdict in verdicts:
+            return verdict
+    return Verdict.PASS
+
+
+def judge_ratio(canary: ArmCounters, control: ArmCounters, shares: tuple[int, int]) -> Judgement | None:
+    """Say when the arms' numbers of requests contradict their shares; None while they do not."""
+    if not all(shares):
+        return None
+    finding = sample_ratio((canary.split.total, control.split.total), shares, SAMPLE_RATIO_ALPHA)
+    return _kept("sample_ratio", finding) if finding.verdict is Verdict.FAIL else None
+
+
+def _judge(
+    check: AnyCheck,
+    canary: ArmCounters,
+    control: ArmCounters,
+    compared: tuple[int, int],
+    monitor: Mapping[str, Judgement],
+) -> Judgement:
+    match check:
+        case ErrorRate():
+            finding = compare_error_rates(canary.split, control.split, margin=check.margin, alpha=check.alpha)
+            return _kept(check.kind, finding, dry_run=check.dry_run)
+        case Latency():
+            return _judge_latency(check, canary, control)
+        case ShadowAgreement():
+            return _judge_agreement(check, Counts(*compared))
+        case _:
+            said = monitor.get(check.kind)
+            words = "not yet: the monitor has said nothing"
+            found = said or Judgement(check.kind, Verdict.INCONCLUSIVE, words)
+            return Judgement(
+                check.kind, found.verdict, found.words, found.estimate, found.low, found.high, check.dry_run
+            )
+
+
+def _judge_latency(check: Latency, canary: ArmCounters, control: ArmCounters) -> Judgement:
+    mine, theirs = canary.latency, control.latency
+    if mine is None or theirs is None:
+        words = "not yet: an arm has had no request"
+        return Judgement(check.kind, Verdict.INCONCLUSIVE, words, dry_run=check.dry_run)
+    finding = compare_latency(mine, theirs, quantile=check.quantile, max_ratio=check.max_ratio, alpha=check.alpha)
+    return _kept(check.kind, finding, dry_run=check.dry_run)
+
+
+def _judge_agreement(check: ShadowAgreement, compared: Counts) -> Judgement:
+    """Hold the share of disagreements, by its confidence sequence, to what the check leaves room for."""
+    interval = proportion(compared, check.alpha)
+    verdict = judge(interval.low, interval.high, 1 - check.min_rate)
+    agree = 1 - compared.rate
+    words = f"{100 * agree:.1f} % of {compared.total} shadow answers agree, at least {100 * check.min_rate:g} % asked"
+    prefix = "not yet: " if verdict is Verdict.INCONCLUSIVE else ""
+    return Judgement(
+        check.kind, verdict, prefix + words, agree, 1 - interval.high, 1 - interval.low, dry_run=check.dry_run
+    )
+
+
+def _kept(check: str, finding: Finding, *, dry_run: bool = False) -> Judgement:
+    """Take a finding into a form that JSON can hold: an end without bound is absent."""
+    low, high = (end if isfinite(end) else None for end in (finding.low, finding.high))
+    estimate = finding.estimate if isfinite(finding.estimate) else 0.0
+    return Judgement(check, finding.verdict, finding.words, estimate, low, high, dry_run)

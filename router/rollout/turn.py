@@ -1,0 +1,136 @@
+"""The writes of a rollout: decided, commanded until they are in force, rebased, or given up to somebody else. Pure."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import msgspec
+
+from router.policy.document import WHOLE_BP, Policy
+from router.rollout.evidence import Judgement, Observation
+from router.rollout.phase import EXPOSED, Event, Phase
+from router.rollout.rollout import PolicyWrite, Rollout, move
+from router.rollout.split import at_step, promoted, restored, same_split, share_of
+
+
+class SetPolicy(NamedTuple):
+    """Write a policy if the revision that it was made from still stands."""
+
+    write: PolicyWrite
+    reason: str
+
+
+class LoadVersion(NamedTuple):
+    """Make the version ready; no answer is waited for."""
+
+    version: int
+
+
+class AskGates(NamedTuple):
+    """Ask every webhook of a kind; the answer comes with a later observation, under `key`."""
+
+    kind: str
+    key: str
+
+
+class WriteRegistry(NamedTuple):
+    """Let the alias point to the version and write where it came from."""
+
+    version: int
+
+
+Command = SetPolicy | LoadVersion | AskGates | WriteRegistry
+
+
+class Turn(NamedTuple):
+    """The outcome of one look."""
+
+    rollout: Rollout
+    """The same object when nothing is to be stored."""
+    commands: tuple[Command, ...] = ()
+    findings: tuple[Judgement, ...] = ()
+    """What the checks say now; of their own interest, and stored with the next change of phase or step."""
+
+
+def go_to_step(rollout: Rollout, step: int, policy: Policy, now: float, words: str) -> Turn:
+    """Give the version the share of a step; all of the split when the plan's step is that."""
+    share_bp = rollout.plan.steps[step] if step < len(rollout.plan.steps) else WHOLE_BP
+    onward = Event.BEGIN if rollout.phase is Phase.PENDING else Event.ADVANCE
+    event = Event.FINISH if share_bp == WHOLE_BP else onward
+    write = _forward(rollout, share_bp, policy, rollout.policy_revision)
+    moved = move(rollout, event, now, words, step=step, write=write, step_origin=None)
+    return Turn(moved, (SetPolicy(write, words),))
+
+
+def give_back(rollout: Rollout, event: Event, policy: Policy, now: float, words: str) -> Turn:
+    """Return the traffic to what it was, or end at once when none was moved."""
+    if rollout.phase is Phase.PENDING:
+        return Turn(move(rollout, event, now, words))
+    write = PolicyWrite("restore", restored(policy, rollout.good), rollout.policy_revision)
+    return Turn(move(rollout, event, now, words, write=write), (SetPolicy(write, words),))
+
+
+def follow_write(rollout: Rollout, write: PolicyWrite, observed: Observation, now: float) -> Turn:
+    """See whether a write is in force; repeat it, rebase it, or make way for whoever moved the traffic."""
+    policy, revision = observed.policy, observed.policy_revision
+    if policy is None:
+        return Turn(move(rollout, Event.SUPERSEDE, now, "the model's policy was removed", write=None))
+    if revision != write.expected_revision and same_split(policy, write.policy):
+        return _landed(rollout, write, policy, revision, now)
+    failure = hard_failure_of(rollout, observed) if write.kind != "restore" else ""
+    if failure:
+        clear = msgspec.structs.replace(rollout, write=None, policy_revision=revision)
+        return give_back(clear, Event.FAIL, policy, now, failure)
+    if revision == write.expected_revision:
+        return Turn(rollout, (SetPolicy(write, rollout.words),))
+    if write.kind == "restore" and not share_of(policy, rollout.version):
+        return _landed(rollout, write, policy, revision, now)
+    if write.kind != "restore" and not same_split(policy, rollout.stands):
+        return Turn(move(rollout, Event.SUPERSEDE, now, f"revision {revision} moved the traffic by hand", write=None))
+    return _rebased(rollout, write, policy, revision)
+
+
+def _rebased(rollout: Rollout, write: PolicyWrite, policy: Policy, revision: int) -> Turn:
+    """Make the write anew on a revision that left the split alone, or that a rollback must overrule."""
+    if write.kind == "restore":
+        again = PolicyWrite("restore", restored(policy, rollout.good), revision)
+    else:
+        share_bp = WHOLE_BP if write.kind == "promote" else rollout.plan.steps[rollout.step]
+        again = _forward(rollout, share_bp, policy, revision)
+    changed = msgspec.structs.replace(rollout, write=again, policy_revision=revision)
+    return Turn(changed, (SetPolicy(again, rollout.words),))
+
+
+def _forward(rollout: Rollout, share_bp: int, policy: Policy, revision: int) -> PolicyWrite:
+    """Make the write that brings the version to a share."""
+    roles, version = rollout.roles, rollout.version
+    if share_bp == WHOLE_BP:
+        wanted = promoted(policy, roles=roles, version=version, salt=rollout.good.salt)
+        return PolicyWrite("promote", wanted, revision)
+    wanted = at_step(policy, roles=roles, version=version, step_bp=share_bp, salt=rollout.id)
+    return PolicyWrite("step", wanted, revision)
+
+
+def _landed(rollout: Rollout, write: PolicyWrite, policy: Policy, revision: int, now: float) -> Turn:
+    """Take a write as done: the step's clock starts, or the phase ends."""
+    done = msgspec.structs.replace(rollout, write=None, policy_revision=revision, stands=policy)
+    if write.kind == "step":
+        return Turn(msgspec.structs.replace(done, served_s=0.0, seen_at=now))
+    words = "all traffic is on the version" if write.kind == "promote" else rollout.words
+    return Turn(move(done, Event.LAND, now, words))
+
+
+def adopt(rollout: Rollout, policy: Policy, revision: int, now: float) -> Turn:
+    """Accept a revision that left the split alone, and give way to one that did not."""
+    if same_split(policy, rollout.stands):
+        return Turn(msgspec.structs.replace(rollout, policy_revision=revision, stands=policy))
+    return Turn(move(rollout, Event.SUPERSEDE, now, f"revision {revision} moved the traffic by hand"))
+
+
+def hard_failure_of(rollout: Rollout, observed: Observation) -> str:
+    """Say why the version must go at once; empty while there is no reason."""
+    if rollout.phase in EXPOSED and observed.hard_failure:
+        return f"version {rollout.version} {observed.hard_failure}"
+    if observed.candidate_state == "failed" and rollout.phase in EXPOSED | {Phase.PENDING}:
+        return f"version {rollout.version} does not load: {observed.candidate_reason}"
+    return ""
