@@ -22,7 +22,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from router.policy.bucketing import choose, draw, score
-from router.policy.compiled import CompiledPolicy, CompiledRule, Decision, compile_policy, key_text
+from router.policy.compiled import CompiledPolicy, CompiledRule, Decision, compile_policy, key_bytes, key_text
 from router.policy.document import WHOLE_BP, ShadowRule, to_document
 from serving.protocol.messages import Parameter
 
@@ -48,9 +48,8 @@ def decide(
         return compiled.pins.get(pinned) or Decision("", pinned, "pin")
     decision = _match_rule(compiled, headers, parameters) or compiled.only
     if decision is None:
-        key = sticky_key(compiled, headers, parameters) or request_id
-        variant = compiled.arm_variants[choose(compiled.arms, key_bytes(key))]
-        decision = Decision(variant.name, variant.version, "split", key)
+        key = sticky_key(compiled, headers, parameters)
+        decision = compiled.split_known(key) if key else compiled.split(request_id)
     if unavailable and decision.version in unavailable:
         key = sticky_key(compiled, headers, parameters) or request_id
         decision = _fall_back(compiled, key, unavailable) or decision
@@ -68,11 +67,6 @@ def sticky_key(compiled: CompiledPolicy, headers: Mapping[str, str], parameters:
     if compiled.sticky_parameter and compiled.sticky_parameter in parameters:
         return key_text(parameters[compiled.sticky_parameter])
     return ""
-
-
-def key_bytes(key: str) -> bytes:
-    """Encode a key for hashing; a lone surrogate, which JSON can smuggle in, is no error."""
-    return key.encode("utf-8", "surrogatepass")
 
 
 def rule_subject(rule: CompiledRule, headers: Mapping[str, str], parameters: Mapping[str, Parameter]) -> str | None:
