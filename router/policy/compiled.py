@@ -14,7 +14,6 @@ from router.policy.bucketing import Arm, choose, keyed_hasher, make_arms
 from router.policy.document import WHOLE_BP, Condition, Policy, ShadowRule, Variant
 from serving.protocol.messages import Parameter
 
-
 #: Sticky keys whose decision is remembered, per policy; about 2 MB when all are used.
 REMEMBERED_KEYS: Final = 8192
 
