@@ -63,7 +63,7 @@ class Dispatcher:
         """Send a decoded call on its way; it is settled later, or at once when it is refused."""
         assert call.request is not None, "only a decoded request is dispatched; others are refused"
         try:
-            decision = self._decide(call, pinned)
+            decision = self.decide(call, pinned)
             if self.in_flight >= self._max_in_flight:
                 raise ServingError(
                     ErrorKind.OVERLOADED, f"this gateway already holds {self.in_flight} requests; retry later"
@@ -133,7 +133,12 @@ class Dispatcher:
         self._sweep.cancel()
         self._release()
 
-    def _decide(self, call: Call, pinned: int | None) -> Decision:
+    def decide(self, call: Call, pinned: int | None) -> Decision:
+        """Decide who answers a call; asked twice in a row, it decides the same.
+
+        Raises:
+            ServingError: NOT_FOUND.
+        """
         request = call.request
         assert request is not None
         served = self._view.models.get(call.model)

@@ -22,12 +22,12 @@ HEADER_LENGTH: Final = "inference-header-content-length"
 #: "Binary Tensor Data Extension": the media type of a JSON header followed by raw data.
 OCTETS: Final = "application/octet-stream"
 
-_JSON_LINE: Final = b"content-type: application/json\r\n"
+JSON_LINE: Final = b"content-type: application/json\r\n"
 _BINARY_LINES: Final = f"content-type: {OCTETS}\r\n{HEADER_LENGTH}: %d\r\n".encode()
 _INFER_PATH: Final = re.compile(rb"/v2/models/([^/]+)(?:/versions/([^/]+))?/infer/?")
 #: Longer than any path of an inference, were each of its bytes percent-encoded; what a cache of paths may hold.
 _MAX_PATH_BYTES: Final = 1024
-_NAME: Final = re.compile(r"[A-Za-z0-9][\w.-]{0,127}", re.ASCII)
+NAME: Final = re.compile(r"[A-Za-z0-9][\w.-]{0,127}", re.ASCII)
 
 
 class Answer(NamedTuple):
@@ -114,7 +114,7 @@ def _match_path(path: bytes) -> V2Wire | None:
         return None
     model = unquote_to_bytes(match[1]).decode("utf-8", "replace")
     version = match[2]
-    if not _NAME.fullmatch(model) or (version is not None and not (version.isdigit() and len(version) < 10)):
+    if not NAME.fullmatch(model) or (version is not None and not (version.isdigit() and len(version) < 10)):
         return None
     return V2Wire(model, int(version) if version is not None else None)
 
@@ -136,7 +136,7 @@ def decode_body(body: Buffer, headers: dict[str, str], limits: Limits) -> InferR
 def encode_error(error: ServingError, call: Call | None = None) -> Answer:
     """Encode an error as `{"error": "…"}` with the call's headers, if there is a call."""
     status = STATUSES[error.kind]
-    lines = [_JSON_LINE]
+    lines = [JSON_LINE]
     wait_s = retry_after(error.kind)
     if wait_s is not None:
         lines.append(b"retry-after: %d\r\n" % wait_s)
@@ -147,13 +147,13 @@ def encode_error(error: ServingError, call: Call | None = None) -> Answer:
 
 def encode_refusal(status: int, reason: str, message: str) -> Answer:
     """Encode a failure of HTTP itself, which no kind of error stands for."""
-    return Answer(status, reason, _JSON_LINE, [msgspec.json.encode({"error": message})])
+    return Answer(status, reason, JSON_LINE, [msgspec.json.encode({"error": message})])
 
 
 def _encode_outputs(call: Call) -> Answer:
     assert call.request is not None, "only a decided call has outputs"
     body, json_length = encode_response(response_of(call), call.request)
-    head = _JSON_LINE if json_length is None else _BINARY_LINES % json_length
+    head = JSON_LINE if json_length is None else _BINARY_LINES % json_length
     return Answer(200, "OK", head + decision_lines(call), body)
 
 

@@ -44,9 +44,25 @@ def parse_data(text: msgspec.Raw, datatype: str, shape: Sequence[int], limits: L
         raise invalid(f"shape {show(shape)} needs {count} elements, data has {len(values)}")
     if datatype == "BYTES":
         return join_elements([value.encode() for value in values])
+    return _pack(values, datatype)
+
+
+def pack_values(values: list[Any], datatype: str) -> bytes:
+    """Turn flat values of unchecked types into raw bytes; those of BYTES are bytes already."""
+    if datatype == "BYTES":
+        return join_elements(values)
+    kind = "f" if datatype == "BF16" else DATATYPES[datatype].dtype.kind
+    elements: Any = _ELEMENT_TYPES[kind]
+    try:
+        return _pack(msgspec.convert(values, list[elements]), datatype)
+    except msgspec.ValidationError as error:
+        raise invalid(f"does not hold {datatype} values: {error}") from None
+
+
+def _pack(values: list[Any], datatype: str) -> bytes:
     typecode = DATATYPES[datatype].typecode or "f"
     try:
-        raw = struct.pack(f"<{count}{typecode}", *values)
+        raw = struct.pack(f"<{len(values)}{typecode}", *values)
     except (struct.error, OverflowError):
         raw = _pack_one_by_one(values, datatype, typecode)
     return _narrow_to_bf16(raw) if datatype == "BF16" else raw

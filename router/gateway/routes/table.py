@@ -132,10 +132,7 @@ def _match(pattern: tuple[str, ...], segments: list[str]) -> dict[str, str] | No
         if not segment.endswith(ending):
             return None
         values[name] = segment.removesuffix(ending) if ending else segment
-    model = values.get("model")
-    if model is not None and not _NAME.fullmatch(model):
-        raise not_found("unknown model: no model can have this name")
-    return values
+    return values if "model" not in values or _NAME.fullmatch(values["model"]) else None
 
 
 def _allowed(methods: Mapping[str, Handler]) -> list[str]:
