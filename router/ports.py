@@ -9,6 +9,8 @@ import msgspec
 
 from router.policy.audit import AuditEntry
 from router.policy.document import Policy
+from router.rollout.evidence import Judgement
+from router.rollout.rollout import Rollout
 
 
 class StoredPolicy(msgspec.Struct, frozen=True):
@@ -21,6 +23,21 @@ class StoredPolicy(msgspec.Struct, frozen=True):
     reason: str
     at: float
     """Unix seconds."""
+    restores: int = 0
+    """The revision whose content a rollback or undo brought back; 0 for a policy of its own."""
+
+
+class PolicyChange(msgspec.Struct, frozen=True):
+    """One policy's part of a write."""
+
+    model: str
+    policy: Policy | None
+    """None removes."""
+    expected_revision: int
+    """The revision that must stand; 0: none."""
+    restores: int = 0
+    action: str = ""
+    """What the audit log calls it; empty for `policy.put` or `policy.delete`."""
 
 
 class PolicySnapshot(msgspec.Struct, frozen=True):
@@ -63,6 +80,19 @@ class PolicyStore(Protocol):
 
         When there is none and none was expected: `ServingError(NOT_FOUND)`.
         """
+
+    async def write(
+        self, changes: Sequence[PolicyChange], *, actor: str, reason: str, at: float
+    ) -> Sequence[StoredPolicy | None]:
+        """Make several changes, of one model each, all of them or none; return what stands in their order.
+
+        Raises what `put` and `delete` raise, for the first change that cannot be made.
+        """
+
+    async def note(
+        self, *, action: str, actor: str, reason: str, model: str, before: Any, after: Any, at: float
+    ) -> AuditEntry:
+        """Write down an act that changes no policy; `before` and `after` in JSON types."""
 
     async def revisions(self, model: str) -> Sequence[StoredPolicy]:
         """Every revision kept, oldest first."""
@@ -142,3 +172,70 @@ class VersionBoard(Protocol):
 
     def watch(self) -> AsyncIterator[Sequence[VersionStatus]]:
         """Yield the board now and after each change; survives reconnects, never raises for them."""
+
+
+class RolloutConflict(Exception):
+    """Somebody else changed the rollout first: read it again."""
+
+    def __init__(self, model: str) -> None:
+        super().__init__(model)
+        self.model = model
+
+
+class Note(msgspec.Struct, frozen=True):
+    """An act, for the audit log."""
+
+    action: str
+    actor: str
+    reason: str
+
+
+class RolloutStore(Protocol):
+    """The last rollout of each model and those before it, changed by compare-and-set. May raise `StoreUnavailable`."""
+
+    async def all(self) -> Mapping[str, Rollout]:
+        """Read the last rollout of each model."""
+
+    async def get(self, model: str) -> Rollout | None:
+        """Read the last rollout of a model."""
+
+    async def put(self, rollout: Rollout, *, note: Note | None = None, at: float = 0.0) -> Rollout:
+        """Store a rollout whose `revision` is the one that stands (0 for a new one); return it with its new revision.
+
+        With a note, the act is in the audit log if and only if the rollout is stored. A new one may only follow one
+        that is over. Otherwise `RolloutConflict`.
+        """
+
+    async def history(self, model: str) -> Sequence[Rollout]:
+        """Read the rollouts before the last one, oldest first."""
+
+
+class RolloutMonitor(Protocol):
+    """What is known of a version's predictions and labels, beyond what routers count."""
+
+    async def judgements(self, rollout: Rollout) -> Mapping[str, Judgement]:
+        """Judge the checks of the plan that routers' counters cannot decide, by kind of check."""
+
+
+class KeptAnswer(msgspec.Struct, frozen=True):
+    """What a write with an idempotency key was, and how it was answered."""
+
+    fingerprint: str
+    """Of the whole request."""
+    status: int = 0
+    """0 while it is not answered yet."""
+    headers: Mapping[str, str] = {}
+    body: bytes = b""
+
+
+class AnswerStore(Protocol):
+    """Answers of writes by idempotency key. May raise `StoreUnavailable`."""
+
+    async def claim(self, key: str, fingerprint: str) -> KeptAnswer | None:
+        """Take a key for a request; None when it was free, else what it was taken for."""
+
+    async def keep(self, key: str, answer: KeptAnswer) -> None:
+        """Keep the answer for a day."""
+
+    async def release(self, key: str) -> None:
+        """Give a key back: its request changed nothing."""

@@ -6,11 +6,14 @@ import asyncio
 from collections import defaultdict
 from collections.abc import AsyncGenerator, Sequence
 from types import MappingProxyType
+from typing import Any
 
-from router.adapters.policy_write import KEPT_REVISIONS, Standing, Write, plan_delete, plan_put
-from router.policy.audit import AuditEntry
+import msgspec
+
+from router.adapters.policy_write import KEPT_REVISIONS, Standing, Write, check_distinct, plan_change
+from router.policy.audit import AuditEntry, next_entry
 from router.policy.document import Policy
-from router.ports import PolicySnapshot, StoredPolicy
+from router.ports import PolicyChange, PolicySnapshot, StoredPolicy
 
 
 class MemoryPolicyStore:
@@ -36,24 +39,41 @@ class MemoryPolicyStore:
 
     async def put(self, policy: Policy, *, expected_revision: int, actor: str, reason: str, at: float) -> StoredPolicy:
         """Write a revision if the current one is `expected_revision`; else `RevisionConflict`."""
-        stored, write = plan_put(
-            self._standing(policy.model),
-            policy,
-            expected_revision=expected_revision,
-            actor=actor,
-            reason=reason,
-            at=at,
-        )
-        self._apply(write)
+        change = PolicyChange(policy.model, policy, expected_revision)
+        (stored,) = await self.write((change,), actor=actor, reason=reason, at=at)
+        assert stored is not None, "a policy was written"
         return stored
 
     async def delete(self, model: str, *, expected_revision: int, actor: str, reason: str, at: float) -> None:
         """Remove a policy, under the same condition as `put`."""
-        self._apply(
-            plan_delete(
-                self._standing(model), model, expected_revision=expected_revision, actor=actor, reason=reason, at=at
-            )
+        await self.write((PolicyChange(model, None, expected_revision),), actor=actor, reason=reason, at=at)
+
+    async def write(
+        self, changes: Sequence[PolicyChange], *, actor: str, reason: str, at: float
+    ) -> Sequence[StoredPolicy | None]:
+        """Make several changes, all of them or none."""
+        check_distinct(changes)
+        planned: list[tuple[StoredPolicy | None, Write]] = []
+        for change in changes:
+            standing = self._standing(change.model)
+            if planned:
+                before = planned[-1][1]
+                standing = msgspec.structs.replace(standing, last_entry=before.entry, epoch=before.epoch)
+            planned.append(plan_change(standing, change, actor=actor, reason=reason, at=at))
+        for _, write in planned:
+            self._apply(write)
+        return tuple(stored for stored, _ in planned)
+
+    async def note(
+        self, *, action: str, actor: str, reason: str, model: str, before: Any, after: Any, at: float
+    ) -> AuditEntry:
+        """Write down an act that changes no policy."""
+        last = self._audit[-1] if self._audit else None
+        entry = next_entry(
+            last, at=at, actor=actor, action=action, reason=reason, model=model, before=before, after=after
         )
+        self._audit.append(entry)
+        return entry
 
     async def revisions(self, model: str) -> Sequence[StoredPolicy]:
         """Every revision kept, oldest first; a delete keeps them."""

@@ -24,6 +24,7 @@ class _Envelope(msgspec.Struct):
     actor: str
     reason: str
     at: float
+    restores: int = 0
 
 
 _decoder = msgspec.json.Decoder(_Envelope)
@@ -43,4 +44,4 @@ def decode_stored(encoded: bytes | str, *, model: str) -> StoredPolicy:
         raise UnreadablePolicy(f"policy of {model!r}: {error}") from error
     if policy.model != model:
         raise UnreadablePolicy(f"policy of {model!r}: is for model {policy.model!r}")
-    return StoredPolicy(policy, envelope.revision, envelope.actor, envelope.reason, envelope.at)
+    return StoredPolicy(policy, envelope.revision, envelope.actor, envelope.reason, envelope.at, envelope.restores)

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Sequence
 from typing import Any
 
 import msgspec
 
 from router.policy.audit import AuditEntry, next_entry
-from router.policy.document import Policy, to_document
-from router.ports import RevisionConflict, StoredPolicy
-from serving.protocol.errors import not_found
+from router.policy.document import to_document
+from router.ports import PolicyChange, RevisionConflict, StoredPolicy
+from serving.protocol.errors import invalid, not_found
 
 #: How many revisions of one model are kept for `revisions`, rollback and undo.
 KEPT_REVISIONS = 1000
@@ -35,21 +37,36 @@ class Write(msgspec.Struct, frozen=True):
     epoch: int
 
 
-def plan_put(
-    standing: Standing, policy: Policy, *, expected_revision: int, actor: str, reason: str, at: float
-) -> tuple[StoredPolicy, Write]:
-    """Work out a new revision; raises `RevisionConflict` when another stands than expected."""
-    _check_revision(standing, policy.model, expected_revision)
-    stored = StoredPolicy(policy, standing.last_revision + 1, actor, reason, at)
-    return stored, _write(standing, policy.model, stored, action="policy.put", actor=actor, reason=reason, at=at)
+def plan_change(
+    standing: Standing, change: PolicyChange, *, actor: str, reason: str, at: float
+) -> tuple[StoredPolicy | None, Write]:
+    """Work out one change.
+
+    Raises:
+        RevisionConflict: another revision stands than expected.
+        ServingError: NOT_FOUND, there is nothing to remove.
+    """
+    _check_revision(standing, change.model, change.expected_revision)
+    if change.policy is None and standing.current is None:
+        raise not_found(f"model {change.model!r} has no policy")
+    stored = (
+        StoredPolicy(change.policy, standing.last_revision + 1, actor, reason, at, change.restores)
+        if change.policy is not None
+        else None
+    )
+    action = change.action or ("policy.delete" if stored is None else "policy.put")
+    return stored, _write(standing, change.model, stored, action=action, actor=actor, reason=reason, at=at)
 
 
-def plan_delete(standing: Standing, model: str, *, expected_revision: int, actor: str, reason: str, at: float) -> Write:
-    """Work out a removal; raises `RevisionConflict`, or `ServingError(NOT_FOUND)` when there is nothing to remove."""
-    _check_revision(standing, model, expected_revision)
-    if standing.current is None:
-        raise not_found(f"model {model!r} has no policy")
-    return _write(standing, model, None, action="policy.delete", actor=actor, reason=reason, at=at)
+def check_distinct(changes: Sequence[PolicyChange]) -> None:
+    """Check that no model is changed twice in one write.
+
+    Raises:
+        ServingError: INVALID, naming it.
+    """
+    twice = [model for model, n in Counter(change.model for change in changes).items() if n > 1]
+    if twice:
+        raise invalid(f"{twice[0]} is changed twice in one write")
 
 
 def _check_revision(standing: Standing, model: str, expected: int) -> None:

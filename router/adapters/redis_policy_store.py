@@ -16,9 +16,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
+from collections.abc import AsyncGenerator, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any, TypeVar
+from typing import Any
 from urllib.parse import urlsplit
 
 import msgspec
@@ -26,26 +26,19 @@ from redis.asyncio import Redis
 from redis.asyncio.client import Pipeline
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
-from redis.exceptions import ConnectionError as RedisConnectionError
-from redis.exceptions import RedisError, WatchError
-from redis.exceptions import TimeoutError as RedisTimeoutError
+from redis.exceptions import RedisError
 
 from router.adapters.policy_json import UnreadablePolicy, decode_stored, encode_stored
-from router.adapters.policy_write import KEPT_REVISIONS, Standing, Write, plan_delete, plan_put
-from router.policy.audit import AuditEntry
+from router.adapters.policy_write import KEPT_REVISIONS, Standing, Write, check_distinct, plan_change
+from router.adapters.redis_audit import append, decode_entry, queue_entry, read_last_entry
+from router.policy.audit import AuditEntry, next_entry
 from router.policy.document import Policy
-from router.ports import PolicySnapshot, StoredPolicy, StoreUnavailable
+from router.ports import PolicyChange, PolicySnapshot, StoredPolicy, StoreUnavailable
 
 _log = logging.getLogger(__name__)
 
-# Each lost race means that somebody else's write went through, so this many in a row is a storm and not a hang.
-_MAX_RACES = 100
 _FIRST_BACKOFF_S = 0.05
 _MAX_BACKOFF_S = 1.0
-
-_Answer = TypeVar("_Answer")
-
-_audit_decoder = msgspec.json.Decoder(AuditEntry)
 
 
 class RedisPolicyStore:
@@ -89,21 +82,55 @@ class RedisPolicyStore:
 
     async def put(self, policy: Policy, *, expected_revision: int, actor: str, reason: str, at: float) -> StoredPolicy:
         """Write a revision if the current one is `expected_revision` (0: there is none); else `RevisionConflict`."""
-
-        def plan(standing: Standing) -> tuple[StoredPolicy, Write]:
-            return plan_put(standing, policy, expected_revision=expected_revision, actor=actor, reason=reason, at=at)
-
-        return await self._write(policy.model, plan)
+        change = PolicyChange(policy.model, policy, expected_revision)
+        (stored,) = await self.write((change,), actor=actor, reason=reason, at=at)
+        assert stored is not None, "a policy was written"
+        return stored
 
     async def delete(self, model: str, *, expected_revision: int, actor: str, reason: str, at: float) -> None:
         """Remove a policy, under the same condition as `put`."""
+        await self.write((PolicyChange(model, None, expected_revision),), actor=actor, reason=reason, at=at)
 
-        def plan(standing: Standing) -> tuple[None, Write]:
-            return None, plan_delete(
-                standing, model, expected_revision=expected_revision, actor=actor, reason=reason, at=at
+    async def write(
+        self, changes: Sequence[PolicyChange], *, actor: str, reason: str, at: float
+    ) -> Sequence[StoredPolicy | None]:
+        """Make several changes, all of them or none."""
+        check_distinct(changes)
+
+        async def act(pipe: Pipeline) -> Sequence[StoredPolicy | None]:
+            answers: list[StoredPolicy | None] = []
+            writes: list[Write] = []
+            for change in changes:
+                standing = await self._standing(pipe, change.model)
+                if writes:
+                    standing = msgspec.structs.replace(standing, last_entry=writes[-1].entry, epoch=writes[-1].epoch)
+                stored, write = plan_change(standing, change, actor=actor, reason=reason, at=at)
+                answers.append(stored)
+                writes.append(write)
+            pipe.multi()  # type: ignore[no-untyped-call]
+            for write in writes:
+                self._queue(pipe, write)
+            return answers
+
+        with self._reporting():
+            return await append(self._redis, self._audit, act)
+
+    async def note(
+        self, *, action: str, actor: str, reason: str, model: str, before: Any, after: Any, at: float
+    ) -> AuditEntry:
+        """Write down an act that changes no policy."""
+
+        async def act(pipe: Pipeline) -> AuditEntry:
+            last = await read_last_entry(pipe, self._audit)
+            entry = next_entry(
+                last, at=at, actor=actor, action=action, reason=reason, model=model, before=before, after=after
             )
+            pipe.multi()  # type: ignore[no-untyped-call]
+            queue_entry(pipe, self._audit, entry)
+            return entry
 
-        await self._write(model, plan)
+        with self._reporting():
+            return await append(self._redis, self._audit, act)
 
     async def revisions(self, model: str) -> Sequence[StoredPolicy]:
         """Every revision kept, oldest first; a delete keeps them."""
@@ -115,7 +142,7 @@ class RedisPolicyStore:
         """Read the audit log from a place on, oldest first."""
         with self._reporting():
             found: Any = await self._redis.xrange(self._audit, min=f"{after_seq + 1}-0", count=limit)
-            return tuple(_audit_decoder.decode(fields[b"entry"]) for _, fields in found)
+            return tuple(decode_entry(fields) for _, fields in found)
 
     async def watch(self) -> AsyncGenerator[PolicySnapshot, None]:
         """Yield the current snapshot, then a new one after each change; never one with a smaller epoch.
@@ -145,31 +172,14 @@ class RedisPolicyStore:
             await asyncio.sleep(backoff_s)
             backoff_s = min(2 * backoff_s, _MAX_BACKOFF_S)
 
-    async def _write(self, model: str, plan: Callable[[Standing], tuple[_Answer, Write]]) -> _Answer:
-        with self._reporting():
-            for _ in range(_MAX_RACES):
-                async with self._redis.pipeline(transaction=True) as pipe:
-                    try:
-                        await pipe.watch(self._audit)
-                        answer, write = plan(await self._standing(pipe, model))
-                        pipe.multi()  # type: ignore[no-untyped-call]
-                        self._queue(pipe, write)
-                        await pipe.execute()
-                    except WatchError as error:
-                        _check_connected(error)
-                    else:
-                        return answer
-        raise StoreUnavailable(f"policy store at {self._where}: too many writers at once; try again")
-
     async def _standing(self, pipe: Pipeline, model: str) -> Standing:
         """Read, on a connection that watches, what a write of this model depends on."""
         current = await pipe.hget(self._policies, model)
         last = await pipe.lindex(self._revisions + model, -1)
-        entries: Any = await pipe.xrevrange(self._audit, count=1)
         return Standing(
             current=None if current is None else decode_stored(current, model=model),
             last_revision=0 if last is None else decode_stored(last, model=model).revision,
-            last_entry=_audit_decoder.decode(entries[0][1][b"entry"]) if entries else None,
+            last_entry=await read_last_entry(pipe, self._audit),
             epoch=int(await pipe.get(self._epoch) or 0),
         )
 
@@ -181,7 +191,7 @@ class RedisPolicyStore:
             pipe.hset(self._policies, write.model, encoded)
             pipe.rpush(self._revisions + write.model, encoded)
             pipe.ltrim(self._revisions + write.model, -KEPT_REVISIONS, -1)
-        pipe.xadd(self._audit, {"entry": msgspec.json.encode(write.entry)}, id=f"{write.entry.seq}-0")
+        queue_entry(pipe, self._audit, write.entry)
         pipe.set(self._epoch, write.epoch)
         pipe.publish(self._changes, write.epoch)
 
@@ -199,17 +209,6 @@ class RedisPolicyStore:
             raise StoreUnavailable(
                 f"policy store at {self._where}: {error}; put it right there, or run the release that wrote it"
             ) from error
-
-
-def _check_connected(error: WatchError) -> None:
-    """Raise unless `error` means a lost race.
-
-    The client also raises it for a connection lost while watching, when the write may or may not have taken effect:
-    trying that again could report a conflict with ourselves.
-    """
-    cause = error.__context__
-    if isinstance(cause, RedisConnectionError | RedisTimeoutError):
-        raise cause
 
 
 def _without_secrets(url: str) -> str:
