@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from router.analysis.answers import Gap
 from router.gateway.call import Call
 from serving.telemetry import catalog
 from serving.telemetry.instruments import Counter, Histogram, Registry
@@ -52,14 +53,26 @@ class Meters:
             labels = {"model": call.model, "version": str(call.decision.version)}
             self._registry.counter(catalog.RETRIES, **labels).add()
 
-    def count_shadow_dropped(self, model: str, version: int) -> None:
-        """Count a mirrored request that its budget did not allow."""
-        self._registry.counter(catalog.SHADOWS, model=model, version=str(version), outcome="dropped").add()
+    def count_shadow_dropped(self, model: str, version: int, reason: str) -> None:
+        """Count a request that was not mirrored: `budget` or `breaker`."""
+        labels = {"model": model, "version": str(version)}
+        self._registry.counter(catalog.SHADOWS, **labels, outcome="dropped").add()
+        self._registry.counter(catalog.SHADOW_DROPS, **labels, outcome=reason).add()
 
-    def count_comparison(self, model: str, version: int, *, agrees: bool) -> None:
-        """Count a shadow's answer that was compared with the primary's."""
-        outcome = "agree" if agrees else "disagree"
-        self._registry.counter(catalog.SHADOW_COMPARISONS, model=model, version=str(version), outcome=outcome).add()
+    def count_not_compared(self, model: str, version: int) -> None:
+        """Count a shadow's answer for whose comparison there was no time."""
+        self._registry.counter(catalog.SHADOW_DROPS, model=model, version=str(version), outcome="comparison").add()
+
+    def count_comparison(self, model: str, version: int, gap: Gap, *, is_noise: bool) -> None:
+        """Count an answer that was compared with the primary's: the shadow's, or the primary's own."""
+        labels = {"model": model, "version": str(version)}
+        metric = catalog.SHADOW_NOISE if is_noise else catalog.SHADOW_COMPARISONS
+        self._registry.counter(metric, **labels, outcome="agree" if gap.agrees else "disagree").add()
+        if not is_noise:
+            for output in gap.outputs:
+                counter, of = self._registry.counter, {**labels, "output": output.name}
+                counter(catalog.SHADOW_ROWS, **of, outcome="flip").add(output.flips)
+                counter(catalog.SHADOW_ROWS, **of, outcome="same").add(output.rows - output.flips)
 
     def _make_primary(self, key: tuple[str, int, str, str, str]) -> Meter:
         model, version, variant, protocol, outcome = key

@@ -2,8 +2,8 @@
 
 Labels come from one small set. `model` is the served model's name and `version` its registry version; what no model of
 ours answers for is counted under `UNKNOWN`, so that a client cannot invent label values. `variant` is the name within
-the policy, `protocol` the door (`http`, `grpc`), and `outcome` is `OK`, the lower-case name of an `ErrorKind`, or one
-of the words that a help text lists.
+the policy, `protocol` the door (`http`, `grpc`), `output` one of the model's outputs, and `outcome` is `OK`, the
+lower-case name of an `ErrorKind`, or one of the words that a help text lists.
 """
 
 from __future__ import annotations
@@ -76,10 +76,28 @@ SHADOWS: Final = CounterMetric(
 SHADOW_DURATION: Final = HistogramMetric(
     "shepherd_shadow_duration_seconds", "From the shadow call to its answer.", _VERSION, _LATENCY_BOUNDS_S
 )
+SHADOW_DROPS: Final = CounterMetric(
+    "shepherd_shadow_dropped_total",
+    "Requests not mirrored, or mirrored and not compared. Outcome `budget`: too many in flight; `breaker`: the version"
+    " failed again and again; `comparison`: the router had no time to spare for comparing.",
+    (*_VERSION, "outcome"),
+)
 SHADOW_COMPARISONS: Final = CounterMetric(
     "shepherd_shadow_comparisons_total",
     "Answers of a shadow version compared with the primary's: outcome `agree` or `disagree`.",
     (*_VERSION, "outcome"),
+)
+SHADOW_NOISE: Final = CounterMetric(
+    "shepherd_shadow_noise_comparisons_total",
+    "Answers of the primary compared with its own to the same request, for the shadow `version`: the noise floor of"
+    " its comparisons. Outcome `agree` or `disagree`.",
+    (*_VERSION, "outcome"),
+)
+SHADOW_ROWS: Final = CounterMetric(
+    "shepherd_shadow_compared_rows_total",
+    "Rows of an output compared with the primary's. Outcome `flip`: another label or class, or beyond the tolerance;"
+    " `same`: not so.",
+    (*_VERSION, "output", "outcome"),
 )
 
 # ── model replicas ───────────────────────────────────────────────────────────────────────────────────────────────────
@@ -148,7 +166,10 @@ CATALOG: Final[tuple[Metric, ...]] = (
     VARIANT_WEIGHT,
     SHADOWS,
     SHADOW_DURATION,
+    SHADOW_DROPS,
     SHADOW_COMPARISONS,
+    SHADOW_NOISE,
+    SHADOW_ROWS,
     QUEUED,
     QUEUE_DURATION,
     BATCH_ROWS,
