@@ -86,7 +86,9 @@ class World:
     def serve(self) -> None:
         """Let one tick of requests be answered by the policy in force."""
         arms = [variant for variant in self.policy.variants if variant.weight]
-        sent = self._random.multinomial(self._random.poisson(self.rate * self.tick_s), [a.weight / WHOLE_BP for a in arms])
+        sent = self._random.multinomial(
+            self._random.poisson(self.rate * self.tick_s), [a.weight / WHOLE_BP for a in arms]
+        )
         for arm, n in zip(arms, sent, strict=True):
             is_new = arm.version == NEW
             failed = int(self._random.binomial(n, self.new_errors if is_new else self.old_errors))

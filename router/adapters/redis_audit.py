@@ -6,7 +6,7 @@ entries follow the same one, and whatever else the transaction changes stands if
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, Final, TypeVar
 
 import msgspec
@@ -32,15 +32,15 @@ class TooManyWriters(RedisError):
         return "too many writers at once; try again"
 
 
-async def append(redis: Redis, stream: str, act: Callable[[Pipeline], Awaitable[_Answer]]) -> _Answer:
-    """Run a transaction that appends to the log, again whenever another writer was faster.
+async def transact(redis: Redis, watched: Sequence[str], act: Callable[[Pipeline], Awaitable[_Answer]]) -> _Answer:
+    """Run a transaction that depends on the keys it watches, again whenever another writer was faster.
 
     `act` reads what it depends on, opens MULTI and queues the changes; it is called afresh for each attempt.
     """
     for _ in range(_MAX_RACES):
         async with redis.pipeline(transaction=True) as pipe:
             try:
-                await pipe.watch(stream)
+                await pipe.watch(*watched)
                 answer = await act(pipe)
                 await pipe.execute()
             except WatchError as error:

@@ -30,7 +30,7 @@ from redis.exceptions import RedisError
 
 from router.adapters.policy_json import UnreadablePolicy, decode_stored, encode_stored
 from router.adapters.policy_write import KEPT_REVISIONS, Standing, Write, check_distinct, plan_change
-from router.adapters.redis_audit import append, decode_entry, queue_entry, read_last_entry
+from router.adapters.redis_audit import decode_entry, queue_entry, read_last_entry, transact
 from router.policy.audit import AuditEntry, next_entry
 from router.policy.document import Policy
 from router.ports import PolicyChange, PolicySnapshot, StoredPolicy, StoreUnavailable
@@ -113,7 +113,7 @@ class RedisPolicyStore:
             return answers
 
         with self._reporting():
-            return await append(self._redis, self._audit, act)
+            return await transact(self._redis, (self._audit,), act)
 
     async def note(
         self, *, action: str, actor: str, reason: str, model: str, before: Any, after: Any, at: float
@@ -130,7 +130,7 @@ class RedisPolicyStore:
             return entry
 
         with self._reporting():
-            return await append(self._redis, self._audit, act)
+            return await transact(self._redis, (self._audit,), act)
 
     async def revisions(self, model: str) -> Sequence[StoredPolicy]:
         """Every revision kept, oldest first; a delete keeps them."""

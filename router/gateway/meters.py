@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from router.analysis.answers import Gap
 from router.gateway.call import Call
 from serving.telemetry import catalog
 from serving.telemetry.instruments import Counter, Histogram, Registry
+
+
+#: Reasons of decisions that followed the weights; the others say who was sent somewhere on purpose.
+_SPLIT: Final = frozenset({"split", "only"})
 
 
 class Meter(NamedTuple):
@@ -44,8 +48,15 @@ class Meters:
             variant = decision.variant if decision else catalog.UNKNOWN
             full = (model, version, variant, call.protocol, outcome_of(call))
             meter = self._primary.get(full) or self._make_primary(full)
+            if decision and decision.reason not in _SPLIT:
+                self._count_directed(full)
         meter.requests.value += 1
         meter.duration.observe(seconds)
+
+    def _count_directed(self, key: tuple[str, int, str, str, str]) -> None:
+        model, version, variant, _, outcome = key
+        labels = {"model": model, "version": str(version), "variant": variant}
+        self._registry.counter(catalog.DIRECTED, **labels, outcome=outcome).add()
 
     def count_retry(self, call: Call) -> None:
         """Count a call that goes to a second replica."""

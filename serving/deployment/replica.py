@@ -14,6 +14,7 @@ from serving.backends.backend import Backend
 from serving.backends.catalog import create
 from serving.batching.batcher import BatchLimits
 from serving.deployment.failures import LoadFailed, describe
+from serving.deployment.finite_outputs import FiniteOutputs
 from serving.deployment.listeners import publish
 from serving.deployment.model_server import ModelServer
 from serving.deployment.replica_meters import ReplicaMeters
@@ -72,7 +73,7 @@ class ModelReplica:
         backend = await asyncio.to_thread(_load_checked, artifact)
         meters = ReplicaMeters(self._metrics, self._spec.model, self._spec.version)
         server = ModelServer(
-            backend,
+            FiniteOutputs(backend, meters.nonfinite),
             token=(self._spec.run_dir / CHANNEL_TOKEN_FILE).read_bytes(),
             limits=BatchLimits(max_rows=artifact.options.max_batch),
             max_in_flight=self._spec.max_in_flight,

@@ -17,6 +17,7 @@ class ReplicaMeters:
         self.queued = registry.gauge(catalog.QUEUED, **labels)
         self._queue = registry.histogram(catalog.QUEUE_DURATION, **labels)
         self._rows = registry.histogram(catalog.BATCH_ROWS, **labels)
+        self.nonfinite = registry.counter(catalog.NONFINITE, **labels)
         self._run = registry.histogram(catalog.INFERENCE_DURATION, **labels)
 
     def __call__(self, jobs: Sequence[Job], rows: int, started: float, run_s: float) -> None:

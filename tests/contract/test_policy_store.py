@@ -15,7 +15,7 @@ from router.adapters.memory import MemoryPolicyStore
 from router.adapters.redis_policy_store import RedisPolicyStore
 from router.policy.audit import verify_chain
 from router.policy.document import Policy, parse_policy, to_document
-from router.ports import PolicySnapshot, PolicyStore, RevisionConflict, StoredPolicy
+from router.ports import PolicyChange, PolicySnapshot, PolicyStore, RevisionConflict, StoredPolicy
 from serving.protocol.errors import ErrorKind, ServingError
 
 pytestmark = pytest.mark.asyncio
@@ -260,3 +260,47 @@ async def test_a_slow_watcher_gets_the_latest_and_never_an_older_one(open_store:
             epochs.append((await next_of(snapshots)).epoch)
 
     assert epochs == sorted(set(epochs))
+
+
+async def test_several_policies_change_together_with_one_entry_each(store: PolicyStore) -> None:
+    """One epoch for routers to follow at the end of it, and a whole chain."""
+    await put(store, policy("a"), 0)
+    changes = [
+        PolicyChange("a", policy("a", 100), 1),
+        PolicyChange("b", policy("b"), 0),
+        PolicyChange("c", policy("c"), 0),
+    ]
+
+    stored = await store.write(changes, actor="ada", reason="together", at=2.0)
+
+    assert [(each.policy.model, each.revision) for each in stored if each] == [("a", 2), ("b", 1), ("c", 1)]
+    assert set((await store.snapshot()).policies) == {"a", "b", "c"}
+    assert [entry.seq for entry in await store.audit()] == [1, 2, 3, 4]
+    assert verify_chain(await store.audit()) is None
+
+
+async def test_of_several_changes_none_is_made_when_one_cannot_be(store: PolicyStore) -> None:
+    """Not even those before it."""
+    await put(store, policy("a"), 0)
+    before = await store.snapshot()
+
+    with pytest.raises(RevisionConflict) as conflict:
+        await store.write(
+            [PolicyChange("b", policy("b"), 0), PolicyChange("a", None, 7)], actor="x", reason="y", at=2.0
+        )
+    with pytest.raises(ServingError):
+        await store.write([PolicyChange("b", policy("b"), 0)] * 2, actor="x", reason="y", at=2.0)
+
+    assert conflict.value.model == "a"
+    assert await store.snapshot() == before
+    assert len(await store.audit()) == 1
+
+
+async def test_a_change_may_say_what_it_restores_and_what_it_is_called(store: PolicyStore) -> None:
+    """Rollbacks are told from other writes, in the policy's history and in the audit log."""
+    change = PolicyChange("a", policy("a"), 0, restores=5, action="policy.rollback")
+    (stored,) = await store.write([change], actor="ada", reason="bad", at=2.0)
+
+    assert stored is not None
+    assert (await store.get("a"), stored.restores) == (stored, 5)
+    assert [entry.action for entry in await store.audit()] == ["policy.rollback"]
