@@ -11,6 +11,7 @@ from serving.protocol.messages import Buffer, InferRequest, Parameter
 
 if TYPE_CHECKING:
     from router.gateway.pool import VersionPool
+    from router.gateway.sequences import Sequence
     from serving.channel.client import ReplicaChannel
 
 
@@ -53,6 +54,7 @@ class Call:
         "request",
         "revision",
         "run_us",
+        "sequence",
         "settled",
         "started",
     )
@@ -86,6 +88,8 @@ class Call:
         self.extra = b""
         self.primary_id = ""
         """The primary's id on a shadow call, else empty."""
+        self.sequence: Sequence | None = None
+        """Set when the call belongs to one, and so to one replica."""
         self.attempts = 0
         self.pool: VersionPool | None = None
         self.channel: ReplicaChannel[Call] | None = None

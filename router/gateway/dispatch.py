@@ -20,6 +20,7 @@ from router.gateway.policy_view import PolicyView
 from router.gateway.pool import VersionPool
 from router.gateway.recorder import Recorder
 from router.gateway.recording import record_call
+from router.gateway.sequences import Sequences, sequence_id
 from router.policy.decision import Decision, decide
 from serving.channel.frames import Frame, Kind, pack_extra
 from serving.protocol.errors import ErrorKind, ServingError, not_found
@@ -48,6 +49,7 @@ class Dispatcher:
         self._loop = asyncio.get_running_loop()
         self._wheel: DeadlineWheel[Call] = DeadlineWheel(self.now())
         self._sweep = self._loop.call_later(SLOT_S, self._expire)
+        self._sequences = Sequences()
         self._settled: list[Call] = []
         self._release_scheduled = False
         self.in_flight = 0
@@ -72,6 +74,10 @@ class Dispatcher:
             self.refuse(call, error)
             return
         request = call.request
+        if request.parameters:
+            call.sequence = self._sequences.follow(call.model, request.parameters, decision)
+            if call.sequence is not None:
+                call.decision = decision = call.sequence.decision
         call.packed = pack_tensors(request.inputs)
         if request.outputs or request.parameters:
             call.extra = pack_extra(
@@ -85,7 +91,11 @@ class Dispatcher:
         if not call.primary_id:
             self.in_flight += 1
         self._wheel.add(call, call.deadline)
-        pool.submit(call)
+        try:
+            pool.submit(call)
+        except ServingError as error:
+            call.error = error
+            self._finish(call)
 
     def refuse(self, call: Call, error: ServingError) -> None:
         """Settle a call that never got as far as a replica."""
@@ -123,8 +133,12 @@ class Dispatcher:
         for call in calls:
             if call.settled or self._retry(call):
                 continue
-            call.error = ServingError(
-                ErrorKind.UNAVAILABLE, "two replicas were lost while they held this request; retry later"
+            call.error = (
+                call.sequence.lost()
+                if call.sequence is not None
+                else ServingError(
+                    ErrorKind.UNAVAILABLE, "two replicas were lost while they held this request; retry later"
+                )
             )
             self._finish(call)
 
@@ -155,7 +169,10 @@ class Dispatcher:
             pinned=pinned,
             headers=call.headers,
             parameters=request.parameters,
-            request_id=request.id or call.headers.get("x-request-id") or call.id,
+            request_id=(request.parameters and sequence_id(request.parameters))
+            or request.id
+            or call.headers.get("x-request-id")
+            or call.id,
             unavailable=served.unavailable,
         )
         return call.decision
@@ -167,7 +184,12 @@ class Dispatcher:
         return f"; versions {', '.join(map(str, versions))} can be called by number"
 
     def _retry(self, call: Call) -> bool:
-        if call.attempts >= MAX_ATTEMPTS or call.pool is None or call.deadline <= self.now():
+        if (
+            call.attempts >= MAX_ATTEMPTS
+            or call.pool is None
+            or call.sequence is not None
+            or call.deadline <= self.now()
+        ):
             return False
         call.channel = None
         self._meters.count_retry(call)

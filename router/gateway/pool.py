@@ -14,9 +14,11 @@ from contextlib import suppress
 from typing import Final, Protocol
 
 from router.gateway.call import Call
+from router.gateway.sequences import Sequence
 from serving.channel.client import ReplicaChannel
 from serving.channel.endpoint import Endpoint
 from serving.channel.frames import Frame
+from serving.protocol.errors import ErrorKind, ServingError
 
 #: Pauses between attempts to reconnect to a replica that discovery still lists.
 RECONNECT_FIRST_S: Final = 0.02
@@ -78,8 +80,15 @@ class VersionPool:
         self._endpoints = listed
 
     def submit(self, call: Call) -> None:
-        """Send a call to the less loaded of two replicas, or let it wait when none can take it."""
+        """Send a call to the less loaded of two replicas, or let it wait when none can take it.
+
+        Raises:
+            ServingError: the call belongs to a sequence, and the one replica that could take it cannot.
+        """
         call.pool = self
+        if call.sequence is not None and (self._channels or call.sequence.replica_id):
+            self._send(call, self._channel_of(call.sequence))
+            return
         channel = self._pick() if not self.waiting else None
         if channel is None and call.attempts:
             self.waiting.appendleft(call)
@@ -143,9 +152,29 @@ class VersionPool:
             best = max(channels, key=lambda channel: channel.free)
         return best if best.free > 0 else None
 
+    def _channel_of(self, sequence: Sequence) -> ReplicaChannel[Call]:
+        """Find the one replica for a sequence, chosen now if it has none yet.
+
+        Raises:
+            ServingError: UNAVAILABLE when the replica is gone, OVERLOADED when it has no credit: nobody waits for one
+                replica, since that would hold up those behind who can go to any.
+        """
+        able = {channel.endpoint.replica_id: channel for channel in self._channels if not channel.draining}
+        wanted = sequence.replica_id or sequence.choose(able)
+        channel = able.get(wanted)
+        if channel is None:
+            raise sequence.lost()
+        if channel.free <= 0:
+            raise ServingError(
+                ErrorKind.OVERLOADED, f'the replica that holds sequence "{sequence.id[:64]}" is busy; retry later'
+            )
+        return channel
+
     def _send(self, call: Call, channel: ReplicaChannel[Call]) -> None:
         call.channel = channel
         call.attempts += 1
+        if call.sequence is not None:
+            call.sequence.replica_id = channel.endpoint.replica_id
         timeout_ms = max(1, int((call.deadline - self._owner.now()) * 1e3))
         call.number = channel.send(call, call.packed, extra=call.extra, timeout_ms=timeout_ms, shadow=self._shadow)
 
