@@ -54,7 +54,7 @@ class FiniteOutputs:
 
 
 def count_nonfinite_rows(arrays: Sequence[Array]) -> int:
-    """Count positions on the first axis where any array holds NaN or infinity; an array of another length is one row."""
+    """Count positions on the first axis where any array is not finite; an array of another length is one row."""
     rows = max((array.shape[0] for array in arrays if array.ndim), default=1)
     wrong = np.zeros(rows, bool)
     for array in arrays:
