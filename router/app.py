@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import secrets
 import signal
@@ -38,6 +39,7 @@ _START_TIMEOUT_S: Final = 90.0
 _STOP_TIMEOUT_S: Final = 15.0
 _REST_TIMEOUT_S: Final = 3.0
 _SUPERVISE_S: Final = 0.25
+_log = logging.getLogger(__name__)
 
 
 class StartFailed(Exception):
@@ -48,6 +50,10 @@ class Interrupted(BaseException):
     """An operator or a supervisor asked the process to end."""
 
 
+#: Failures whose text tells an operator all there is to know.
+_EXPECTED: Final = (StartFailed, StateDirTaken, PortTaken, ValkeyFailed, EnvoyFailed, OSError)
+
+
 def run(settings: Settings) -> int:
     """Run a gateway until SIGINT or SIGTERM; return the exit status: 0 when asked to end, 1 when it could not run."""
     terminal = Terminal()
@@ -55,13 +61,13 @@ def run(settings: Settings) -> int:
         try:
             with taken(settings.state_dir) as layout, terminal.reserved(layout.logs_dir / "node.log"):
                 require_free_ports(settings)
-                _serve(settings, layout, terminal)
+                with _explaining_surprises(layout):
+                    _serve(settings, layout, terminal)
         except Interrupted:
             terminal.output.print("Stopped.")
             return 0
-        except (StartFailed, StateDirTaken, PortTaken, ValkeyFailed, EnvoyFailed, OSError) as error:
-            terminal.errors.print(f"[red]error:[/red] {error}", markup=True)
-            return 1
+        except _EXPECTED as error:
+            terminal.report(str(error))
     return 1
 
 
@@ -235,6 +241,19 @@ def _announce(settings: Settings, layout: Layout, terminal: Terminal, restored: 
         f"  logs     {layout.logs_dir}\n"
         "Ctrl-C stops it."
     )
+
+
+@contextmanager
+def _explaining_surprises(layout: Layout) -> Iterator[None]:
+    """Keep the trace of a failure that nobody foresaw in the log, and say where it is."""
+    try:
+        yield
+    except _EXPECTED:
+        raise
+    except Exception as error:
+        _log.exception("The gateway cannot run")
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else ""
+        raise StartFailed(f"{type(error).__name__}: {reason} (more in {layout.logs_dir / 'node.log'})") from error
 
 
 @contextmanager

@@ -43,6 +43,11 @@ class RunningGateway:
         self.process: subprocess.Popen[bytes] | None = None
 
     @property
+    def ports(self) -> tuple[int, ...]:
+        """All ports that it opens."""
+        return (self.http_port, self.grpc_port, self.metrics_port, self.admin_port)
+
+    @property
     def command(self) -> list[str]:
         """The command line."""
         ports = {"http": self.http_port, "grpc": self.grpc_port, "metrics": self.metrics_port, "admin": self.admin_port}
@@ -101,7 +106,7 @@ class RunningGateway:
 
     def processes(self) -> dict[int, str]:
         """List every living process that descends from it: pid and title."""
-        return dict(_marked(f"{_MARK}={self._mark}".encode()))
+        return dict(_descendants(f"{_MARK}={self._mark}".encode(), self.state_dir))
 
     def infer(self, model: str, inputs: list[dict[str, Any]], **request: Any) -> httpx.Response:
         """Send one V2 request as JSON."""
@@ -153,12 +158,15 @@ def eventually(look: Callable[[], T], *, timeout_s: float = 30.0, what: str = ""
         time.sleep(0.05)
 
 
-def _marked(mark: bytes) -> Iterator[tuple[int, str]]:
-    """Find processes whose environment holds `mark`; zombies have none."""
+def _descendants(mark: bytes, state_dir: Path) -> Iterator[tuple[int, str]]:
+    """Find processes whose environment holds `mark`, or that work inside `state_dir`, as Valkey does, which overwrites
+    its environment. Zombies have neither.
+    """
     for folder in Path("/proc").iterdir():
         if folder.name.isdigit():
             try:
-                if mark in (folder / "environ").read_bytes().split(b"\0"):
+                is_marked = mark in (folder / "environ").read_bytes().split(b"\0")
+                if is_marked or (folder / "cwd").readlink().is_relative_to(state_dir):
                     yield int(folder.name), (folder / "cmdline").read_bytes().replace(b"\0", b" ").decode()[:100]
             except OSError:
                 continue

@@ -15,6 +15,7 @@ from router.settings import Settings
 from serving.channel.endpoint import Endpoint
 from serving.deployment import lifecycle
 from serving.deployment.discovery import VersionWatch, watch_version
+from serving.deployment.process_log import log_to
 from serving.deployment.spec import VersionSpec
 from serving.deployment.status import AppStatus
 
@@ -46,6 +47,7 @@ class ControlReplica:
     """The one control process of a gateway."""
 
     async def __init__(self, settings: Settings, layout: Layout) -> None:  # type: ignore[misc] # Ray Serve awaits it
+        log_to(layout.logs_dir, "control", settings.log_level)
         self._control = Control(settings, layout, ServeFleet())
         await self._control.start()
 

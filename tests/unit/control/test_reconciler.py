@@ -1,0 +1,154 @@
+"""Which versions are started, stopped and left alone."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from router.control.reconciler import (
+    BACKOFF_S,
+    LINGER_S,
+    Phase,
+    Standing,
+    asked,
+    failed,
+    named,
+    observed,
+    plan,
+    started,
+)
+from serving.deployment.status import AppPhase, AppStatus
+
+KEY = ("flights", 3)
+NOW = 1000.0
+
+LOADING = AppStatus(AppPhase.LOADING)
+READY = AppStatus(AppPhase.READY)
+DELETING = AppStatus(AppPhase.DELETING)
+WRONG = AppStatus(AppPhase.FAILED, "golden check failed", final=True)
+CRASHED = AppStatus(AppPhase.FAILED, "its process died")
+
+
+def start_of(standing: Standing, now: float = NOW) -> bool:
+    return KEY in plan({KEY: standing}, [], now).start
+
+
+def test_a_version_that_a_policy_names_is_started() -> None:
+    """Absent and named: start."""
+    assert start_of(named(Standing(), NOW))
+
+
+def test_a_version_that_nobody_wants_is_not_started() -> None:
+    """Known, but not named: leave alone."""
+    assert not start_of(Standing())
+
+
+def test_a_version_is_started_once() -> None:
+    """No second attempt while one is under way."""
+    assert not start_of(started(named(Standing(), NOW)))
+
+
+def test_a_version_that_no_policy_names_any_more_stays_warm_for_a_rollback() -> None:
+    """It is stopped only when it has not been named for the time to linger."""
+    running = observed(named(Standing(), NOW), READY, NOW)
+    assert not plan({KEY: running}, [KEY], NOW + LINGER_S - 1).stop
+    assert plan({KEY: running}, [KEY], NOW + LINGER_S).stop == {KEY}
+
+
+def test_a_version_that_cannot_load_is_not_attempted_again_by_itself() -> None:
+    """A final failure is not retried: it would fail the same way for ever."""
+    broken = observed(started(named(Standing(), NOW)), WRONG, NOW)
+    assert (broken.phase, broken.reason, broken.due) == (Phase.FAILED, "golden check failed", math.inf)
+    assert not start_of(named(broken, NOW + 1e6), NOW + 1e6)
+
+
+def test_asking_for_a_version_that_could_not_load_attempts_it_again() -> None:
+    """An operator may have mended what was wrong."""
+    broken = observed(started(named(Standing(), NOW)), WRONG, NOW)
+    assert start_of(asked(broken, NOW + 5), NOW + 5)
+
+
+def test_a_failure_that_may_pass_is_retried_with_growing_pauses() -> None:
+    """The pauses are those of the table, and the last one repeats."""
+    standing, now = named(Standing(), NOW), NOW
+    for pause_s in (*BACKOFF_S, BACKOFF_S[-1]):
+        standing = observed(started(standing), CRASHED, now)
+        assert not start_of(named(standing, now), now + pause_s - 0.01)
+        now += pause_s
+        assert start_of(named(standing, now), now)
+
+
+def test_a_failed_version_stays_failed_until_it_is_ready_again() -> None:
+    """A retry must not let traffic come back before it has succeeded."""
+    retried = started(observed(started(named(Standing(), NOW)), CRASHED, NOW))
+    assert observed(retried, LOADING, NOW).phase is Phase.FAILED
+    assert observed(retried, READY, NOW) == observed(retried, READY, NOW)
+    assert observed(retried, READY, NOW).phase is Phase.READY
+
+
+def test_success_forgets_past_failures() -> None:
+    """The next failure starts with the shortest pause."""
+    standing = observed(started(failed(named(Standing(), NOW), "no registry", NOW, final=False)), READY, NOW)
+    assert (standing.failures, standing.reason) == (0, "")
+
+
+def test_an_application_that_is_gone_makes_its_version_absent_and_it_is_started_anew() -> None:
+    """Somebody deleted it behind our back."""
+    standing = observed(observed(named(Standing(), NOW), READY, NOW), None, NOW)
+    assert standing.phase is Phase.ABSENT
+    assert start_of(standing)
+
+
+def test_a_version_being_deleted_is_draining_and_not_started_meanwhile() -> None:
+    """The old application must be gone before a new one takes its name."""
+    standing = observed(observed(named(Standing(), NOW), READY, NOW), DELETING, NOW)
+    assert standing.phase is Phase.DRAINING
+    assert not start_of(standing)
+
+
+@dataclass
+class World:
+    """A fleet that does what the plan says, with failures as they come."""
+
+    standing: Standing = field(default_factory=Standing)
+    app: AppStatus | None = None
+    now: float = NOW
+
+    def turn(self) -> None:
+        self.standing = observed(self.standing, self.app, self.now)
+        todo = plan({KEY: self.standing}, [KEY] if self.app not in {None, DELETING} else [], self.now)
+        assert not (todo.start & todo.stop)
+        if todo.start:
+            assert self.app in {None, WRONG, CRASHED}, "a running application was replaced"
+            self.standing, self.app = started(self.standing), LOADING
+        if todo.stop:
+            self.app = DELETING
+
+
+@given(st.lists(st.sampled_from(["name", "ask", "ready", "wrong", "crash", "gone", "wait"]), max_size=60))
+def test_whatever_happens_a_wanted_version_that_can_load_becomes_ready(events: list[str]) -> None:
+    """From any history, naming a version and letting its load succeed ends in READY; nothing running is replaced."""
+    world = World()
+    for event in events:
+        world.now += 700.0 if event == "wait" else 0.2
+        if event == "name":
+            world.standing = named(world.standing, world.now)
+        elif event == "ask":
+            world.standing = asked(world.standing, world.now)
+        elif event == "gone":
+            world.app = None
+        elif world.app == LOADING and event in {"ready", "wrong", "crash"}:
+            world.app = {"ready": READY, "wrong": WRONG, "crash": CRASHED}[event]
+        world.turn()
+    for _ in range(4):
+        world.now += 61.0
+        world.app = {LOADING: READY, DELETING: None}.get(world.app, world.app) if world.app else None
+        world.standing = asked(world.standing, world.now)
+        world.turn()
+    assert world.standing.phase in {Phase.READY, Phase.FETCHING, Phase.FAILED}
+    world.app = READY
+    world.turn()
+    assert world.standing.phase is Phase.READY
