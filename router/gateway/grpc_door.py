@@ -13,6 +13,7 @@ from typing import Any, Final
 import grpc
 
 from router.gateway.catalogue import Catalogue
+from router.gateway.grpc_wire import shorten
 from router.gateway.http_exchange import InferService
 from router.gateway.repository import Repository
 from router.gateway.rpc.health import HealthMethods
@@ -33,6 +34,7 @@ HEALTH: Final = "grpc.health.v1.Health"
 #: Clients may ping an idle connection as often as this; the default of five minutes cuts off what firewalls call for.
 _PING_INTERVAL_MS: Final = 10_000
 _KEEPALIVE_MS: Final = 60_000
+_MAX_PENDING: Final = 100_000
 _CODES: Final = {code.value[0]: code for code in grpc.StatusCode}
 _SHARED_MEMORY: Final = tuple(
     f"{kind}SharedMemory{verb}" for kind in ("System", "Cuda") for verb in ("Status", "Register", "Unregister")
@@ -73,6 +75,9 @@ class GrpcDoor:
                 ("grpc.so_reuseport", 1),
                 ("grpc.max_receive_message_length", self._max_message_bytes),
                 ("grpc.max_send_message_length", -1),
+                # What comes in one turn of the loop waits for its turn; more than a thousand would be cancelled.
+                ("grpc.server.max_pending_requests", _MAX_PENDING),
+                ("grpc.server.max_pending_requests_hard_limit", _MAX_PENDING),
                 ("grpc.keepalive_time_ms", _KEEPALIVE_MS),
                 ("grpc.keepalive_permit_without_calls", 1),
                 ("grpc.http2.min_ping_interval_without_data_ms", _PING_INTERVAL_MS),
@@ -145,7 +150,7 @@ def _answering_errors(method: Unary) -> Unary:
         try:
             return await method(message, context)
         except ServingError as error:
-            await context.abort(_CODES[STATUSES[error.kind].grpc], error.message)
+            await context.abort(_CODES[STATUSES[error.kind].grpc], shorten(error.message))
 
     return answer
 
@@ -156,6 +161,6 @@ def _ending_errors(method: Streaming) -> Streaming:
             async for message in method(messages, context):
                 yield message
         except ServingError as error:
-            await context.abort(_CODES[STATUSES[error.kind].grpc], error.message)
+            await context.abort(_CODES[STATUSES[error.kind].grpc], shorten(error.message))
 
     return answer

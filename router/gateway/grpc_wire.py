@@ -27,8 +27,6 @@ _CONTENT_TYPE: Final = b"content-type: application/grpc\r\n"
 _OK: Final = b"grpc-status: 0\r\n"
 #: What a message shows as it is; the specification allows space to `~` but `%`.
 _UNQUOTED: Final = " !\"#$&'()*+,-./:;<=>?@[]^_`{|}~\\"
-#: Clients refuse metadata of more than 8 KiB, and with it the status.
-_MAX_MESSAGE: Final = 2048
 #: From here on, a view of the message costs less than a copy.
 _LARGE_BYTES: Final = 64 * 1024
 
@@ -85,11 +83,14 @@ def match_grpc(url: bytes) -> Wire | None:
 
 
 def error_trailers(error: ServingError) -> bytes:
-    """Write the trailer lines of a failed call; the message is percent-encoded, and cut where clients would choke."""
-    message = quote(error.message[:_MAX_MESSAGE], safe=_UNQUOTED)
-    if len(message) > _MAX_MESSAGE:
-        message = message[:_MAX_MESSAGE].rpartition("%")[0]
+    """Write the trailer lines of a failed call."""
+    message = quote(shorten(error.message), safe=_UNQUOTED)
     return f"grpc-status: {STATUSES[error.kind].grpc}\r\ngrpc-message: {message}\r\n".encode()
+
+
+def shorten(message: str) -> str:
+    """Cut a status's message so that it is less than 8 KiB when encoded: of more, clients refuse even the status."""
+    return message[: 2048 if message.isascii() else 512]
 
 
 def parse_timeout(text: str) -> float | None:
