@@ -31,6 +31,7 @@ from router.gateway.shadow_reporting import ShadowReporting
 from router.gateway.shipper import Shipper
 from router.gateway.slots import Slot
 from router.gateway.statistics import Statistics
+from router.gateway.tls import grpc_credentials, http_tls
 from router.gateway.tuning import Tuning
 from router.ports import PolicyStore, VersionBoard
 from router.settings import Settings
@@ -108,8 +109,16 @@ class Gateway:
             service,
             keep_alive_s=settings.keep_alive_s,
             drain_timeout_s=settings.drain_timeout_s,
+            tls=http_tls(settings),
         )
-        self._grpc = GrpcDoor(service, catalogue, statistics=statistics, repository=repository, tuning=tuning)
+        self._grpc = GrpcDoor(
+            service,
+            catalogue,
+            statistics=statistics,
+            repository=repository,
+            tuning=tuning,
+            credentials=grpc_credentials(settings),
+        )
         self._tasks: list[asyncio.Task[None]] = []
         self._closing: set[asyncio.Task[None]] = set()
         self._reported: frozenset[VersionKey] | None = None

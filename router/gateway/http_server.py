@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import socket
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final
 
@@ -48,7 +48,15 @@ def open_shared_socket(host: str, port: int) -> socket.socket:
 class HttpServer:
     """Serves until `close`, which lets every request in flight finish."""
 
-    def __init__(self, app: Any, service: InferService, *, keep_alive_s: float, drain_timeout_s: float) -> None:
+    def __init__(
+        self,
+        app: Any,
+        service: InferService,
+        *,
+        keep_alive_s: float,
+        drain_timeout_s: float,
+        tls: Mapping[str, Any] | None = None,
+    ) -> None:
         config = uvicorn.Config(
             app,
             http=protocol_class(service),
@@ -61,6 +69,7 @@ class HttpServer:
             backlog=_BACKLOG,
             timeout_keep_alive=max(1, round(keep_alive_s)),
             timeout_graceful_shutdown=max(1, round(drain_timeout_s)),
+            **(tls or {}),
         )
         self._config = config
         self._server = _Server(config)
