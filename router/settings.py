@@ -81,6 +81,14 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     policy_poll_s: Annotated[Seconds, _about("How often routers re-read policies, beside being told.")] = 1.0
     ready_timeout_s: Annotated[Seconds, _about("How long a policy change waits for its versions to be ready.")] = 60.0
 
+    standby_s: Annotated[
+        float, Meta(ge=0, le=30 * 86_400), _about("How long the versions of the last good policy stay loaded after it.")
+    ] = 86_400.0
+    webhook_hosts: Annotated[
+        tuple[str, ...],
+        _about("Hosts that webhooks may call; addresses inside a network only where IP or CIDR is listed."),
+    ] = ()
+
     log_enabled: Annotated[bool, _about("Record requests and predictions.")] = True
     log_sample_bp: Annotated[
         int, Meta(ge=0, le=10_000), _about("Share of requests recorded, in basis points (10000 = all).")

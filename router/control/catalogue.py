@@ -55,6 +55,19 @@ class Catalogue:
         """Add a version; see `Registry.register` for what is raised."""
         return await self._call(lambda registry: registry.register(name, onnx or None, example, tags))
 
+    async def name(self, model: str, alias: str, version: int, tags: Mapping[str, str]) -> None:
+        """Let an alias point to a version, and write down with the version why."""
+
+        def write(registry: Registry) -> None:
+            registry.write_tags(model, version, tags)
+            registry.set_alias(model, alias, version)
+
+        await self._call(write)
+
+    async def tag(self, model: str, version: int, tags: Mapping[str, str]) -> None:
+        """Write down with a version what became of it."""
+        await self._call(lambda registry: registry.write_tags(model, version, tags))
+
     def remembered(self, model: str, version: int) -> CachedVersion | None:
         """Say what this node knows of a version without asking the registry; reads one small file."""
         return self._cache.remembered(model, version)

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from serving.backends.backend import Array, Backend
+from serving.backends.backend import Agreement, Array, Backend, RemoteBackend
 from serving.protocol.messages import Signature
 from serving.telemetry.instruments import Counter
 
@@ -34,7 +34,9 @@ class FiniteOutputs:
 
     def infer(self, inputs: Mapping[str, Array], outputs: Sequence[str]) -> dict[str, Array]:
         """Run the model and count rows with NaN or infinity in any float output, each row once."""
-        answer = self._backend.infer(inputs, outputs)
+        return self._counted(self._backend.infer(inputs, outputs))
+
+    def _counted(self, answer: dict[str, Array]) -> dict[str, Array]:
         wrong = [array for array in answer.values() if array.dtype.kind == "f" and not np.isfinite(array).all()]
         if wrong:
             self._nonfinite_rows.add(count_nonfinite_rows(wrong))
@@ -51,6 +53,40 @@ class FiniteOutputs:
     def close(self) -> None:
         """Close."""
         self._backend.close()
+
+
+class FiniteRemoteOutputs(FiniteOutputs):
+    """The same for a remote backend; see `RemoteBackend` for the contract."""
+
+    def __init__(self, backend: RemoteBackend, nonfinite_rows: Counter) -> None:
+        super().__init__(backend, nonfinite_rows)
+        self._remote = backend
+
+    @property
+    def max_concurrency(self) -> int:
+        """Calls that may be open at once."""
+        return self._remote.max_concurrency
+
+    async def start(self, example: Mapping[str, Array], agrees: Agreement) -> None:
+        """Begin to watch the remote end."""
+        await self._remote.start(example, agrees)
+
+    async def infer_async(
+        self, inputs: Mapping[str, Array], outputs: Sequence[str], timeout_s: float
+    ) -> dict[str, Array]:
+        """Run the model and count rows as `infer` does."""
+        return self._counted(await self._remote.infer_async(inputs, outputs, timeout_s))
+
+    async def stop(self) -> None:
+        """End the watch."""
+        await self._remote.stop()
+
+
+def watch_outputs(backend: Backend, nonfinite_rows: Counter) -> Backend:
+    """Wrap a backend, wherever its model runs."""
+    if isinstance(backend, RemoteBackend):
+        return FiniteRemoteOutputs(backend, nonfinite_rows)
+    return FiniteOutputs(backend, nonfinite_rows)
 
 
 def count_nonfinite_rows(arrays: Sequence[Array]) -> int:

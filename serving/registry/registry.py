@@ -18,7 +18,7 @@ from serving.registry.fetching import Fetcher, recorded_tags
 from serving.registry.mlflow import MlflowStore, RegistryUnavailable
 from serving.registry.mlmodel import render_mlmodel
 from serving.registry.model_files import place_model
-from serving.registry.options import RECORDED_TAGS, parse_options
+from serving.registry.options import PREFIX, RECORDED_TAGS, parse_options
 from serving.registry.recording import record, write_golden
 from serving.registry.source import SourcePolicy
 
@@ -173,6 +173,18 @@ class Registry:
         """Let an alias point to a version."""
         self.resolve(model, version)
         self._store.set_alias(model, check_name(alias, "alias"), version)
+
+    def write_tags(self, model: str, version: int, tags: Mapping[str, str]) -> None:
+        """Add tags to a version, e.g. what became of it; `shepherd.*` tags are options and stay as registered.
+
+        Raises:
+            ServingError: INVALID, a tag is an option; NOT_FOUND.
+        """
+        options = [tag for tag in tags if tag.startswith(PREFIX)]
+        if options:
+            raise invalid(f"tag '{options[0]}' is an option of the version; register another version to change it")
+        self.resolve(model, version)
+        self._store.set_tags(model, version, tags)
 
     def close(self) -> None:
         """Let go of all fetched files."""
