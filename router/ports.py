@@ -7,9 +7,11 @@ from typing import Any, Protocol
 
 import msgspec
 
+from router.analysis.counts import Moments
+from router.analysis.shadow_report import ShadowReport
 from router.policy.audit import AuditEntry
 from router.policy.document import Policy
-from router.rollout.evidence import Judgement
+from router.rollout.evidence import Counters, Judgement
 from router.rollout.rollout import Rollout
 
 
@@ -239,3 +241,24 @@ class AnswerStore(Protocol):
 
     async def release(self, key: str) -> None:
         """Give a key back: its request changed nothing."""
+
+
+class Reading(msgspec.Struct, frozen=True):
+    """What was counted of a model under its present split."""
+
+    since: float
+    """Unix seconds."""
+    counters: Counters
+
+
+class Readings(Protocol):
+    """What has been measured of a model, for those who compare versions."""
+
+    async def shadow_reports(self, model: str) -> Mapping[int, ShadowReport]:
+        """Read the comparisons with the primary, by shadowed version."""
+
+    async def reading(self, model: str) -> Reading | None:
+        """Read the counters since the split last changed; None until no router acts on the former one."""
+
+    async def outcomes(self, model: str) -> Mapping[str, Moments]:
+        """Read the outcome values posted since then, by variant."""

@@ -16,12 +16,24 @@ import uvicorn
 from fastapi import FastAPI
 
 from router.adapters.memory import MemoryPolicyStore
+from router.adapters.memory_rollout_store import MemoryAnswerStore, MemoryRolloutStore
 from router.admin.api import build_admin
 from router.admin.auth import TokenStore
 from router.admin.operations import Role
+from router.admin.services import RolloutServices
+from router.analysis.counts import Moments
+from router.analysis.shadow_report import ShadowReport
 from router.cli.location import NODE_FILE, Node
 from router.policy.document import Policy
-from router.ports import PolicySnapshot, ReplicaStatus, StoredPolicy, StoreUnavailable, VersionStatus, VersionUnready
+from router.ports import (
+    PolicySnapshot,
+    Reading,
+    ReplicaStatus,
+    StoredPolicy,
+    StoreUnavailable,
+    VersionStatus,
+    VersionUnready,
+)
 from serving.protocol.errors import not_found
 
 MODEL = "flight-delay"
@@ -96,6 +108,24 @@ class Books:
         return {**line, "models": {MODEL: line}}
 
 
+class FixedReadings:
+    """`Readings` that a test fills."""
+
+    def __init__(self) -> None:
+        self.shadows: dict[int, ShadowReport] = {}
+        self.counted: Reading | None = None
+        self.posted: dict[str, Moments] = {}
+
+    async def shadow_reports(self, model: str) -> Mapping[int, ShadowReport]:
+        return self.shadows if model == MODEL else {}
+
+    async def reading(self, model: str) -> Reading | None:
+        return self.counted if model == MODEL else None
+
+    async def outcomes(self, model: str) -> Mapping[str, Moments]:
+        return self.posted if model == MODEL else {}
+
+
 class AdminWorld:
     """One admin API: its app, what it stands on, and tokens of each role."""
 
@@ -103,6 +133,9 @@ class AdminWorld:
         self.state_dir = state_dir
         self.store = Store()
         self.versions = Versions()
+        self.readings = FixedReadings()
+        self.rollouts = MemoryRolloutStore(self.store)
+        self.nudges = 0
         self.tokens = TokenStore(state_dir)
         self.admin_token = self.tokens.ensure_admin().read_text().strip()
         self.token_of = {
@@ -111,8 +144,19 @@ class AdminWorld:
             Role.VIEWER: self.tokens.add("vera", Role.VIEWER),
         }
         self.app: FastAPI = build_admin(
-            self.store, self.versions, Books(), self.tokens, self._status, allowed_hosts=["gateway.example"]
+            self.store,
+            self.versions,
+            Books(),
+            self.tokens,
+            self._status,
+            readings=self.readings,
+            rollouts=RolloutServices(self.rollouts, lambda rollout: rollout.findings, self._nudge),
+            answers=MemoryAnswerStore(),
+            allowed_hosts=["gateway.example"],
         )
+
+    def _nudge(self) -> None:
+        self.nudges += 1
 
     def client(self, role: Role | None = Role.ADMIN, host: str = "127.0.0.1:8080") -> httpx.AsyncClient:
         """Make a client of the app in this process."""

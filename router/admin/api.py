@@ -7,18 +7,19 @@ from collections.abc import Callable, Iterable
 
 from fastapi import APIRouter, FastAPI
 
-from router.admin import explanation, models, observation, page, policies, problems
+from router.admin import experiments, explanation, models, observation, page, policies, problems
 from router.admin.auth import TokenStore
 from router.admin.guard import GuardedRoute
 from router.admin.operations import OPERATIONS
 from router.admin.perimeter import Perimeter
-from router.admin.services import NodeStatus, Services
-from router.ports import LogAccounting, PolicyStore, VersionManager
+from router.admin.services import NodeStatus, RolloutServices, Services
+from router.ports import AnswerStore, LogAccounting, PolicyStore, Readings, VersionManager
 
 ROUTERS: tuple[APIRouter, ...] = (
     policies.router,
     explanation.router,
     models.router,
+    experiments.router,
     observation.router,
     page.router,
 )
@@ -31,6 +32,9 @@ def build_admin(
     tokens: TokenStore,
     status: NodeStatus,
     *,
+    readings: Readings,
+    rollouts: RolloutServices,
+    answers: AnswerStore,
     allowed_hosts: Iterable[str] = (),
     ready_timeout_s: float = 60.0,
     clock: Callable[[], float] = time.time,
@@ -43,6 +47,9 @@ def build_admin(
         log: the request log's books.
         tokens: who may call.
         status: gives what the node knows of itself.
+        readings: what was measured of models.
+        rollouts: where rollouts are kept, and who carries them on.
+        answers: keeps answers of writes by idempotency key.
         allowed_hosts: names beside loopback's that a request's Host may carry.
         ready_timeout_s: how long a write waits for the versions that it names.
         clock: Unix seconds.
@@ -57,7 +64,8 @@ def build_admin(
         generate_unique_id_function=lambda route: route.name,
     )
     app.state.tokens = tokens
-    app.state.services = Services(store, versions, log, status, clock, ready_timeout_s)
+    app.state.answers = answers
+    app.state.services = Services(store, versions, log, status, clock, ready_timeout_s, readings, rollouts)
     for router in ROUTERS:
         app.include_router(router)
     _require_rights(ROUTERS)

@@ -52,6 +52,8 @@ OPERATIONS: Final[dict[str, Operation]] = {
     "list_models": Operation(Role.VIEWER),
     "get_model": Operation(Role.VIEWER),
     "get_version": Operation(Role.VIEWER),
+    "get_shadow": Operation(Role.VIEWER),
+    "get_experiment": Operation(Role.VIEWER),
     # base64 of an ONNX file of 1.5 GiB; a protobuf cannot exceed 2 GiB
     "register_version": Operation(Role.OPERATOR, max_body_bytes=2048 * _MIB),
     "get_log": Operation(Role.VIEWER),

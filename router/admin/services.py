@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any
 
@@ -10,10 +10,23 @@ from fastapi import Depends, Path, Request
 
 from router.admin.guard import caller_of
 from router.admin.operations import Caller
-from router.ports import LogAccounting, PolicyStore, VersionManager
+from router.ports import LogAccounting, PolicyStore, Readings, RolloutStore, VersionManager
+from router.rollout.evidence import Judgement
+from router.rollout.rollout import Rollout
 
 #: Gives what the node knows of itself: addresses, processes, start time. Must not fail when a part is away.
 NodeStatus = Callable[[], Awaitable[Mapping[str, Any]]]
+
+
+@dataclass(frozen=True)
+class RolloutServices:
+    """Rollouts as the admin API sees them: kept in a store, carried on by a controller."""
+
+    store: RolloutStore
+    findings: Callable[[Rollout], Sequence[Judgement]]
+    """What the checks of a rollout say now."""
+    nudge: Callable[[], None]
+    """Have the controller look at once."""
 
 
 @dataclass(frozen=True)
@@ -27,6 +40,8 @@ class Services:
     clock: Callable[[], float]
     """Unix seconds."""
     ready_timeout_s: float
+    readings: Readings
+    rollouts: RolloutServices
 
 
 def services_of(request: Request) -> Services:

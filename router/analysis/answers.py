@@ -84,13 +84,19 @@ def compare_answers(primary: Sequence[Tensor], shadow: Sequence[Tensor], toleran
 
 
 def _is_float(tensor: Tensor) -> bool:
-    return DATATYPES[tensor.datatype].dtype.kind == "f"
+    return tensor.datatype == "BF16" or DATATYPES[tensor.datatype].dtype.kind == "f"
+
+
+def _values(tensor: Tensor) -> Array:
+    """View a tensor's values; BF16, which numpy lacks, is the upper half of an FP32."""
+    array = to_array(tensor)
+    return (array.astype(np.uint32) << 16).view(np.float32) if tensor.datatype == "BF16" else array
 
 
 def _output_gap(mine: Tensor, other: Tensor, tolerance: Tolerance) -> OutputGap:
     if mine.datatype == "BYTES" and max(len(mine.data), len(other.data)) > MOST_TEXT_BYTES:
         return OutputGap(mine.name, rows=1, flips=int(mine.data != other.data))
-    one, two = _rows(to_array(mine)), _rows(to_array(other))
+    one, two = _rows(_values(mine)), _rows(_values(other))
     if _is_float(mine):
         has_classes = len(mine.shape) > 1 and mine.shape[-1] > 1
         return _float_gap(mine.name, one, two, tolerance, has_classes=has_classes)

@@ -125,6 +125,14 @@ class AdminClient:
         answer = self._call("POST", f"/models/{name}/versions", content=content, headers=headers)
         return int(answer.json()["version"])
 
+    def shadow_reports(self, model: str) -> dict[str, Any]:
+        """Show how far the answers of a model's shadows are from the primary's."""
+        return self._json("GET", f"/models/{model}/shadow")
+
+    def experiment(self, model: str, control: str | None = None) -> dict[str, Any]:
+        """Compare a model's variants with `control`, else with the heaviest."""
+        return self._json("GET", f"/models/{model}/experiment", params={"control": control} if control else {})
+
     def log(self) -> dict[str, Any]:
         """Read the request log's accounting."""
         return self._json("GET", "/log")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from router.cli import audit, doctor, infer, log, model, node, shadow, status, token, traffic
+from router.cli import audit, doctor, experiment, infer, log, model, node, shadow, status, token, traffic
 
 _EPILOG = """\b
 Exit codes:
@@ -32,6 +32,7 @@ for _command in (
     model.model,
     traffic.traffic,
     shadow.shadow,
+    experiment.experiment,
     infer.infer,
     log.log,
     audit.audit,

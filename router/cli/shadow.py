@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import click
+from rich.console import ConsoleRenderable, Group
+from rich.table import Table
 
 from router.cli.client import AdminClient
 from router.cli.failures import CommandFailed
@@ -71,3 +75,31 @@ def remove_shadow(client: AdminClient, *, model: str, version: int, reason: str 
     why = reason or f"stop shadowing with version {version}"
     written = client.patch_policy(model, {"shadows": kept}, why, etag)
     show(output, written, lambda: policy_table([written]))
+
+
+@shadow.command("show")
+@click.argument("model")
+@output_option
+@with_client
+def show_shadows(client: AdminClient, *, model: str, output: OutputFormat) -> None:
+    """Show how far the answers of MODEL's shadows are from the primary's."""
+    reports = client.shadow_reports(model)
+    show(output, reports, lambda: _reports_page(reports["shadows"]) if reports["shadows"] else f"{model}: no shadows")
+
+
+def _reports_page(shadows: list[dict[str, Any]]) -> Group:
+    parts: list[ConsoleRenderable | str] = []
+    for report in shadows:
+        parts.append(f"version {report['version']}: {report['words']}")
+        outputs = Table("", "output", "rows", "label flips", "top reordered", "largest", "mean shift", box=None)
+        for name, seen in report.get("shadow", {}).get("outputs", {}).items():
+            counts = (seen["rows"], seen["label_flips"], seen["top_reordered"])
+            sizes = (f"{seen['largest_difference']:.3g}", f"{seen['mean_shift']:+.3g}")
+            outputs.add_row("", name, *map(str, counts), *sizes)
+        if outputs.rows:
+            parts.append(outputs)
+        parts += [
+            f"  {example['request_id']}  {example['output']}: {example['primary']} became {example['shadow']}"
+            for example in report.get("examples", ())[:5]
+        ]
+    return Group(*parts)

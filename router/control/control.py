@@ -6,6 +6,7 @@ import asyncio
 import logging
 import time
 
+from router.adapters.node_readings import NodeReadings
 from router.adapters.redis_policy_store import RedisPolicyStore
 from router.adapters.redis_version_board import RedisVersionBoard
 from router.adapters.spool_accounting import LocalLogAccounting
@@ -43,12 +44,14 @@ class Control:
         self._metrics = Registry("control")
         self._metrics.before_snapshot(self._refresh_gauges)
         self._publisher = Publisher(self._metrics, layout.metrics_dir, interval_s=settings.metrics_interval_s)
+        self._readings = NodeReadings(layout.metrics_dir)
         admin = build_admin(
             self._store,
             self._versions,
             LocalLogAccounting(layout.spool_dir),
             TokenStore(layout.state_dir),
             self._node_status,
+            readings=self._readings,
             allowed_hosts=settings.admin_allowed_hosts,
             ready_timeout_s=settings.ready_timeout_s,
         )
@@ -81,12 +84,14 @@ class Control:
         await asyncio.gather(*self._tasks, return_exceptions=True)
         await asyncio.gather(*(server.close() for server in self._servers))
         await self._versions.close()
+        await self._readings.close()
         await self._publisher.close()
         await asyncio.gather(self._store.close(), self._board.close())
 
     async def _follow_policies(self) -> None:
         async for snapshot in self._store.watch():
             self._versions.follow(snapshot)
+            self._readings.follow(snapshot)
 
     async def _open_registry(self) -> None:
         try:

@@ -13,7 +13,6 @@ from router.adapters.policy_snapshot import read_policy_snapshot, write_policy_s
 from router.adapters.shadow_folder import ShadowFolder
 from router.gateway.asgi import HttpApp
 from router.gateway.catalogue import Catalogue
-from router.gateway.comparing import Comparer
 from router.gateway.dispatch import Dispatcher
 from router.gateway.grpc_door import GrpcDoor
 from router.gateway.grpc_wire import match_grpc
@@ -27,7 +26,6 @@ from router.gateway.repository import Repository
 from router.gateway.routes.all import http_routes
 from router.gateway.rows_wire import RowsDoors
 from router.gateway.shadow import Shadows
-from router.gateway.shadow_reporting import ShadowReporting
 from router.gateway.shipper import Shipper
 from router.gateway.slots import Slot
 from router.gateway.statistics import Statistics
@@ -87,10 +85,8 @@ class Gateway:
             max_in_flight=settings.max_in_flight,
         )
         self._pools.owner = self._dispatcher
-        comparer = Comparer(meters)
-        self._shadow_reporting = ShadowReporting(comparer, ShadowFolder(metrics_dir), incarnation)
-        shadows = Shadows(self._dispatcher, self._pools.shadow, meters, comparer, incarnation)
-        self._dispatcher.mirror = shadows.mirror
+        self._shadows = Shadows(self._dispatcher, self._pools.shadow, meters, ShadowFolder(metrics_dir), incarnation)
+        self._dispatcher.mirror = self._shadows.mirror
         numbers = itertools.count(1)
         catalogue = Catalogue(self._view, self._pools.find)
         self._service = service = InferService(
@@ -139,7 +135,7 @@ class Gateway:
         self._registry.before_snapshot(self._refresh_gauges)
         await self._publisher.start()
         self._shipper.start()
-        self._shadow_reporting.start()
+        self._shadows.start()
         self._tasks = [
             asyncio.create_task(self._follow_policies(), name="follow-policies"),
             asyncio.create_task(self._follow_versions(), name="follow-versions"),
@@ -177,7 +173,7 @@ class Gateway:
         self._dispatcher.close()
         self._recorder.flush()
         await self._shipper.stop(self._settings.drain_timeout_s)
-        await self._shadow_reporting.close()
+        await self._shadows.close()
         await self._publisher.close()
 
     async def _load_policies(self) -> None:

@@ -14,11 +14,13 @@ from collections.abc import Callable
 from itertools import count
 from typing import Final
 
+from router.adapters.shadow_folder import ShadowFolder
 from router.gateway.call import Call
 from router.gateway.comparing import Comparer, Pair
 from router.gateway.dispatch import Dispatcher
 from router.gateway.meters import Meters
 from router.gateway.pool import VersionPool
+from router.gateway.shadow_reporting import ShadowReporting
 from router.policy.decision import Decision
 from router.policy.document import ShadowRule
 
@@ -98,16 +100,25 @@ class Shadows:
         dispatcher: Dispatcher,
         pool_of: Callable[[str, int], VersionPool],
         meters: Meters,
-        comparer: Comparer,
+        folder: ShadowFolder,
         incarnation: str,
     ) -> None:
         self._dispatcher = dispatcher
         self._pool_of = pool_of
         self._meters = meters
-        self._comparer = comparer
+        self._comparer = Comparer(meters)
+        self._reporting = ShadowReporting(self._comparer, folder, incarnation)
         self._incarnation = incarnation
         self._numbers = count()
         self._lanes: dict[tuple[str, int], ShadowLane] = {}
+
+    def start(self) -> None:
+        """Publish what comparisons show."""
+        self._reporting.start()
+
+    async def close(self) -> None:
+        """Stop comparing, and publish for the last time."""
+        await self._reporting.close()
 
     def mirror(self, primary: Call) -> None:
         """Send a primary's inputs to each shadow that its decision names."""

@@ -42,6 +42,12 @@ def test_half_precision_agrees() -> None:
     assert gap(values, values.astype("float16").astype("float32")).agrees
 
 
+def test_bf16_is_compared_as_numbers() -> None:
+    """Its bits are no labels: the last of them is noise."""
+    one, two = (to_tensor("y", np.array([[0x3F80], [0x4000 + low]], "uint16"), "BF16") for low in (0, 1))
+    assert compare_answers([one], [two]).agrees
+
+
 def test_numbers_without_classes_agree_within_the_tolerance_only() -> None:
     """A regression's output is a column."""
     assert gap([[100.0], [5.0]], [[100.5], [5.0]]).agrees
