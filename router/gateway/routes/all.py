@@ -7,6 +7,7 @@ from router.gateway.repository import Repository
 from router.gateway.routes.models import ModelRoutes
 from router.gateway.routes.repository import RepositoryRoutes
 from router.gateway.routes.server import ServerRoutes
+from router.gateway.routes.shared_memory import SharedMemoryRoutes
 from router.gateway.routes.table import Routes
 from router.gateway.routes.tuning import TuningRoutes
 from router.gateway.statistics import Statistics
@@ -21,6 +22,7 @@ def http_routes(catalogue: Catalogue, statistics: Statistics, repository: Reposi
         ModelRoutes(catalogue, statistics),
         RepositoryRoutes(repository),
         TuningRoutes(tuning),
+        SharedMemoryRoutes(),
     ):
         group.register(routes)
     return routes
