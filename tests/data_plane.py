@@ -10,7 +10,7 @@ import tempfile
 from collections.abc import AsyncIterator, Iterator
 from contextlib import ExitStack, asynccontextmanager, contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import httpx
 
@@ -101,6 +101,11 @@ class DataPlane:
         endpoints = [server.endpoint for (number, _), server in self.replicas.items() if number == version]
         self.gateway.set_endpoints(MODEL, version, endpoints)
 
+    def announce_all(self, wanted: frozenset[tuple[str, int]]) -> None:
+        """Tell the router of every version that it asks for."""
+        for _, version in wanted:
+            self.announce(version)
+
     async def set_policy(self, **document: Any) -> None:
         """Write a policy and wait until the router follows it."""
         current = await self.store.get(MODEL)
@@ -148,7 +153,9 @@ def running_door(settings: Settings, layout: Layout) -> Iterator[EnvoyDoor]:
 
 
 @asynccontextmanager
-async def running_data_plane(redis_url: str, grpc_door: str = "aio", **settings: Any) -> AsyncIterator[DataPlane]:
+async def running_data_plane(
+    redis_url: str, grpc_door: Literal["envoy", "aio"] = "aio", **settings: Any
+) -> AsyncIterator[DataPlane]:
     """Run a router with no model yet, and Envoy before it if asked to; everything is gone afterwards."""
     with tempfile.TemporaryDirectory(prefix="dp-", dir="/tmp") as name, ExitStack() as stack:
         folder = Path(name)
@@ -177,7 +184,7 @@ async def running_data_plane(redis_url: str, grpc_door: str = "aio", **settings:
             metrics_dir=folder / "metrics",
             slot=Slot.take(layout, plane.settings.routers) if plane.door else None,
         )
-        plane.gateway.on_versions_wanted = lambda wanted: [plane.announce(version) for _, version in wanted]
+        plane.gateway.on_versions_wanted = plane.announce_all
         await plane.gateway.start()
         if plane.door:
             await asyncio.to_thread(plane.door.wait_ready)

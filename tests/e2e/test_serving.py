@@ -35,9 +35,10 @@ def register(gateway: RunningGateway, model: str, *versions: bytes, replicas: in
     gateway.route(model, ("stable", 1, 10_000))
 
 
-def replica_pids(gateway: RunningGateway, model: str, version: int = 1) -> list[int]:
-    """Process ids of a version's replicas, as status shows them."""
-    return [int(replica["pid"]) for replica in gateway.version(model, version)["replicas"]]
+def replica_pids(gateway: RunningGateway, model: str, *, count: int, but: int = 0) -> list[int]:
+    """Process ids of a version's replicas, as status shows them; none unless there are `count`, and all but `but`."""
+    pids = [int(replica["pid"]) for replica in gateway.version(model, 1)["replicas"]]
+    return pids if len(pids) == count and but not in pids else []
 
 
 def url_of(gateway: RunningGateway, model: str) -> str:
@@ -74,16 +75,12 @@ def test_a_stock_tritonclient_gets_what_onnxruntime_answers(gateway: RunningGate
 def test_one_of_two_replicas_is_killed_under_load_and_no_request_fails(gateway: RunningGateway) -> None:
     """What it held is answered by the other; Ray Serve puts a new one in its place."""
     register(gateway, "pair", add(1.0), replicas=2)
-    before = eventually(lambda: len(pids := replica_pids(gateway, "pair")) == 2 and pids, what="two replicas")
+    before = eventually(lambda: replica_pids(gateway, "pair", count=2), what="two replicas")
 
     with traffic(url_of(gateway, "pair"), FOUR) as load:
         eventually(lambda: len(load.answers) > 100)
         os.kill(before[0], signal.SIGKILL)
-        eventually(
-            lambda: len(pids := replica_pids(gateway, "pair")) == 2 and before[0] not in pids,
-            timeout_s=60,
-            what="a new replica",
-        )
+        eventually(lambda: replica_pids(gateway, "pair", count=2, but=before[0]), timeout_s=60, what="a new replica")
         answered = len(load.answers)
         eventually(lambda: len(load.answers) > answered + 50)
 
@@ -94,14 +91,12 @@ def test_one_of_two_replicas_is_killed_under_load_and_no_request_fails(gateway: 
 def test_the_only_replica_is_killed_and_requests_wait_for_its_successor(gateway: RunningGateway) -> None:
     """Within their deadline nobody sees an error."""
     register(gateway, "single", add(1.0))
-    (pid,) = eventually(lambda: replica_pids(gateway, "single"))
+    (pid,) = eventually(lambda: replica_pids(gateway, "single", count=1))
 
     with traffic(url_of(gateway, "single"), FOUR) as load:
         eventually(lambda: len(load.answers) > 50)
         os.kill(pid, signal.SIGKILL)
-        eventually(
-            lambda: pid not in (pids := replica_pids(gateway, "single")) and pids, timeout_s=60, what="a successor"
-        )
+        eventually(lambda: replica_pids(gateway, "single", count=1, but=pid), timeout_s=60, what="a successor")
         answered = len(load.answers)
         eventually(lambda: len(load.answers) > answered + 50)
 
@@ -135,9 +130,8 @@ def test_a_killed_router_loses_no_answered_record(gateway: RunningGateway) -> No
         eventually(lambda: len(load.answers) > answered + 100, timeout_s=60, what="answers of the next router")
     answers = {answer.request_id for answer in load.answers}
 
-    found = eventually(
-        lambda: answers <= set(found := shipped_ids(gateway, "recorded")) and found, timeout_s=30, what="all records"
-    )
+    eventually(lambda: answers <= set(shipped_ids(gateway, "recorded")), timeout_s=30, what="all records")
+    found = shipped_ids(gateway, "recorded")
 
     assert set(load.statuses) == {200}
     assert load.reconnects > 0

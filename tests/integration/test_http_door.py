@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import pytest_asyncio
@@ -22,7 +23,7 @@ ONE = [{"name": "stable", "version": 1, "weight": 10_000}]
 @pytest_asyncio.fixture
 async def plane(valkey_socket: Path) -> AsyncIterator[DataPlane]:
     """A router with one echo version, patient for a second and a body of 64 KiB."""
-    limits = {"request_timeout_s": 1, "keep_alive_s": 1, "max_body_bytes": 64 * 1024}
+    limits: dict[str, Any] = {"request_timeout_s": 1, "keep_alive_s": 1, "max_body_bytes": 64 * 1024}
     async with running_data_plane(f"unix://{valkey_socket}", **limits) as running:
         await running.add_replica(1, EchoBackend())
         await running.set_policy(variants=ONE)

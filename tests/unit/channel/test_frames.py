@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from serving.channel.frames import HEAD, FrameBuffer, Kind, MalformedFrame, frame_head, pack_extra, unpack_extra
+from serving.channel.frames import HEAD, Frame, FrameBuffer, Kind, MalformedFrame, frame_head, pack_extra, unpack_extra
 
 frames = st.tuples(
     st.sampled_from(list(Kind)), st.integers(0, 2**32 - 1), st.binary(max_size=8), st.binary(max_size=60)
@@ -23,7 +23,8 @@ def test_frames_come_out_as_they_went_in_however_the_stream_is_cut(
 ) -> None:
     """Reads of any size give the same frames in the same order."""
     stream = b"".join(wire(*frame) for frame in sent)
-    buffer, received = FrameBuffer(), []
+    buffer = FrameBuffer()
+    received: list[Frame] = []
 
     for size in [*cuts, len(stream)]:
         piece, stream = stream[:size], stream[size:]

@@ -29,7 +29,8 @@ def test_items_expire_once_after_their_deadline(deadlines: list[float], steps: l
         if index < len(items):
             wheel.discard(items[index])
     kept = {id(item) for index, item in enumerate(items) if index not in dropped}
-    now, seen = 0.0, set()
+    now = 0.0
+    seen: set[int] = set()
 
     for step in steps:
         now += step
