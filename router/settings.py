@@ -69,6 +69,15 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     registry_uri: Annotated[str | None, _about("MLflow tracking server; none uses one inside the state directory.")] = (
         None
     )
+    registry_allowed_folders: Annotated[
+        tuple[Path, ...], _about("Where versions may have local files, beside the state directory's registry.")
+    ] = ()
+    cache_max_bytes: Annotated[Bytes, _about("Disk for verified versions; beyond it the least used ones go.")] = (
+        20 * _GIB
+    )
+    backend_allowed_hosts: Annotated[
+        tuple[str, ...], _about("Machines, beside this one, where versions may live on a Triton.")
+    ] = ()
     ray_address: Annotated[str | None, _about("Ray cluster to join; none starts a local one.")] = None
 
     request_timeout_s: Annotated[Seconds, _about("Deadline of a request that names none.")] = 30.0

@@ -128,11 +128,11 @@ def _check(subject: str, asked: _Asked, settings: Settings) -> Report:
 
 @contextmanager
 def _registry(settings: Settings) -> Iterator[Registry]:
+    from router.control.catalogue import open_registry
     from serving.registry.mlflow import RegistryUnavailable
-    from serving.registry.registry import Registry
 
     try:
-        registry = Registry.open(settings.registry_uri, state_dir=settings.state_dir)
+        registry = open_registry(settings)
         try:
             yield registry
         finally:

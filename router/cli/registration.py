@@ -48,10 +48,10 @@ def _runs(state_dir: Path) -> bool:
 
 def _register_directly(candidate: Candidate, settings: Settings) -> int:
     # MLflow and onnxruntime come with these
+    from router.control.catalogue import open_registry
     from serving.registry.mlflow import RegistryUnavailable
-    from serving.registry.registry import Registry
 
-    registry = Registry.open(settings.registry_uri, state_dir=settings.state_dir)
+    registry = open_registry(settings)
     try:
         return registry.register(candidate.name, candidate.file, candidate.example, candidate.tags)
     except (ServingError, RegistryUnavailable) as error:

@@ -1,20 +1,39 @@
-"""The registry as the control process uses it: opened when first needed, called off the event loop."""
+"""Where versions come from: the registry as the control process uses it, off the event loop."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Protocol, TypeVar
 
+from router.settings import Settings
 from serving.protocol.errors import ErrorKind, ServingError
-from serving.registry.artifact import Artifact, VersionInfo
+from serving.registry.artifact import VersionInfo
 from serving.registry.cache import ArtifactCache, CachedVersion
 
 if TYPE_CHECKING:
     from serving.registry.registry import Registry
 
 T = TypeVar("T")
+
+
+class VersionSource(Protocol):
+    """Where versions come from."""
+
+    async def resolve(self, model: str, version: int) -> VersionInfo:
+        """Find a version; `ServingError(NOT_FOUND)` when there is none."""
+
+    async def bring(self, model: str, version: int) -> VersionInfo:
+        """Have a version's verified files on this machine."""
+
+    async def versions(self) -> Sequence[VersionInfo]:
+        """List all versions of all models."""
+
+    async def register(self, name: str, onnx: bytes, *, example: bytes | None, tags: Mapping[str, str]) -> int:
+        """Add a version; return its number."""
+
+    def remembered(self, model: str, version: int) -> CachedVersion | None:
+        """Say what this node knows of a version without asking."""
 
 
 class Catalogue:
@@ -24,12 +43,11 @@ class Catalogue:
     succeeds. Every call raises `ServingError(UNAVAILABLE)` while the registry is away and the cache does not help.
     """
 
-    def __init__(self, uri: str | None, state_dir: Path) -> None:
-        self._uri = uri
-        self._state_dir = state_dir
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
         self._registry: Registry | None = None
         self._opening = asyncio.Lock()
-        self._cache = ArtifactCache(state_dir / "cache")
+        self._cache = ArtifactCache(settings.state_dir / "cache", settings.cache_max_bytes)
 
     async def open(self) -> None:
         """Open the registry ahead of the first call."""
@@ -39,9 +57,15 @@ class Catalogue:
         """Find a version; see `Registry.resolve` for what is raised."""
         return await self._call(lambda registry: registry.resolve(model, version))
 
-    async def fetch(self, info: VersionInfo) -> Artifact:
-        """Bring a version's verified files to this machine; see `Registry.fetch` for what is raised."""
-        return await self._call(lambda registry: registry.fetch(info))
+    async def bring(self, model: str, version: int) -> VersionInfo:
+        """Have a version's verified files on this machine; see `Registry.fetch` for what is raised."""
+
+        def fetch(registry: Registry) -> VersionInfo:
+            artifact = registry.fetch(registry.resolve(model, version))
+            registry.release(artifact)  # each replica keeps hold of the files itself
+            return artifact.info
+
+        return await self._call(fetch)
 
     async def versions(self) -> Sequence[VersionInfo]:
         """List all versions of all models."""
@@ -75,15 +99,22 @@ class Catalogue:
     async def _call(self, function: Callable[[Registry], T]) -> T:
         async with self._opening:
             if self._registry is None:
-                self._registry = await asyncio.to_thread(_reaching, lambda: _open(self._uri, self._state_dir))
+                self._registry = await asyncio.to_thread(_reaching, lambda: open_registry(self._settings))
         registry = self._registry
         return await asyncio.to_thread(_reaching, lambda: function(registry))
 
 
-def _open(uri: str | None, state_dir: Path) -> Registry:
+def open_registry(settings: Settings) -> Registry:
+    """Open the registry that the settings name; slow at first, since an MLflow client is imported."""
     from serving.registry.registry import Registry
 
-    return Registry.open(uri, state_dir=state_dir)
+    return Registry.open(
+        settings.registry_uri,
+        state_dir=settings.state_dir,
+        allowed_folders=settings.registry_allowed_folders,
+        allowed_hosts=settings.backend_allowed_hosts,
+        cache_max_bytes=settings.cache_max_bytes,
+    )
 
 
 def _reaching(function: Callable[[], T]) -> T:

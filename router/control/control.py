@@ -39,7 +39,7 @@ class Control:
         self._started_at = time.time()
         self._store = RedisPolicyStore(settings.redis_url, poll_s=settings.policy_poll_s)
         self._board = RedisVersionBoard(settings.redis_url, poll_s=settings.policy_poll_s)
-        self._catalogue = Catalogue(settings.registry_uri, layout.state_dir)
+        self._catalogue = Catalogue(settings)
         self._versions = Versions(fleet, self._catalogue, self._board, spec_maker(settings, layout))
         self._metrics = Registry("control")
         self._metrics.before_snapshot(self._refresh_gauges)

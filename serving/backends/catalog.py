@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import Any, Final, Protocol, TypeVar
 
@@ -42,8 +42,16 @@ class BackendOptions(Protocol):
         """The backend's own settings, by name."""
 
 
-def create(backend_name: str, artifact: ModelFiles, options: BackendOptions) -> Backend:
+def create(
+    backend_name: str, artifact: ModelFiles, options: BackendOptions, allowed_hosts: Collection[str] = ()
+) -> Backend:
     """Build the named backend for a version; `load` is the caller's to call.
+
+    Args:
+        backend_name: onnx, triton or echo.
+        artifact: the version's files.
+        options: the version's own, which nobody has to trust.
+        allowed_hosts: machines, beside this one, that a backend may speak to: the operator's choice.
 
     Raises:
         ServingError: INVALID, no such backend, a file it needs is missing, or a setting is wrong.
@@ -51,7 +59,7 @@ def create(backend_name: str, artifact: ModelFiles, options: BackendOptions) -> 
     factory = _FACTORIES.get(backend_name)
     if factory is None:
         raise invalid(f"backend '{backend_name}' is unknown; there are {', '.join(backend_names())}")
-    return factory(artifact, options)
+    return factory(artifact, options, allowed_hosts)
 
 
 def backend_names() -> tuple[str, ...]:
@@ -59,7 +67,7 @@ def backend_names() -> tuple[str, ...]:
     return tuple(sorted(_FACTORIES))
 
 
-def _onnx(artifact: ModelFiles, options: BackendOptions) -> Backend:
+def _onnx(artifact: ModelFiles, options: BackendOptions, _allowed_hosts: Collection[str]) -> Backend:
     from serving.backends.onnx import OnnxBackend, OnnxOptions
 
     if artifact.onnx is None:
@@ -73,10 +81,18 @@ def _onnx(artifact: ModelFiles, options: BackendOptions) -> Backend:
     return OnnxBackend(artifact.onnx, _convert(settings, OnnxOptions, "onnx"))
 
 
-def _echo(_artifact: ModelFiles, options: BackendOptions) -> Backend:
+def _echo(_artifact: ModelFiles, options: BackendOptions, _allowed_hosts: Collection[str]) -> Backend:
     from serving.backends.echo import EchoBackend, EchoOptions
 
     return EchoBackend(_convert(options.settings, EchoOptions, "echo"))
+
+
+def _triton(_artifact: ModelFiles, options: BackendOptions, allowed_hosts: Collection[str]) -> Backend:
+    try:
+        from serving.backends.triton import TritonBackend, TritonOptions
+    except ImportError as error:
+        raise invalid(f"backend 'triton' needs the extra `triton`: {error}") from error
+    return TritonBackend(_convert(options.settings, TritonOptions, "triton"), allowed_hosts)
 
 
 def _convert(settings: Mapping[str, Any], form: type[Options], backend: str) -> Options:
@@ -86,4 +102,8 @@ def _convert(settings: Mapping[str, Any], form: type[Options], backend: str) -> 
         raise invalid(f"settings of backend '{backend}': {error}") from error
 
 
-_FACTORIES: Final[dict[str, Callable[[ModelFiles, BackendOptions], Backend]]] = {"onnx": _onnx, "echo": _echo}
+_FACTORIES: Final[dict[str, Callable[[ModelFiles, BackendOptions, Collection[str]], Backend]]] = {
+    "onnx": _onnx,
+    "triton": _triton,
+    "echo": _echo,
+}

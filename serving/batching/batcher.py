@@ -93,6 +93,10 @@ class Batcher:
             self._scheduled = True
             self._loop.call_soon(self._turn)
 
+    def cancel(self, job: Job) -> None:
+        """Drop a job: it vanishes when its turn comes; a run in progress cannot be stopped."""
+        job.cancelled = True
+
     @property
     def waiting(self) -> int:
         """Jobs that wait for a run."""

@@ -19,5 +19,7 @@ class Endpoint(msgspec.Struct, frozen=True):
     signature: Signature
     max_in_flight: int
     """Requests one connection may have outstanding: the flow-control credit."""
+    facts: dict[str, str | int | float] = {}
+    """What an operator may want to know of how the model is run: backend, provider, threads, batching."""
     load_s: float = 0.0
     """Seconds that the replica took from its start to a golden-checked answer."""

@@ -8,16 +8,15 @@ import time
 from collections.abc import Callable
 from typing import Final
 
-import numpy as np
-
-from serving.backends.backend import Backend
+from serving.backends.backend import Agreement, Backend, RemoteBackend
 from serving.batching.batcher import Batcher, BatchLimits, OnRun
+from serving.batching.concurrent import ConcurrentRunner
 from serving.batching.job import Job, Plan, Result
-from serving.batching.sizing import batching_pays
 from serving.channel.endpoint import Endpoint
 from serving.channel.frames import Frame, Kind, frame_head, unpack_extra
 from serving.channel.server import ChannelServer, Connection
-from serving.protocol.arrays import Array, to_array
+from serving.deployment.warm_up import warm_up
+from serving.protocol.arrays import to_array
 from serving.protocol.errors import ServingError
 from serving.protocol.messages import Buffer, InferRequest, RequestedOutput, Tensor
 from serving.protocol.packing import unpack_tensors
@@ -25,8 +24,6 @@ from serving.protocol.validation import compile_validator
 
 #: Plans kept per model; requests of one client have one header, so a handful is the rule.
 MAX_PLANS: Final = 4096
-#: Row counts timed at warm-up.
-WARM_UP_ROWS: Final = (1, 8)
 
 
 class ModelServer:
@@ -42,7 +39,22 @@ class ModelServer:
         replica_id: str = "",
         node: str = "",
         on_run: OnRun | None = None,
+        agrees: Agreement = lambda _: None,
+        unbatched_because: str | None = None,
     ) -> None:
+        """Take a loaded backend.
+
+        Args:
+            backend: loaded.
+            token: what routers must know.
+            limits: how far batches and the queue may grow.
+            max_in_flight: requests that one connection may have outstanding.
+            replica_id: how the replica is called.
+            node: where it runs.
+            on_run: told of each run.
+            agrees: judges a remote backend's answers to the example.
+            unbatched_because: a reason not to batch.
+        """
         self._backend = backend
         self._signature = backend.signature
         self._validate = compile_validator(self._signature)
@@ -54,9 +66,11 @@ class ModelServer:
         self._replica_id = replica_id
         self._node = node
         self._on_run = on_run
+        self._agrees = agrees
+        self._unbatched_because = unbatched_because
         self._plans: dict[bytes, Plan] = {}
         self._jobs: dict[Connection, dict[int, Job]] = {}
-        self._batcher: Batcher | None = None
+        self._batcher: Batcher | ConcurrentRunner | None = None
         self._endpoint: Endpoint | None = None
 
     @property
@@ -67,11 +81,28 @@ class ModelServer:
 
     async def start(self, uds: str, tcp_host: str | None = None, *, example: tuple[Tensor, ...] = ()) -> None:
         """Warm up with `example` (the golden inputs), then listen."""
-        limits, expected_run_s = await asyncio.to_thread(self._warm_up, example)
-        self._batcher = Batcher(self._backend, limits, expected_run_s=expected_run_s, on_run=self._on_run)
+        inputs = {tensor.name: to_array(tensor) for tensor in example}
+        facts = {name: value for name, value in self._backend.describe().items() if value != ""}
+        if isinstance(self._backend, RemoteBackend):
+            await self._backend.start(inputs, self._agrees)
+            self._batcher = ConcurrentRunner(self._backend, self._limits, on_run=self._on_run)
+        else:
+            because = self._unbatched_because
+            warmth = await asyncio.to_thread(
+                lambda: warm_up(self._backend, inputs, self._limits, unbatched_because=because)
+            )
+            self._batcher = Batcher(self._backend, warmth.limits, expected_run_s=warmth.run_s, on_run=self._on_run)
+            facts |= {"batching": warmth.batching, "run_ms": round(warmth.run_s * 1e3, 3)}
         tcp = await self._channel.listen(uds, tcp_host)
         self._endpoint = Endpoint(
-            self._replica_id, uds, tcp, self._node, os.getpid(), self._signature, self._channel.max_in_flight
+            replica_id=self._replica_id,
+            uds=uds,
+            tcp=tcp,
+            node=self._node,
+            pid=os.getpid(),
+            signature=self._signature,
+            max_in_flight=self._channel.max_in_flight,
+            facts=facts,
         )
 
     @property
@@ -82,12 +113,14 @@ class ModelServer:
     async def probe(self, inputs: tuple[Tensor, ...], *, timeout_s: float) -> tuple[Tensor, ...] | None:
         """Answer as if a router had asked; None when the model is busy, which is proof enough that it lives.
 
+        A remote backend probes its own servers: a replica that is replaced would not bring them back.
+
         Raises:
             ServingError: the model failed.
             TimeoutError: it did not answer.
         """
         batcher = self._batcher
-        if batcher is None or not batcher.idle:
+        if not isinstance(batcher, Batcher) or not batcher.idle:
             return None
         entries = tuple((t.name, t.datatype, t.shape, len(t.data)) for t in inputs)
         answer: asyncio.Future[Result | ServingError] = asyncio.get_running_loop().create_future()
@@ -127,43 +160,22 @@ class ModelServer:
         if self._batcher:
             self._batcher.close()
         await self._channel.close()
-        self._backend.close()
-
-    def _warm_up(self, example: tuple[Tensor, ...]) -> tuple[BatchLimits, float]:
-        """Run the example alone and stacked; decide whether batching pays."""
-        if not example:
-            return self._limits if self._signature.batchable else BatchLimits(max_rows=1), 0.0
-        single = {tensor.name: to_array(tensor) for tensor in example}
-        timings = {1: self._time(single)}
-        if self._signature.batchable and self._limits.max_rows > 1 and all(array.shape[0] for array in single.values()):
-            stacked = WARM_UP_ROWS[1]
-            timings[stacked] = self._time({name: np.concatenate([a[:1]] * stacked) for name, a in single.items()})
-            one = self._time({name: array[:1] for name, array in single.items()})
-            if batching_pays({1: one, stacked: timings[stacked]}):
-                return self._limits, one
-        return BatchLimits(max_rows=1, objective_s=self._limits.objective_s), timings[1]
-
-    def _time(self, inputs: dict[str, Array]) -> float:
-        """Best of three runs after a first that pays for lazy set-up."""
-        best = float("inf")
-        self._backend.infer(inputs, self._all_outputs)
-        for _ in range(3):
-            started = time.perf_counter()
-            self._backend.infer(inputs, self._all_outputs)
-            best = min(best, time.perf_counter() - started)
-        return best
+        if isinstance(self._backend, RemoteBackend):
+            await self._backend.stop()
+        await asyncio.to_thread(self._backend.close)
 
     def _on_lost(self, connection: Connection) -> None:
+        assert self._batcher is not None, "connections come only after start()"
         for job in self._jobs.pop(connection, {}).values():
-            job.cancelled = True
+            self._batcher.cancel(job)
 
     def _on_frame(self, connection: Connection, frame: Frame) -> None:
         if frame.kind == Kind.INFER:
             self._infer(connection, frame)
         elif frame.kind == Kind.CANCEL:
             job = self._jobs.get(connection, {}).pop(frame.call_id, None)
-            if job:
-                job.cancelled = True
+            if job and self._batcher:
+                self._batcher.cancel(job)
 
     def _infer(self, connection: Connection, frame: Frame) -> None:
         body = frame.body

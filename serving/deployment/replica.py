@@ -5,17 +5,18 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+from collections.abc import Sequence
 from typing import Final
 
 import msgspec
 import ray
 from ray import serve
 
-from serving.backends.backend import Backend
+from serving.backends.backend import Agreement, Backend
 from serving.backends.catalog import create
 from serving.batching.batcher import BatchLimits
 from serving.deployment.failures import LoadFailed, describe
-from serving.deployment.finite_outputs import FiniteOutputs
+from serving.deployment.finite_outputs import watch_outputs
 from serving.deployment.listeners import publish
 from serving.deployment.model_server import ModelServer
 from serving.deployment.opening import open_version
@@ -24,7 +25,11 @@ from serving.deployment.replica_meters import ReplicaMeters
 from serving.deployment.spec import CHANNEL_TOKEN_FILE, VersionSpec
 from serving.deployment.vitality import Vitality
 from serving.registry.artifact import Artifact
-from serving.registry.golden import replay_golden
+from serving.registry.cache import ArtifactCache
+from serving.registry.finding import Finding, refusal
+from serving.registry.golden import arrays, check_golden
+from serving.registry.model_files import find_model
+from serving.registry.proof import prove
 from serving.telemetry.catalog import LOAD_DURATION, OK
 from serving.telemetry.instruments import Registry
 from serving.telemetry.publisher import Publisher
@@ -33,8 +38,8 @@ _FAILED: Final = "failed"
 _log = logging.getLogger(__name__)
 
 
-class GoldenMismatch(Exception):
-    """The model does not answer its example as it did when it was registered."""
+class Refused(Exception):
+    """The version has failed the validation gate; says which checks and how."""
 
 
 class ModelReplica:
@@ -47,6 +52,7 @@ class ModelReplica:
         self._id = str(context.replica_id.unique_id)
         self._metrics = Registry(f"replica-{spec.model}-{spec.version}-{self._id}"[:200])
         log_to(spec.logs_dir, f"{spec.model}.{spec.version}", spec.log_level)
+        self._cache = ArtifactCache(spec.state_dir / "cache", spec.cache_max_bytes)
         self._publisher = Publisher(self._metrics, spec.metrics_dir, interval_s=spec.metrics_interval_s)
         try:
             self._server = await self._load()
@@ -73,21 +79,24 @@ class ModelReplica:
         """Drain: Ray Serve awaits this before it ends the process."""
         await self._server.drain(self._spec.drain_timeout_s)
         await self._server.close()
+        self._cache.close()
         await self._publisher.close()
 
     async def _load(self) -> ModelServer:
-        artifact = await asyncio.to_thread(open_version, self._spec)
-        backend = await asyncio.to_thread(_load_checked, artifact)
+        artifact = await asyncio.to_thread(open_version, self._spec, self._cache)
+        backend, findings = await asyncio.to_thread(_load_proven, artifact, self._spec.allowed_hosts)
         meters = ReplicaMeters(self._metrics, self._spec.model, self._spec.version)
         self._vitality = Vitality(artifact, meters)
         server = ModelServer(
-            FiniteOutputs(backend, meters.nonfinite),
+            watch_outputs(backend, meters.nonfinite),
             token=(self._spec.run_dir / CHANNEL_TOKEN_FILE).read_bytes(),
             limits=BatchLimits(max_rows=artifact.options.max_batch),
             max_in_flight=self._spec.max_in_flight,
             replica_id=self._id,
             node=str(ray.get_runtime_context().get_node_id()),
             on_run=self._vitality.on_run,
+            agrees=_agreement(artifact),
+            unbatched_because=next((each.seen for each in findings if each.check == "batching" and each.mend), None),
         )
         self._metrics.before_snapshot(lambda: meters.queued.set(server.waiting))
         socket = self._spec.run_dir / f"replica-{self._id}.sock"
@@ -100,13 +109,17 @@ class ModelReplica:
         await self._publisher.start()
 
 
-def _load_checked(artifact: Artifact) -> Backend:
-    """Load a version and hold it to its golden example."""
-    backend = create(artifact.options.backend, artifact, artifact.options)
+def _load_proven(artifact: Artifact, allowed_hosts: Sequence[str]) -> tuple[Backend, tuple[Finding, ...]]:
+    """Load a version and hold it to the gate's checks of a loaded model."""
+    backend = create(artifact.options.backend, artifact, artifact.options, allowed_hosts)
     backend.load()
-    options = artifact.options
-    difference = replay_golden(backend, artifact.golden, rtol=options.golden_rtol, atol=options.golden_atol)
-    if difference is not None:
+    findings = prove(backend, artifact.golden, artifact.options, find_model(artifact.dir).declared)
+    if reason := refusal(findings):
         backend.close()
-        raise GoldenMismatch(f"golden check failed: {difference}")
-    return backend
+        raise Refused(reason)
+    return backend, findings
+
+
+def _agreement(artifact: Artifact) -> Agreement:
+    expected, options = arrays(artifact.golden.outputs), artifact.options
+    return lambda answer: check_golden(expected, answer, rtol=options.golden_rtol, atol=options.golden_atol)

@@ -8,7 +8,7 @@ registry where it lets us, and remembered here in any case.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -30,9 +30,10 @@ from serving.registry.recording import read_golden, record, write_golden
 class Fetcher:
     """Fetches versions from a store into a cache."""
 
-    def __init__(self, store: MlflowStore, cache: ArtifactCache) -> None:
+    def __init__(self, store: MlflowStore, cache: ArtifactCache, allowed_hosts: Sequence[str]) -> None:
         self._store = store
         self._cache = cache
+        self._allowed_hosts = allowed_hosts
 
     def fetch(self, info: VersionInfo) -> Artifact:
         """Bring a version here; see `Registry.fetch`."""
@@ -47,7 +48,7 @@ class Fetcher:
         with self._cache.staging_folder() as folder:
             self._store.download(info, folder)
             _verify_model(info, folder)
-            golden = record(find_model(folder), parse_options(info.tags), example).golden
+            golden = record(find_model(folder), parse_options(info.tags), example, self._allowed_hosts).golden
             self._publish(info, golden, recorded_tags(folder, golden))
 
     def _download(self, info: VersionInfo) -> Artifact:
@@ -59,7 +60,7 @@ class Fetcher:
             files = find_model(folder)
             tags = {SHA256_TAG: model_digest(file_digests(folder))}
             if read_golden(folder, origin_of(info)) is None:
-                recorded = record(files, options, None).golden
+                recorded = record(files, options, None, self._allowed_hosts).golden
                 golden = msgspec.structs.replace(recorded, origin="self-recorded")
                 write_golden(folder, golden)
                 tags = recorded_tags(folder, golden)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import msgspec
@@ -26,19 +27,22 @@ class Recording(msgspec.Struct, frozen=True):
     signature: Signature
 
 
-def record(files: ModelFiles, options: ServingOptions, example: bytes | None) -> Recording:
+def record(
+    files: ModelFiles, options: ServingOptions, example: bytes | None, allowed_hosts: Sequence[str] = ()
+) -> Recording:
     """Load the model and record its answer to an example.
 
     Args:
         files: the model.
         options: of the version; the provider is set aside, since the registry's process need not have a GPU.
         example: a V2 inference request; None takes MLflow's input example, or invents inputs.
+        allowed_hosts: machines, beside this one, that a backend may speak to.
 
     Raises:
         ServingError: INVALID, the model cannot be loaded, the example does not fit it, it fails on the example, or it
             answers the same example in two ways.
     """
-    backend = create(options.backend, files, msgspec.structs.replace(options, provider="cpu"))
+    backend = create(options.backend, files, msgspec.structs.replace(options, provider="cpu"), allowed_hosts)
     backend.load()
     try:
         inputs, origin = _inputs(files, backend.signature, example)

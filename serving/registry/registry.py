@@ -26,10 +26,11 @@ from serving.registry.source import SourcePolicy
 class Registry:
     """Versions of models: found, listed, registered, fetched."""
 
-    def __init__(self, store: MlflowStore, cache: ArtifactCache) -> None:
+    def __init__(self, store: MlflowStore, cache: ArtifactCache, allowed_hosts: Sequence[str] = ()) -> None:
         self._store = store
         self._cache = cache
-        self._fetcher = Fetcher(store, cache)
+        self._allowed_hosts = allowed_hosts
+        self._fetcher = Fetcher(store, cache, allowed_hosts)
 
     @classmethod
     def open(
@@ -38,6 +39,7 @@ class Registry:
         *,
         state_dir: Path,
         allowed_folders: Sequence[Path] = (),
+        allowed_hosts: Sequence[str] = (),
         cache_max_bytes: int = DEFAULT_MAX_BYTES,
     ) -> Registry:
         """Open a registry.
@@ -46,6 +48,7 @@ class Registry:
             uri: `http(s)://` or `sqlite:///`; None for the one embedded in the state directory.
             state_dir: holds the embedded registry (`registry/`) and the cache (`cache/`).
             allowed_folders: where else than there versions may have their files, when they are local.
+            allowed_hosts: machines, beside this one, that a backend may speak to while it records a golden example.
             cache_max_bytes: bound of the cache.
         """
         folder = state_dir.resolve() / "registry"
@@ -54,7 +57,7 @@ class Registry:
         artifact_root = folder / "artifacts"
         sources = SourcePolicy(address, [artifact_root, *allowed_folders])
         store = MlflowStore(address, sources, artifact_root if address.startswith("sqlite:") else None)
-        return cls(store, ArtifactCache(state_dir / "cache", cache_max_bytes))
+        return cls(store, ArtifactCache(state_dir / "cache", cache_max_bytes), allowed_hosts)
 
     @property
     def uri(self) -> str:
@@ -142,7 +145,7 @@ class Registry:
             check_name(alias, "alias")
         with self._cache.staging_folder() as folder:
             files = place_model(folder, onnx)
-            recording = record(files, options, example)
+            recording = record(files, options, example, self._allowed_hosts)
             write_golden(folder, recording.golden)
             run_id = self._store.start_run()
             created_at = datetime.now(UTC).strftime("%Y-%m-%d %H:%M:%S")
