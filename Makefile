@@ -32,6 +32,9 @@ check: setup ## format, lint, types, import contracts, architecture, unit, law a
 	$(BIN)/lint-imports
 	$(BIN)/pytest $(FAST_TESTS)
 
+conformance: setup ## every public method of the stock clients against a live gateway; writes docs/conformance.md
+	$(BIN)/python -m tests.conformance
+
 ##@ Measure
 bench: setup ## throughput and latency against a bare uvicorn + onnxruntime app; needs wrk
 	exec $(BIN)/python -m loadtests.bench
@@ -58,9 +61,9 @@ clean: ## remove what was built; the state directory stays
 	find . -name __pycache__ -prune -exec rm -rf {} +
 
 help: ## this list
-	@awk 'BEGIN {FS = ":.*## "} /^##@/ {printf "\n%s\n", substr($$0, 5)} /^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk 'BEGIN {FS = ":.*## "} /^##@/ {printf "\n%s\n", substr($$0, 5)} /^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-.PHONY: setup demo test check bench loadtest format lock clean help
+.PHONY: setup demo test check conformance bench loadtest format lock clean help
 
 .venv/installed: requirements/dev.txt requirements/build.txt requirements/uv.txt pyproject.toml
 	$(if $(PYTHON),,$(error no Python found: install Python 3.11, 3.12 or 3.13))
