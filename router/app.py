@@ -26,6 +26,7 @@ from router.node.envoy import EnvoyDoor, grpc_door
 from router.node.envoy_process import EnvoyFailed
 from router.node.patience import within
 from router.node.ports import PortTaken, require_free_ports
+from router.node.registry import registry_trouble
 from router.node.terminal import Terminal
 from router.node.valkey import EmbeddedValkey, ValkeyFailed
 from router.policy.document import versions_of
@@ -123,6 +124,8 @@ def _serve(settings: Settings, layout: Layout, terminal: Terminal) -> NoReturn:
         write_record(layout, _record(settings))
         progress.stop()
         _announce(settings, layout, terminal, len(specs), time.monotonic() - started)
+        if trouble := registry_trouble(settings.registry_uri):
+            terminal.warn(trouble)
         _supervise(valkey, door, cluster)
 
 

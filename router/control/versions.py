@@ -11,7 +11,7 @@ from typing import Final
 
 import msgspec
 
-from router.control.catalogue import Catalogue
+from router.control.catalogue import VersionSource
 from router.control.fleet import Fleet, Watch
 from router.control.reconciler import Phase, Standing, VersionKey, asked, failed, named, observed, plan, started
 from router.control.specs import SpecMaker
@@ -33,7 +33,7 @@ class Versions:
     def __init__(
         self,
         fleet: Fleet,
-        catalogue: Catalogue,
+        catalogue: VersionSource,
         board: VersionBoard,
         make_spec: SpecMaker,
         clock: Callable[[], float] = time.monotonic,
@@ -50,6 +50,7 @@ class Versions:
         self._starting: dict[VersionKey, asyncio.Task[None]] = {}
         self._closing: set[asyncio.Task[None]] = set()
         self._named: frozenset[VersionKey] | None = None
+        self._standby: frozenset[VersionKey] = frozenset()
         self._published: Sequence[VersionStatus] | None = None
         self._wake = asyncio.Event()
         self._changed = asyncio.Condition()
@@ -60,6 +61,10 @@ class Versions:
             (model, version) for model, stored in policies.policies.items() for version in versions_of(stored.policy)
         )
         self._wake.set()
+
+    def keep(self, standby: frozenset[VersionKey]) -> None:
+        """Learn which further versions to keep loaded, as long as they are: those that a rollback would need."""
+        self._standby = standby
 
     async def run(self) -> None:
         """Reconcile until cancelled; a turn that fails is reported and the next one tries again."""
@@ -149,6 +154,8 @@ class Versions:
     def _observe(self, apps: Mapping[VersionKey, AppStatus], skip: set[VersionKey], now: float) -> None:
         for key in self._named or ():
             self._standings[key] = named(self._standings.get(key, Standing()), now)
+        for key in self._standby & self._standings.keys():
+            self._standings[key] = named(self._standings[key], now)
         for key in apps.keys() | self._standings.keys():
             # An application that we have never heard of was started before us: keep it as if it had just been named.
             standing = self._standings.get(key) or named(Standing(), now)
@@ -160,8 +167,8 @@ class Versions:
     async def _start(self, key: VersionKey) -> None:
         """Fetch a version's files and hand it to the fleet."""
         try:
-            artifact = await self._catalogue.fetch(await self._catalogue.resolve(*key))
-            await self._fleet.deploy([self._make_spec(artifact.info)])
+            info = await self._catalogue.bring(*key)
+            await self._fleet.deploy([self._make_spec(info)])
         except ServingError as error:
             final = error.kind is not ErrorKind.UNAVAILABLE
             self._standings[key] = failed(self._standings[key], error.message, self._clock(), final=final)

@@ -19,6 +19,11 @@ class Terminal:
         self.output = Console(file=output, highlight=False, soft_wrap=True)
         self.errors = Console(file=errors, highlight=False, soft_wrap=True)
 
+    def warn(self, trouble: str) -> None:
+        """Say what is wrong but does not end anything."""
+        self.errors.print("warning:", style="yellow", end=" ")
+        self.errors.print(trouble, markup=False)
+
     def report(self, failure: str) -> None:
         """Say what went wrong."""
         self.errors.print("error:", style="bold red", end=" ")

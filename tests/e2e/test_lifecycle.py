@@ -109,6 +109,36 @@ def test_an_unreachable_redis_is_told_at_start(tmp_path: Path) -> None:
     assert "--redis-url" in refused.stderr
 
 
+def test_an_unreachable_registry_is_told_and_does_not_stop_the_gateway(tmp_path: Path) -> None:
+    """Serving must not depend on it."""
+    flags = ("--registry", "http://127.0.0.1:1")
+    with running_gateway(tmp_path / "state", home=tmp_path, flags=flags) as running:
+        eventually(lambda: "the registry at 127.0.0.1:1 does not answer" in running.output, what="the warning")
+        with running.admin as admin:
+            assert admin.models() == []
+            with pytest.raises(GatewayRefusal, match="unavailable"):
+                admin.register("add", add(1.0))
+
+
+def test_a_killed_valkey_is_brought_back_and_traffic_does_not_notice(gateway: RunningGateway) -> None:
+    """Routers go on with the policies that they have; admin writes work again once it is there."""
+    with gateway.admin as admin:
+        admin.register("robust", add(1.0))
+    gateway.route("robust", ("stable", 1, 10_000))
+    os.kill(next(pid for pid, title in gateway.processes().items() if "valkey-server" in title), signal.SIGKILL)
+    assert [answer(gateway, "robust") for _ in range(20)] == [[2, 3, 4, 5]] * 20
+
+    def is_writable() -> bool:
+        try:
+            return bool(gateway.route("robust", ("steady", 1, 10_000))["revision"] == 2)
+        except GatewayRefusal as refusal:
+            if refusal.status != 503:
+                raise
+            return False
+
+    eventually(is_writable, what="the policy store to come back")
+
+
 def test_a_killed_gateway_leaves_no_process_and_starts_again_with_models_policies_and_traffic(
     fresh: RunningGateway,
 ) -> None:
