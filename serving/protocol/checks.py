@@ -44,8 +44,14 @@ def check_datatype(datatype: str) -> None:
 
 
 def check_parameters(parameters: dict[str, Parameter]) -> None:
-    """Refuse integers beyond 64 bits, which no later stage could carry."""
+    """Refuse integers beyond 64 bits, which no later stage could carry, and names that only a server may set.
+
+    Triton reserves `triton_`; a backend that is one would take such a parameter for the gateway's own word. Clients of
+    streams send a single one of them.
+    """
     for name, value in parameters.items():
+        if name.startswith("triton_") and name != "triton_enable_empty_final_response":
+            raise invalid(f'parameters: "{name[:64]}": names that begin with triton_ are reserved')
         if isinstance(value, int) and not _MIN_INT <= value <= _MAX_INT:
             raise invalid(f'parameters: "{name}" is beyond 64 bits')
 

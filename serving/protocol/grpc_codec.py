@@ -17,6 +17,7 @@ from serving.protocol.checks import (
     check_body_size,
     check_datatype,
     check_names,
+    check_parameters,
     check_raw_data,
     class_count,
     element_count,
@@ -69,12 +70,11 @@ def decode_infer(body: Buffer, limits: Limits) -> tuple[str, str, InferRequest]:
             inputs.append(_read_input(tensor, raw[index] if raw else None, limits))
         except ServingError as error:
             raise located(error, f'inputs[{index}] "{tensor.name}"') from None
-    request = InferRequest(
-        tuple(inputs),
-        _requested(message, limits) if message.outputs else (),
-        message.id,
-        _read_parameters(message.parameters) if message.parameters else {},
-    )
+    parameters = _read_parameters(message.parameters) if message.parameters else {}
+    if parameters:
+        check_parameters(parameters)
+    outputs = _requested(message, limits) if message.outputs else ()
+    request = InferRequest(tuple(inputs), outputs, message.id, parameters)
     return message.model_name, message.model_version, request
 
 

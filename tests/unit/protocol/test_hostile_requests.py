@@ -226,3 +226,23 @@ def test_text_that_is_no_unicode_is_refused(text: bytes) -> None:
     body = b'{"inputs":[{"name":"x","datatype":"BYTES","shape":[1],"data":["%b"]}]}' % text
 
     assert refusal(lambda: decode_json(body, LIMITS)).kind is ErrorKind.INVALID
+
+
+@pytest.mark.parametrize("name", ["triton_final_response", "triton_", "triton_anything"])
+def test_names_that_only_a_server_may_set_are_refused(name: str) -> None:
+    """A backend that is a Triton would take them for the gateway's own word."""
+    message = pb.ModelInferRequest()
+    message.parameters[name].bool_param = True
+
+    over_json = refusal(lambda: decode_json(json.dumps({"inputs": [], "parameters": {name: True}}).encode(), LIMITS))
+    over_grpc = refusal(lambda: decode_infer(message.SerializeToString(), LIMITS))
+
+    assert over_json.kind is over_grpc.kind is ErrorKind.INVALID
+    assert "reserved" in over_json.message
+
+
+def test_the_one_reserved_name_that_stream_clients_send_is_accepted() -> None:
+    """`enable_empty_final_response` of tritonclient."""
+    body = {"inputs": [], "parameters": {"triton_enable_empty_final_response": True}}
+
+    assert decode_json(json.dumps(body).encode(), LIMITS).parameters == body["parameters"]
