@@ -1,7 +1,7 @@
 """The yardstick for gRPC: Envoy's reverse bridge in front of one uvicorn process that runs the model on its loop.
 
 What a user writes who follows Envoy's documentation: the bridge takes the frame off, the app gets a bare protobuf
-message and answers with one. No policy, no log, no metrics, no batching, no checks; it knows one model and raw contents.
+message and answers with one. No policy, no log, no metrics, no batching, no checks; one model, raw contents.
 Over HTTP the same app takes and gives the bare bytes of one tensor.
 """
 
