@@ -62,8 +62,12 @@ class ShepherdProtocol(BoundedConnection):
 
     def on_header(self, name: bytes, value: bytes) -> None:
         """Collect a header; trailers come after the decisions that headers make, and count for nothing."""
-        if self._reading == HEAD:
-            super().on_header(name, value)
+        if self._reading != HEAD:
+            return
+        name = name.lower()
+        if name == b"expect" and value.lower() == b"100-continue":
+            self.expect_100_continue = True
+        self.headers.append((name, value))
 
     def on_headers_complete(self) -> None:
         """Choose the path: an inference goes by callback."""
