@@ -36,6 +36,11 @@ class Layout(msgspec.Struct, frozen=True):
         return self.state_dir / "run" / "node.json"
 
     @property
+    def webhook_secret_file(self) -> Path:
+        """What receivers of webhooks check signatures with."""
+        return self.state_dir / "webhook.secret"
+
+    @property
     def logs_dir(self) -> Path:
         """Logs of all processes."""
         return self.state_dir / "logs"

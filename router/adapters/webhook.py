@@ -8,16 +8,19 @@ or CIDR), and the connection goes to the address that was checked, so that a nam
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import hashlib
 import hmac
 import ipaddress
+import os
+import secrets
 import socket
 from collections.abc import Iterable, Mapping
+from pathlib import Path
 from typing import Any
 
 import httpx
 import msgspec
-
 
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 
@@ -106,3 +109,14 @@ class Webhooks:
         for address in addresses:
             self._allowed.check_address(host, ipaddress.ip_address(address))
         return addresses[0]
+
+
+def ensure_secret(path: Path) -> bytes:
+    """Read the secret that receivers check signatures with; where there is none, make one for its owner's eyes only."""
+    with contextlib.suppress(FileExistsError), open(path, "xb", opener=_private) as file:
+        file.write(secrets.token_hex(32).encode())
+    return path.read_bytes().strip()
+
+
+def _private(path: str, flags: int) -> int:
+    return os.open(path, flags, 0o600)

@@ -7,7 +7,19 @@ from collections.abc import Callable, Iterable
 
 from fastapi import APIRouter, FastAPI
 
-from router.admin import experiments, explanation, models, observation, page, policies, problems
+from router.admin import (
+    batch,
+    experiments,
+    explanation,
+    models,
+    observation,
+    page,
+    policies,
+    problems,
+    restoring,
+)
+from router.admin import rollouts as rollout_acts
+from router.admin import tokens as token_acts
 from router.admin.auth import TokenStore
 from router.admin.guard import GuardedRoute
 from router.admin.operations import OPERATIONS
@@ -17,6 +29,10 @@ from router.ports import AnswerStore, LogAccounting, PolicyStore, Readings, Vers
 
 ROUTERS: tuple[APIRouter, ...] = (
     policies.router,
+    batch.router,
+    restoring.router,
+    rollout_acts.router,
+    token_acts.router,
     explanation.router,
     models.router,
     experiments.router,

@@ -10,9 +10,11 @@ from fastapi.routing import APIRoute
 from starlette.types import Message, Receive
 
 from router.admin.auth import TokenStore
+from router.admin.idempotency import HEADER, answer_once
 from router.admin.operations import OPERATIONS, Caller, Role
 from router.admin.problems import Problem
 
+_READING = frozenset({"GET", "HEAD"})
 _CHALLENGE = {"WWW-Authenticate": 'Bearer realm="model-shepherd"'}
 
 
@@ -33,8 +35,11 @@ class GuardedRoute(APIRoute):
                 raise Problem("forbidden", f"{name} is not in the table of operations")
             if operation.role is not None:
                 request.state.caller = _authorize(request, operation.role)
-            receive = _bounded(request, operation.max_body_bytes)
-            return await handler(Request(request.scope, receive))
+            bounded = Request(request.scope, _bounded(request, operation.max_body_bytes))
+            is_once = request.method not in _READING and HEADER in request.headers and not operation.is_secret
+            if operation.role is None or not is_once:
+                return await handler(bounded)
+            return await answer_once(bounded, request.state.caller, request.app.state.answers, handler)
 
         return guarded
 

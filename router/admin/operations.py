@@ -38,6 +38,8 @@ class Operation(msgspec.Struct, frozen=True):
     role: Role | None
     """None: open to everybody who reaches the port; only what tells nothing about this gateway."""
     max_body_bytes: int = 1 * _MIB
+    is_secret: bool = False
+    """The answer holds what nobody but the caller may see, so it is not kept for an idempotency key."""
 
 
 #: By the name of the function that serves it.
@@ -49,6 +51,20 @@ OPERATIONS: Final[dict[str, Operation]] = {
     "delete_policy": Operation(Role.ADMIN),
     "list_revisions": Operation(Role.VIEWER),
     "explain_decision": Operation(Role.VIEWER),
+    "rollback_policy": Operation(Role.OPERATOR),
+    "undo_policy": Operation(Role.OPERATOR),
+    "change_policies": Operation(Role.OPERATOR, max_body_bytes=16 * _MIB),
+    "list_rollouts": Operation(Role.VIEWER),
+    "get_rollout": Operation(Role.VIEWER),
+    "list_rollout_history": Operation(Role.VIEWER),
+    "start_rollout": Operation(Role.OPERATOR),
+    "pause_rollout": Operation(Role.OPERATOR),
+    "resume_rollout": Operation(Role.OPERATOR),
+    "promote_rollout": Operation(Role.OPERATOR),
+    "abort_rollout": Operation(Role.OPERATOR),
+    "list_tokens": Operation(Role.ADMIN),
+    "add_token": Operation(Role.ADMIN, is_secret=True),
+    "remove_token": Operation(Role.ADMIN),
     "list_models": Operation(Role.VIEWER),
     "get_model": Operation(Role.VIEWER),
     "get_version": Operation(Role.VIEWER),

@@ -13,6 +13,7 @@ from fastapi import APIRouter, Body, Depends, Header, Query, Response
 from fastapi.responses import JSONResponse
 
 from router.admin.guard import GuardedRoute
+from router.admin.impact import foresee
 from router.admin.preconditions import Precondition, entity_tag, parse_precondition
 from router.admin.problems import Problem
 from router.admin.readiness import require_known, require_ready
@@ -90,7 +91,7 @@ async def get_policy(model: ModelName, ports: Ports, if_none_match: IfNoneMatch 
 async def put_policy(model: ModelName, body: Document, ports: Ports, intent: Writing) -> Response:
     """Replace a model's policy, or create it, once every version that it names is ready."""
     document, reason = split_reason(body, intent.reason)
-    policy = _parse(model, document)
+    policy = read_policy(model, document)
     return await _commit(ports, intent, policy, reason, await ports.store.get(model))
 
 
@@ -99,7 +100,7 @@ async def patch_policy(model: ModelName, body: Document, ports: Ports, intent: W
     """Change parts of a model's policy by a JSON merge patch (RFC 7396): lists are replaced whole, null removes."""
     patch, reason = split_reason(body, intent.reason)
     stored = await _existing(ports, model)
-    policy = _parse(model, merge_patch(to_document(stored.policy), patch))
+    policy = read_policy(model, merge_patch(to_document(stored.policy), patch))
     return await _commit(ports, intent, policy, reason, stored)
 
 
@@ -131,14 +132,15 @@ async def _commit(
     expected = intent.precondition.expect(policy.model, current.revision if current else 0)
     if intent.dry_run:
         await require_known(ports.versions, policy)
-        return JSONResponse(to_document(policy) | {"dry_run": True, "replaces": expected})
+        impact = await foresee(ports.versions, current.policy if current else None, policy)
+        return JSONResponse(to_document(policy) | {"dry_run": True, "replaces": expected, "impact": impact})
     await require_ready(ports.versions, policy, ports.ready_timeout_s)
     at = ports.clock()
     stored = await ports.store.put(policy, expected_revision=expected, actor=intent.actor, reason=reason, at=at)
     return _answer(stored, 200 if expected else 201)
 
 
-def _parse(model: str, document: dict[str, Any]) -> Policy:
+def read_policy(model: str, document: dict[str, Any]) -> Policy:
     """Check a document whose model may be left out, as the path names it."""
     if document.setdefault("model", model) != model:
         raise Problem("invalid-request", f"model: the path says {model}; leave it out of the body", field="model")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -10,9 +10,13 @@ import msgspec
 from router.admin.problems import Problem
 from router.policy.document import to_document
 from router.ports import StoredPolicy, VersionStatus
+from router.rollout.acts import frozen_until
+from router.rollout.evidence import Judgement
+from router.rollout.plan import plan_document
+from router.rollout.rollout import Rollout
 
 #: What a policy answer holds beside the document; ignored in a body, so that an answer can be edited and sent back.
-READ_ONLY = frozenset({"revision", "actor", "at"})
+READ_ONLY = frozenset({"revision", "actor", "at", "restores"})
 
 
 def show_policy(stored: StoredPolicy) -> dict[str, Any]:
@@ -22,12 +26,38 @@ def show_policy(stored: StoredPolicy) -> dict[str, Any]:
         "actor": stored.actor,
         "reason": stored.reason,
         "at": stored.at,
+        **({"restores": stored.restores} if stored.restores else {}),
     }
 
 
 def show_version(status: VersionStatus) -> dict[str, Any]:
     """Show where a version stands and the processes that serve it."""
     shown: dict[str, Any] = msgspec.json.decode(msgspec.json.encode(status))
+    return shown
+
+
+def show_rollout(rollout: Rollout, findings: Sequence[Judgement] = ()) -> dict[str, Any]:
+    """Show a rollout: where it stands and why, its plan, what the checks say, and how it came there."""
+    shown: dict[str, Any] = {
+        "id": rollout.id,
+        "model": rollout.model,
+        "version": rollout.version,
+        "stable_version": rollout.stable_version,
+        "phase": rollout.phase.value,
+        "share_bp": rollout.share_bp,
+        "step": rollout.step,
+        "words": rollout.words,
+        "actor": rollout.actor,
+        "reason": rollout.reason,
+        "created_at": rollout.created_at,
+        "ended_at": rollout.ended_at or None,
+        "frozen_until": frozen_until(rollout) or None,
+        "policy_revision": rollout.policy_revision,
+        "good_revision": rollout.good_revision,
+        "plan": plan_document(rollout.plan),
+        "findings": msgspec.to_builtins(tuple(findings or rollout.findings)),
+        "moments": msgspec.to_builtins(rollout.moments),
+    }
     return shown
 
 

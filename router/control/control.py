@@ -8,17 +8,23 @@ import time
 
 from router.adapters.node_readings import NodeReadings
 from router.adapters.redis_policy_store import RedisPolicyStore
+from router.adapters.redis_rollout_store import RedisAnswerStore, RedisRolloutStore
 from router.adapters.redis_version_board import RedisVersionBoard
 from router.adapters.spool_accounting import LocalLogAccounting
+from router.adapters.webhook import Webhooks, ensure_secret
 from router.admin.api import build_admin
 from router.admin.auth import TokenStore
+from router.admin.services import RolloutServices
 from router.control.catalogue import Catalogue
 from router.control.fleet import Fleet
+from router.control.gates import Gates
+from router.control.rollout_loop import RolloutLoop
 from router.control.specs import spec_maker
+from router.control.standby import Standby
 from router.control.versions import Versions
 from router.control.web import WebServer
 from router.layout import Layout
-from router.ports import VersionStatus
+from router.ports import StoreUnavailable, VersionStatus
 from router.settings import Settings
 from serving.protocol.errors import ServingError
 from serving.telemetry.catalog import REPLICAS, REPLICAS_WANTED
@@ -41,6 +47,18 @@ class Control:
         self._board = RedisVersionBoard(settings.redis_url, poll_s=settings.policy_poll_s)
         self._catalogue = Catalogue(settings)
         self._versions = Versions(fleet, self._catalogue, self._board, spec_maker(settings, layout))
+        self._standby = Standby(self._store, settings.standby_s, time.time)
+        self._rollouts = RedisRolloutStore(settings.redis_url)
+        self._answers = RedisAnswerStore(settings.redis_url)
+        self._loop = RolloutLoop(
+            self._rollouts,
+            self._store,
+            versions=self._versions,
+            registry=self._catalogue,
+            gates=Gates(Webhooks(settings.webhook_hosts, ensure_secret(layout.webhook_secret_file)), time.time),
+            metrics_dir=layout.metrics_dir,
+            ready_timeout_s=settings.ready_timeout_s,
+        )
         self._metrics = Registry("control")
         self._metrics.before_snapshot(self._refresh_gauges)
         self._publisher = Publisher(self._metrics, layout.metrics_dir, interval_s=settings.metrics_interval_s)
@@ -54,6 +72,8 @@ class Control:
             readings=self._readings,
             allowed_hosts=settings.admin_allowed_hosts,
             ready_timeout_s=settings.ready_timeout_s,
+            rollouts=RolloutServices(self._rollouts, self._loop.findings, self._loop.nudge),
+            answers=self._answers,
         )
         self._servers = (
             WebServer(admin, settings.admin_host, settings.admin_port),
@@ -75,6 +95,7 @@ class Control:
             asyncio.create_task(self._follow_policies(), name="follow-policies"),
             asyncio.create_task(self._versions.run(), name="reconcile"),
             asyncio.create_task(self._open_registry(), name="open-registry"),
+            asyncio.create_task(self._loop.run(), name="rollouts"),
         ]
 
     async def close(self) -> None:
@@ -83,15 +104,20 @@ class Control:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         await asyncio.gather(*(server.close() for server in self._servers))
+        await self._loop.close()
         await self._versions.close()
         await self._readings.close()
         await self._publisher.close()
-        await asyncio.gather(self._store.close(), self._board.close())
+        await asyncio.gather(*(store.close() for store in (self._store, self._board, self._rollouts, self._answers)))
 
     async def _follow_policies(self) -> None:
         async for snapshot in self._store.watch():
             self._versions.follow(snapshot)
             self._readings.follow(snapshot)
+            try:
+                self._versions.keep(await self._standby.versions(snapshot))
+            except StoreUnavailable as error:
+                _log.warning("Which versions a rollback needs is not known: %s", error)
 
     async def _open_registry(self) -> None:
         try:

@@ -86,5 +86,7 @@ class Gates:
                 gate.url, body, delivery=uuid.uuid4().hex, at=now, timeout_s=gate.timeout_s
             )
         except (WebhookRefused, httpx.HTTPError, OSError, TimeoutError) as error:
-            _log.warning("%s of rollout %s: %s: %s", gate.kind, rollout.id, gate.url, str(error) or type(error).__name__)
+            _log.warning(
+                "%s of rollout %s: %s: %s", gate.kind, rollout.id, gate.url, str(error) or type(error).__name__
+            )
             return False

@@ -18,6 +18,7 @@ from router.control.specs import SpecMaker
 from router.policy.document import versions_of
 from router.ports import PolicySnapshot, ReplicaStatus, StoreUnavailable, VersionBoard, VersionStatus, VersionUnready
 from serving.channel.endpoint import Endpoint
+from serving.deployment.scaling_record import read_record, record_path
 from serving.deployment.status import AppPhase, AppStatus
 from serving.protocol.errors import ErrorKind, ServingError
 from serving.registry.cache import CachedVersion
@@ -210,6 +211,8 @@ class Versions:
         standing = self._standings[key]
         endpoints = self._endpoints.get(key, ())
         known = self._known.get(key)
+        spec = self._make_spec(known.info) if known else None
+        scaling = read_record(record_path(spec.run_dir, *key)) if spec and spec.scale else None
         return VersionStatus(
             *key,
             state=standing.phase.value,
@@ -217,7 +220,8 @@ class Versions:
             replicas=tuple(
                 ReplicaStatus(each.replica_id, each.pid, each.node, each.tcp or each.uds) for each in endpoints
             ),
-            target_replicas=self._make_spec(known.info).replicas if known else 0,
+            target_replicas=scaling.replicas if scaling else spec.replicas if spec else 0,
+            scaling=scaling.reason if scaling else "",
             load_s=max((each.load_s for each in endpoints), default=0.0),
-            lineage=known.lineage if known else {},
+            lineage={**(known.lineage if known else {}), **(endpoints[0].facts if endpoints else {})},
         )
