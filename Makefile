@@ -22,8 +22,10 @@ demo: setup ## two models, a canary, a shadow and replayed flights, live in the 
 	exec $(BIN)/python -m demo.main
 
 ##@ Check
-test: setup ## all tests
+test: setup triton-venv ## all tests
 	$(BIN)/pytest
+
+triton-venv: .triton-venv/installed ## a real Triton for the tests marked `triton`, in an environment of its own
 
 check: setup ## format, lint, types, import contracts, architecture, unit, law and contract tests
 	$(BIN)/ruff format --check .
@@ -48,6 +50,7 @@ format: setup ## format and mend what ruff can mend
 	$(BIN)/ruff check --fix .
 
 lock: ## renew requirements/*.txt: pinned versions and hashes, no addresses (UPGRADE=1 takes newer versions)
+	$(COMPILE) $(if $(UPGRADE),--upgrade) requirements/triton.in -o requirements/triton.txt
 	$(COMPILE) requirements/uv.in -o requirements/uv.txt
 	$(COMPILE) $(if $(UPGRADE),--upgrade) requirements/build.in -o requirements/build.txt
 	$(COMPILE) $(if $(UPGRADE),--upgrade) pyproject.toml --extra cpu --extra demo --extra dev -o requirements/dev.txt
@@ -57,19 +60,24 @@ lock: ## renew requirements/*.txt: pinned versions and hashes, no addresses (UPG
 	! grep -nE '://|^(-i|--(extra-)?index|--find-links)' requirements/*.txt
 
 clean: ## remove what was built; the state directory stays
-	rm -rf .venv .uv build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -rf .venv .triton-venv .uv build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 	find . -name __pycache__ -prune -exec rm -rf {} +
 
 help: ## this list
 	@awk 'BEGIN {FS = ":.*## "} /^##@/ {printf "\n%s\n", substr($$0, 5)} /^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-.PHONY: setup demo test check conformance bench loadtest format lock clean help
+.PHONY: setup demo test check conformance bench loadtest format lock clean help triton-venv
 
 .venv/installed: requirements/dev.txt requirements/build.txt requirements/uv.txt pyproject.toml
 	$(if $(PYTHON),,$(error no Python found: install Python 3.11, 3.12 or 3.13))
 	$(UV) venv --quiet --allow-existing --python $(PYTHON) .venv
 	$(INSTALL) --require-hashes -r requirements/dev.txt
 	$(INSTALL) --no-deps --editable .
+	touch $@
+
+.triton-venv/installed: requirements/triton.txt requirements/uv.txt
+	$(UV) venv --quiet --allow-existing --python $(PYTHON) .triton-venv
+	$(UV) pip install --quiet --python .triton-venv/bin/python --require-hashes -r requirements/triton.txt
 	touch $@
 
 .venv/loadtest-installed: .venv/installed requirements/loadtest.txt

@@ -78,6 +78,7 @@ class Triton:
         self._explicit = explicit
         self._prefix = f"shepherd_{uuid.uuid4().hex[:12]}"
         self.http_port, self.grpc_port, self._metrics_port = free_ports(3)
+        self._log = (folder / "triton.log").open("ab")
         self.process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -135,7 +136,7 @@ class Triton:
             ],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
-            stderr=(self._folder / "triton.log").open("ab"),
+            stderr=self._log,
             env={"LD_LIBRARY_PATH": libraries, "PATH": f"{VENV / 'bin'}:/usr/bin:/bin"},
         )
 
@@ -154,6 +155,7 @@ class Triton:
         assert self.process is not None
         self.process.send_signal(signal.SIGKILL)
         self.process.wait()
+        self._log.close()
         for left in Path("/dev/shm").glob(f"{self._prefix}*"):
             left.unlink(missing_ok=True)
 

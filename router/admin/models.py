@@ -18,14 +18,17 @@ from router.admin.problems import Problem
 from router.admin.representations import show_models, show_version
 from router.admin.services import ModelName, Ports, VersionNumber
 
+_BACKEND = "shepherd.backend"
+_ONNX = "onnx"
+
 router = APIRouter(prefix="/admin/v1/models", tags=["models"], route_class=GuardedRoute)
 
 
 class Registration(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The body that registers a version."""
 
-    onnx: bytes
-    """The ONNX file; base64 in JSON."""
+    onnx: bytes = b""
+    """The ONNX file; base64 in JSON. Left out for a backend that needs none."""
     example: msgspec.Raw = msgspec.Raw()
     """A V2 inference request; its answer is recorded as the golden one. Left out: none."""
     tags: dict[str, str] = {}
@@ -38,7 +41,6 @@ _REGISTRATION_SCHEMA = {
             "application/json": {
                 "schema": {
                     "type": "object",
-                    "required": ["onnx"],
                     "properties": {
                         "onnx": {"type": "string", "format": "byte", "description": "The ONNX file, in base64."},
                         "example": {
@@ -99,6 +101,6 @@ def _parse(body: bytes) -> Registration:
         registration = msgspec.json.decode(body, type=Registration)
     except msgspec.DecodeError as error:
         raise Problem("invalid-request", f"body: {error}") from None
-    if not registration.onnx:
+    if not registration.onnx and registration.tags.get(_BACKEND, _ONNX) == _ONNX:
         raise Problem("invalid-request", "onnx: is empty", field="onnx")
     return registration

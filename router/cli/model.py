@@ -33,7 +33,10 @@ model.add_command(check)
 
 
 @model.command("register")
-@click.argument("file", type=_file)
+@click.argument("file", type=_file, required=False)
+@click.option("--triton", "urls", multiple=True, metavar="URL", help="A Triton that has the model, instead of FILE.")
+@click.option("--triton-model", metavar="M", help="The model's name there.")
+@click.option("--triton-version", metavar="V", help="Its version there; left out, Triton chooses.")
 @click.option("--name", required=True, help="Name of the model; its next version is made.")
 @click.option("--example", type=_file, help="A V2 inference request; its answer is recorded as the golden one.")
 @click.option("--tag", "tags", multiple=True, metavar="NAME=VALUE", help="Tag of the version, as shepherd.replicas=2.")
@@ -43,7 +46,10 @@ model.add_command(check)
 @output_option
 def register(
     *,
-    file: Path,
+    file: Path | None,
+    urls: Sequence[str],
+    triton_model: str | None,
+    triton_version: str | None,
     name: str,
     example: Path | None,
     tags: Sequence[str],
@@ -52,11 +58,16 @@ def register(
     token: str | None,
     output: OutputFormat,
 ) -> None:
-    """Add the ONNX file FILE to the registry and print its version.
+    """Add the ONNX file FILE, or a model that lives on a Triton, to the registry and print its version.
 
     Without a running gateway the registry of the state directory is written directly.
     """
-    candidate = registration.Candidate(name, file, example.read_bytes() if example else None, read_tags(tags))
+    if bool(urls) != bool(triton_model) or bool(urls) == bool(file):
+        raise click.UsageError("give FILE, or --triton URL with --triton-model M")
+    options = read_tags(tags)
+    if triton_model:
+        options |= registration.triton_tags(urls, triton_model, triton_version)
+    candidate = registration.Candidate(name, file, example.read_bytes() if example else None, options)
     with reported_failures():
         settings = read_settings({"state_dir": state}).settings
         version = registration.register(candidate, settings, preferred(state, url), token)

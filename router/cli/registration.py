@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -16,8 +17,8 @@ class Candidate(NamedTuple):
     """What becomes a version."""
 
     name: str
-    file: Path
-    """The ONNX file."""
+    file: Path | None
+    """The ONNX file; None for a model that lives elsewhere."""
     example: bytes | None
     """A V2 inference request."""
     tags: dict[str, str]
@@ -34,8 +35,14 @@ def register(candidate: Candidate, settings: Settings, url: str | None, token: s
     if url is None and not _runs(settings.state_dir):
         return _register_directly(candidate, settings)
     with connect(settings.state_dir, url, token) as client:
-        onnx = candidate.file.read_bytes()
+        onnx = candidate.file.read_bytes() if candidate.file else b""
         return client.register(candidate.name, onnx, example=candidate.example, tags=candidate.tags)
+
+
+def triton_tags(urls: Sequence[str], model: str, version: str | None) -> dict[str, str]:
+    """Say where a model lives, in tags of its version."""
+    tags = {"shepherd.backend": "triton", "shepherd.triton.urls": ",".join(urls), "shepherd.triton.model": model}
+    return tags | {"shepherd.triton.model_version": version} if version else tags
 
 
 def _runs(state_dir: Path) -> bool:

@@ -1,0 +1,158 @@
+"""A model on a real Triton is served as one of ours: right answers, our errors, and no trust in its readiness."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import asynccontextmanager
+from typing import Any
+
+import numpy as np
+import pytest
+
+from serving.backends.backend import Array
+from serving.backends.triton import TritonBackend, TritonOptions
+from serving.protocol.errors import ErrorKind, ServingError
+from serving.protocol.messages import TensorSpec
+from tests import models
+from tests.triton import Triton, running_triton
+
+pytestmark = [pytest.mark.triton, pytest.mark.slow]
+
+X = np.array([[1, 2, 3, 4]], np.float32)
+
+
+@pytest.fixture(scope="module")
+def triton(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Triton]:
+    with running_triton(tmp_path_factory.mktemp("triton")) as running:
+        running.put("add", models.add_one())
+        yield running
+
+
+def options(*urls: str, **more: Any) -> TritonOptions:
+    return TritonOptions(urls=",".join(urls), model="add", **{"manage": True, "probe_s": 0.2, "timeout_s": 5.0, **more})
+
+
+def agrees(answer: Mapping[str, Array]) -> str | None:
+    return None if np.array_equal(answer["y"], X + 1) else "another answer"
+
+
+@asynccontextmanager
+async def serving(chosen: TritonOptions) -> AsyncIterator[TritonBackend]:
+    backend = TritonBackend(chosen)
+    await asyncio.to_thread(backend.load)
+    await backend.start({"x": X}, agrees)
+    try:
+        yield backend
+    finally:
+        await backend.stop()
+        await asyncio.to_thread(backend.close)
+
+
+async def refusal(backend: TritonBackend, x: Array, timeout_s: float = 2.0) -> ServingError:
+    with pytest.raises(ServingError) as caught:
+        await backend.infer_async({"x": x}, (), timeout_s)
+    return caught.value
+
+
+async def answered(backend: TritonBackend) -> None:
+    """Wait until it answers."""
+    async with asyncio.timeout(20):
+        while True:
+            with contextlib.suppress(ServingError):
+                await backend.infer_async({"x": X}, (), 2.0)
+                return
+            await asyncio.sleep(0.05)
+
+
+each_protocol = pytest.mark.parametrize("protocol", ["grpc", "http"])
+
+
+def url_of(triton: Triton, protocol: str) -> str:
+    return triton.grpc_url if protocol == "grpc" else triton.http_url
+
+
+@each_protocol
+@pytest.mark.asyncio
+async def test_answers_and_signature_are_the_models(triton: Triton, protocol: str) -> None:
+    """Many calls are open at once, each with its own answer."""
+    async with serving(options(url_of(triton, protocol))) as backend:
+        rows = [np.full((1, 4), value, np.float32) for value in range(20, 50)]
+        answers = await asyncio.gather(*(backend.infer_async({"x": row}, ("y",), 5.0) for row in rows))
+
+        assert backend.signature.inputs == (TensorSpec("x", "FP32", (-1, 4)),)
+        assert [answer["y"].tolist() for answer in answers] == [(row + 1).tolist() for row in rows]
+
+
+@each_protocol
+@pytest.mark.asyncio
+async def test_its_refusals_become_ours(triton: Triton, protocol: str) -> None:
+    """A wrong request is the client's fault, a raising model is the model's, a late answer is nobody's."""
+    async with serving(options(url_of(triton, protocol))) as backend:
+        assert (await refusal(backend, X[:, :2])).kind is ErrorKind.INVALID
+        raised = await refusal(backend, np.full_like(X, 13))
+        assert raised.kind is ErrorKind.MODEL_FAILED
+        assert "thirteen" in raised.message
+        started = time.monotonic()
+        assert (await refusal(backend, np.full_like(X, 99), timeout_s=0.2)).kind is ErrorKind.DEADLINE
+        assert time.monotonic() - started < 1.9, "the deadline was passed on, not the model's two seconds"
+        await answered(backend)
+
+
+@each_protocol
+@pytest.mark.asyncio
+async def test_a_dead_stub_is_found_out_and_mended(triton: Triton, protocol: str) -> None:
+    """Triton goes on saying READY; the golden probe does not believe it, and a reload brings the model back."""
+    async with serving(options(url_of(triton, protocol))) as backend:
+        await refusal(backend, np.full_like(X, 666), timeout_s=0.3)
+
+        await answered(backend)
+
+        assert (await backend.infer_async({"x": X}, (), 2.0))["y"].tolist() == (X + 1).tolist()
+
+
+@pytest.mark.asyncio
+async def test_a_dead_stub_that_is_not_ours_to_mend_opens_the_breaker(triton: Triton) -> None:
+    """Requests are then refused at once, not after the second that a dead stub takes."""
+    async with serving(options(triton.grpc_url)), serving(options(triton.grpc_url, manage=False)) as backend:
+        await refusal(backend, np.full_like(X, 666), timeout_s=0.3)
+        refused = await refusal(backend, X)
+        while "no Triton can answer now" not in refused.message:
+            refused = await refusal(backend, X)
+        assert refused.kind is ErrorKind.UNAVAILABLE
+
+
+@pytest.mark.asyncio
+async def test_another_server_answers_when_one_is_gone(
+    triton: Triton, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    """The lost request is sent again; later ones do not try the dead server."""
+    with running_triton(tmp_path_factory.mktemp("second")) as second:
+        second.put("add", models.add_one())
+        async with serving(options(second.grpc_url, triton.grpc_url)) as backend:
+            second.kill()
+            answers = await asyncio.gather(*(backend.infer_async({"x": X}, (), 5.0) for _ in range(50)))
+
+            assert all(np.array_equal(answer["y"], X + 1) for answer in answers)
+
+
+@pytest.mark.asyncio
+async def test_a_cancelled_call_is_cancelled_there(triton: Triton) -> None:
+    """The caller is free at once, and the server is not asked to go on."""
+    async with serving(options(triton.grpc_url)) as backend:
+        call = asyncio.create_task(backend.infer_async({"x": np.full_like(X, 99)}, (), 5.0))
+        await asyncio.sleep(0.1)
+        started = time.monotonic()
+        call.cancel()
+        await asyncio.gather(call, return_exceptions=True)
+        assert time.monotonic() - started < 0.5
+
+
+def test_a_model_that_triton_does_not_have_is_refused_by_name(triton: Triton) -> None:
+    """At load, before anything is served."""
+    backend = TritonBackend(TritonOptions(urls=triton.grpc_url, model="nowhere", timeout_s=2))
+
+    with pytest.raises(ServingError, match="model 'nowhere' cannot be served by the Triton at"):
+        backend.load()
