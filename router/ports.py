@@ -126,6 +126,8 @@ class VersionStatus(msgspec.Struct, frozen=True):
     """Why it failed, or what it waits for; empty when ready."""
     replicas: tuple[ReplicaStatus, ...] = ()
     target_replicas: int = 0
+    scaling: str = ""
+    """Why it last grew or shrank, as `2 → 4: queue 38 > 16`; empty when it has not."""
     load_s: float = 0.0
     """Seconds from the start of its process to a golden-checked answer."""
     lineage: Mapping[str, Any] = {}

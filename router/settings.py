@@ -88,6 +88,16 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     keep_alive_s: Annotated[Seconds, _about("How long an idle HTTP connection stays open.")] = 75.0
     drain_timeout_s: Annotated[Seconds, _about("How long a stopping process waits for what is in flight.")] = 10.0
     policy_poll_s: Annotated[Seconds, _about("How often routers re-read policies, beside being told.")] = 1.0
+    scale_interval_s: Annotated[Seconds, _about("How often replicas report their load to the autoscaler.")] = 0.5
+    scale_up_delay_s: Annotated[
+        float, Meta(ge=0, le=3600), _about("How long load must ask for more replicas before there are.")
+    ] = 1.0
+    scale_down_delay_s: Annotated[
+        float, Meta(ge=0, le=86_400), _about("How long load must ask for fewer replicas before there are.")
+    ] = 60.0
+    scale_to_zero_after_s: Annotated[
+        float, Meta(ge=0, le=86_400), _about("How long a version that may scale to zero keeps its last, idle replica.")
+    ] = 300.0
     ready_timeout_s: Annotated[Seconds, _about("How long a policy change waits for its versions to be ready.")] = 60.0
 
     standby_s: Annotated[

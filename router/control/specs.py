@@ -6,9 +6,9 @@ from collections.abc import Callable
 
 from router.layout import Layout
 from router.settings import Settings
-from serving.deployment.spec import VersionSpec
+from serving.deployment.spec import Scale, VersionSpec
 from serving.registry.artifact import VersionInfo
-from serving.registry.options import parse_options
+from serving.registry.options import ServingOptions, parse_options
 
 SpecMaker = Callable[[VersionInfo], VersionSpec]
 
@@ -32,9 +32,26 @@ def spec_maker(settings: Settings, layout: Layout) -> SpecMaker:
             cache_max_bytes=settings.cache_max_bytes,
             tags=dict(info.tags),
             replicas=max(1, options.min_replicas),
+            scale=_scale(settings, options),
             gpu_share=options.gpu_share,
             drain_timeout_s=settings.drain_timeout_s,
             metrics_interval_s=settings.metrics_interval_s,
         )
 
     return make
+
+
+def _scale(settings: Settings, options: ServingOptions) -> Scale | None:
+    if options.min_replicas == options.max_replicas:
+        return None
+    return Scale(
+        min_replicas=options.min_replicas,
+        max_replicas=options.max_replicas,
+        target_in_flight=options.target_in_flight,
+        max_queued=options.max_queued,
+        objective_ms=options.objective_ms,
+        interval_s=settings.scale_interval_s,
+        up_delay_s=settings.scale_up_delay_s,
+        down_delay_s=settings.scale_down_delay_s,
+        to_zero_after_s=settings.scale_to_zero_after_s,
+    )

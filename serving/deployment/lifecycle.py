@@ -10,6 +10,7 @@ from ray import serve
 from ray.serve.config import RequestRouterConfig
 from ray.serve.schema import ApplicationStatus
 
+from serving.deployment.autoscaling import autoscaling_config
 from serving.deployment.discovery import EndpointRouter
 from serving.deployment.failures import is_final, read_reason
 from serving.deployment.replica import ModelReplica
@@ -29,9 +30,12 @@ def version_target(spec: VersionSpec) -> serve.RunTarget:
 
     The class is wrapped here and not where it is defined: so it travels by name, and not with a copy of its module.
     """
+    count: dict[str, Any] = {"num_replicas": spec.replicas}
+    if spec.scale is not None:
+        count = {"autoscaling_config": autoscaling_config(spec, spec.scale)}
     deployment = serve.deployment(ModelReplica).options(
         name=DEPLOYMENT,
-        num_replicas=spec.replicas,
+        **count,
         # No CPU is booked: otherwise a small machine would refuse a third process that it has room for.
         ray_actor_options={"num_cpus": 0, "num_gpus": spec.gpu_share},
         max_ongoing_requests=_MAX_ONGOING,

@@ -18,6 +18,22 @@ CHANNEL_TOKEN_FILE: Final = "channel.token"  # noqa: S105 - a file name
 _APP_NAME = re.compile(r"model\.(.+)\.([1-9][0-9]*)", re.ASCII)
 
 
+class Scale(msgspec.Struct, frozen=True):
+    """Between which numbers of replicas a version moves, by which load, and how fast."""
+
+    min_replicas: int
+    max_replicas: int
+    target_in_flight: float
+    max_queued: float
+    objective_ms: float
+    interval_s: float = 0.5
+    """Between two reports of a replica."""
+    up_delay_s: float = 1.0
+    """How long there must be too few replicas before one is added."""
+    down_delay_s: float = 60.0
+    to_zero_after_s: float = 300.0
+
+
 class VersionSpec(msgspec.Struct, frozen=True, kw_only=True):
     """One version and the surroundings of its replicas; travels to them pickled."""
 
@@ -42,6 +58,8 @@ class VersionSpec(msgspec.Struct, frozen=True, kw_only=True):
     tags: Mapping[str, str] = {}
     """The version's registry tags as they are now, which may be newer than those in the cache."""
     replicas: int = 1
+    scale: Scale | None = None
+    """None keeps the number of replicas as it is."""
     gpu_share: float = 0.0
     """Part of a GPU that each replica takes."""
     tcp_host: str | None = None

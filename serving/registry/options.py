@@ -35,6 +35,12 @@ class ServingOptions(msgspec.Struct, frozen=True):
     min_replicas: Annotated[int, Meta(ge=0)] = 1
     """0 lets the version scale to zero."""
     max_replicas: Annotated[int, Meta(ge=1)] = 1
+    target_in_flight: Annotated[float, Meta(gt=0)] = 16.0
+    """Requests that each replica should hold; more ask for another replica, up to max_replicas."""
+    max_queued: Annotated[float, Meta(gt=0)] = 8.0
+    """Requests that may wait at each replica before there should be more of them."""
+    objective_ms: Annotated[float, Meta(ge=0)] = 0.0
+    """95th percentile of latency inside a busy replica above which there should be more of them; 0 for none."""
     threads: Annotated[int, Meta(ge=0)] = 1
     """Threads that one operator may use; 0 lets the runtime take every core."""
     max_batch: Annotated[int, Meta(ge=1)] = 64
