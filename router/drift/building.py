@@ -1,0 +1,249 @@
+"""Builds a reference profile from training or validation rows. Pure.
+
+Edges lie midway between two neighbouring values of the reference, never on one: a value that was rounded to single
+precision on its way through a client then still falls into its bin, and a column with few values gets a bin for each.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final, Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from router.drift.binning import FIRST_CATEGORY, RECONSTRUCTION_ERROR, as_numbers, category_text, column_binner
+from router.drift.multivariate import minor_directions, reconstruction_errors, standardised
+from router.drift.profile import (
+    HOURS,
+    MAX_CATEGORIES,
+    MAX_RARE,
+    Calibration,
+    CategoricalColumn,
+    Column,
+    NumericColumn,
+    Profile,
+    Relations,
+    Role,
+)
+from router.performance.baseline import Baseline, Metric, Task
+from router.performance.calibration import calibrate
+from router.performance.metrics import baselines
+from serving.protocol.arrays import Array
+
+Floats = npt.NDArray[np.float64]
+Ints = npt.NDArray[np.int64]
+Kind = Literal["numeric", "categorical"]
+
+INPUT_BINS: Final = 10
+OUTPUT_BINS: Final = 20
+#: Whole numbers with at most this many different values are taken for categories unless the caller knows better.
+FEW_VALUES: Final = 24
+#: A category seen more rarely than this shares the bin `other`.
+LEAST_SHARE: Final = 0.005
+MAX_RELATED: Final = 128
+#: Rows per related feature below which the relations are not fitted: they would be noise.
+ROWS_PER_RELATED: Final = 10
+
+
+@dataclass(frozen=True, slots=True)
+class ColumnData:
+    """One column of the reference."""
+
+    name: str
+    values: Array
+    """[rows]; NaN is null."""
+    tensor: str
+    index: int
+    role: Role
+    kind: Kind | None = None
+    """None: told from the values."""
+
+
+def columns_of(
+    tensors: Mapping[str, Array],
+    role: Role,
+    *,
+    names: Mapping[str, Sequence[str]] | None = None,
+    kinds: Mapping[str, Kind] | None = None,
+) -> list[ColumnData]:
+    """Split tensors [rows, ...] into columns.
+
+    Args:
+        tensors: by name, the first axis being the rows.
+        role: `input` or `output`.
+        names: names of a tensor's columns; without, `tensor[3]`, or just `tensor` where it has one.
+        kinds: by column name, where the values mislead: station codes are no quantities.
+    """
+    columns = []
+    for tensor, array in tensors.items():
+        flat = array.reshape(len(array), -1)
+        width = flat.shape[1]
+        plain = [tensor] if width == 1 else [f"{tensor}[{i}]" for i in range(width)]
+        given = list((names or {}).get(tensor, plain))
+        if len(given) != width:
+            raise ValueError(f"tensor {tensor!r} has {width} columns, {len(given)} names were given")
+        columns += [
+            ColumnData(name, flat[:, i], tensor, i, role, (kinds or {}).get(name)) for i, name in enumerate(given)
+        ]
+    return columns
+
+
+def build_profile(
+    columns: Sequence[ColumnData],
+    *,
+    task: Task | None = None,
+    score: str = "",
+    labels: Floats | None = None,
+    metrics: Sequence[Metric] = (),
+    hours: Ints | None = None,
+    model_sha256: str = "",
+    self_referenced: bool = False,
+) -> Profile:
+    """Sum up a reference.
+
+    Args:
+        columns: inputs and outputs, all of the same rows.
+        task: what the model predicts; needed with labels.
+        score: name of the output column that is the score.
+        labels: [rows], NaN where unknown; with `task` and `score` they give baselines and calibration. The scores
+            should be of rows that the model was not fitted on, or the baseline promises too much.
+        metrics: those to keep, the first being the one that alarms are raised on; by default those of the task.
+        hours: [rows], hour of day, UTC: makes the profile seasonal.
+        model_sha256: of the model file.
+        self_referenced: the rows are the first requests, not the training data.
+    """
+    rows = len(columns[0].values) if columns else 0
+    if not rows or any(len(column.values) != rows for column in columns):
+        raise ValueError("a profile needs columns, all with the same number of rows, at least one")
+    made = [_build_column(column, hours) for column in columns]
+    relations, errors = _relate(columns, made, hours)
+    scores = next((as_numbers(column.values) for column in columns if column.name == score), None)
+    calibration = None
+    found: tuple[Baseline, ...] = ()
+    if labels is not None and task is not None and scores is not None:
+        known = ~np.isnan(as_numbers(labels)) & ~np.isnan(scores)
+        truth, said = as_numbers(labels)[known], scores[known]
+        found = baselines(task, said, truth, metrics)
+        calibration = Calibration(*calibrate(said, truth)) if task is Task.BINARY and len(truth) else None
+    return Profile(
+        rows=rows,
+        columns=(*made, *errors),
+        task=task,
+        score=score,
+        relations=relations,
+        calibration=calibration,
+        baselines=found,
+        model_sha256=model_sha256,
+        self_referenced=self_referenced,
+    )
+
+
+def quantile_edges(values: Floats, bins: int) -> tuple[float, ...]:
+    """Return at most `bins` + 1 edges between which about equally many of the finite values lie.
+
+    The outer two leave a millionth of the range as margin, for the same rounding that the inner ones evade.
+    """
+    finite = np.sort(values[np.isfinite(values)])
+    if not len(finite):
+        return (0.0, 1.0)
+    distinct = np.unique(finite)
+    margin = 1e-6 * max(float(np.ptp(distinct)), float(np.abs(distinct).max())) or 1e-6
+    if len(distinct) <= bins:
+        below = np.arange(len(distinct) - 1)
+    else:
+        cuts = finite[(np.arange(1, bins) * len(finite)) // bins - 1]
+        below = np.unique(np.minimum(np.searchsorted(distinct, cuts), len(distinct) - 2))
+    inner = (distinct[below] + distinct[below + 1]) / 2
+    edges = np.unique(np.concatenate([[distinct[0] - margin], inner, [distinct[-1] + margin]]))
+    return tuple(edges.tolist())
+
+
+def _build_column(data: ColumnData, hours: Ints | None) -> Column:
+    kind = data.kind or _kind(data.values)
+    column = _numeric(data) if kind == "numeric" else _categorical(data)
+    return _counted(column, data.values, hours)
+
+
+def _kind(values: Array) -> Kind:
+    if values.dtype == object or values.dtype.kind in "bUS":
+        return "categorical"
+    numbers = as_numbers(values)
+    known = numbers[np.isfinite(numbers)]
+    whole = bool(np.all(known == np.rint(known)))
+    return "categorical" if whole and len(np.unique(known)) <= FEW_VALUES else "numeric"
+
+
+def _numeric(data: ColumnData) -> NumericColumn:
+    values = as_numbers(data.values)
+    finite = values[np.isfinite(values)]
+    edges = quantile_edges(values, INPUT_BINS if data.role == "input" else OUTPUT_BINS)
+    return NumericColumn(
+        name=data.name,
+        tensor=data.tensor,
+        index=data.index,
+        role=data.role,
+        edges=edges,
+        counts=(0,) * (len(edges) + 2),
+        mean=float(finite.mean()) if len(finite) else 0.0,
+        deviation=float(finite.std()) if len(finite) else 0.0,
+    )
+
+
+def _categorical(data: ColumnData) -> CategoricalColumn:
+    if data.values.dtype == object or data.values.dtype.kind in "US":
+        named = np.array([category_text(value) for value in data.values.tolist()], dtype=object)
+    else:
+        numbers = as_numbers(data.values)
+        named = numbers[np.isfinite(numbers)]
+    names, counts = np.unique(named, return_counts=True)
+    by_count = sorted(zip(counts.tolist(), names.tolist(), strict=True), key=lambda pair: -pair[0])
+    least = LEAST_SHARE * len(data.values)
+    listed = [name for count, name in by_count if count >= least][:MAX_CATEGORIES]
+    rest = [name for _, name in by_count[len(listed) :]]
+    return CategoricalColumn(
+        name=data.name,
+        tensor=data.tensor,
+        index=data.index,
+        role=data.role,
+        categories=tuple(listed),
+        rare=tuple(rest[:MAX_RARE]),
+        open=len(rest) > MAX_RARE,
+        counts=(0,) * (FIRST_CATEGORY + len(listed)),
+    )
+
+
+def _counted(column: Column, values: Array, hours: Ints | None) -> Column:
+    """Count the reference by the very function that will count the stream."""
+    bins, size = column_binner(column)(values), len(column.counts)
+    fields = {name: getattr(column, name) for name in column.__struct_fields__}
+    fields["counts"] = tuple(np.bincount(bins, minlength=size).tolist())
+    if hours is not None:
+        fields["hourly"] = tuple(
+            tuple(np.bincount(bins[hours == hour], minlength=size).tolist()) for hour in range(HOURS)
+        )
+    return type(column)(**fields)
+
+
+def _relate(
+    data: Sequence[ColumnData], made: Sequence[Column], hours: Ints | None
+) -> tuple[Relations | None, tuple[Column, ...]]:
+    """Fit relations on every other row and bin the errors of the rows between, which the fit has not seen."""
+    related = [
+        (each, column)
+        for each, column in zip(data, made, strict=True)
+        if isinstance(column, NumericColumn) and column.role == "input" and column.deviation > 0
+    ][:MAX_RELATED]
+    if len(related) < 3 or len(data[0].values) < 2 * ROWS_PER_RELATED * len(related):
+        return None, ()
+    z = standardised(
+        np.column_stack([as_numbers(each.values) for each, _ in related]),
+        np.array([column.mean for _, column in related]),
+        np.array([column.deviation for _, column in related]),
+    )
+    directions = minor_directions(z[::2])
+    errors = reconstruction_errors(z[1::2], directions)
+    relations = Relations(tuple(column.name for _, column in related), tuple(map(tuple, directions.tolist())))
+    derived = ColumnData(RECONSTRUCTION_ERROR, errors, "", 0, "derived", "numeric")
+    return relations, (_build_column(derived, None if hours is None else hours[1::2]),)

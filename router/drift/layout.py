@@ -1,0 +1,66 @@
+"""Where each count of a pane lies in its one vector of integers. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from itertools import accumulate
+from typing import Final, NamedTuple
+
+from router.drift.profile import HOURS, Column, NumericColumn, Profile
+
+#: Fixed point of standardised values: sums of integers are exact in any order, sums of floats are not.
+UNIT: Final = 1 << 10
+#: Standardised values are cut at this many deviations before they are summed.
+CUT: Final = 256.0
+#: A pane may hold this many rows before a sum of squares could overflow 63 bits.
+MAX_PANE_ROWS: Final = (1 << 62) // int(CUT * UNIT) ** 2
+
+
+class Place(NamedTuple):
+    """A column's part of the vector."""
+
+    bins: slice
+    moments: slice
+    """Of numeric columns: sum and sum of squares of the standardised values in units of 1 / UNIT; else empty."""
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Vector: counts of every column, moments of every numeric column, rows by hour, messages, broken messages."""
+
+    columns: tuple[Column, ...]
+    places: tuple[Place, ...] = field(init=False)
+    hours: slice = field(init=False)
+    messages: int = field(init=False)
+    """Place of the number of payloads that were looked at (inputs and outputs count one each)."""
+    broken: int = field(init=False)
+    """Place of the number of those that could not be read or did not fit the profile's schema."""
+    size: int = field(init=False)
+
+    def __post_init__(self) -> None:
+        ends = list(accumulate((len(column.counts) for column in self.columns), initial=0))
+        moments = list(accumulate((2 * isinstance(column, NumericColumn) for column in self.columns), initial=ends[-1]))
+        places = tuple(
+            Place(slice(ends[i], ends[i + 1]), slice(moments[i], moments[i + 1])) for i in range(len(self.columns))
+        )
+        hours = slice(moments[-1], moments[-1] + HOURS)
+        for name, value in {
+            "places": places,
+            "hours": hours,
+            "messages": hours.stop,
+            "broken": hours.stop + 1,
+            "size": hours.stop + 2,
+        }.items():
+            object.__setattr__(self, name, value)
+
+    @classmethod
+    def of(cls, profile: Profile) -> Layout:
+        """Lay out the panes of a profile."""
+        return cls(profile.columns)
+
+    def place(self, name: str) -> Place:
+        """Return the place of the column of this name; `KeyError` if there is none."""
+        for column, place in zip(self.columns, self.places, strict=True):
+            if column.name == name:
+                return place
+        raise KeyError(name)

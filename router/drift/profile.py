@@ -1,0 +1,193 @@
+"""The reference profile: what a model saw and said when it was accepted, as counts beside its version. Pure.
+
+A profile is a value of bounded size with a schema number, kept as JSON beside the model and named by its SHA-256. It
+holds no row of the data: bins and their counts, the names of categories, moments, directions, a calibration curve.
+
+Bins of a numeric column:     null | below the range | b_1 ... b_B | above the range.
+Bins of a categorical column: null | never seen in the reference | other | one for each listed category.
+"""
+
+from __future__ import annotations
+
+from hashlib import sha256
+from itertools import pairwise
+from typing import Annotated, Any, Final, Literal
+
+import msgspec
+
+from router.performance.baseline import Baseline, Task
+
+SCHEMA: Final = 1
+MAX_PROFILE_BYTES: Final = 8 << 20
+MAX_COLUMNS: Final = 1024
+MAX_BINS: Final = 64
+MAX_CATEGORIES: Final = 256
+MAX_RARE: Final = 4096
+HOURS: Final = 24
+
+Count = Annotated[int, msgspec.Meta(ge=0, le=2**53)]
+Counts = Annotated[tuple[Count, ...], msgspec.Meta(min_length=3, max_length=MAX_CATEGORIES + 3)]
+Text = Annotated[str, msgspec.Meta(max_length=256)]
+Role = Literal["input", "output", "derived"]
+
+
+class UnfitProfile(ValueError):
+    """The document is no profile, or contradicts itself; the message names what."""
+
+
+class _Column(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    name: Text
+    tensor: Text
+    """Empty for a derived column."""
+    index: Annotated[int, msgspec.Meta(ge=0, lt=2**31)]
+    """Place in a row of the tensor, all axes after the first flattened."""
+    role: Role
+    counts: Counts
+    """Rows of the reference per bin."""
+    hourly: Annotated[tuple[Counts, ...], msgspec.Meta(max_length=HOURS)] = ()
+    """The same by hour of day (UTC), 24 of them, where the profile is seasonal."""
+
+    def _check(self, bins: int) -> None:
+        if len(self.counts) != bins or any(len(counts) != bins for counts in self.hourly):
+            raise ValueError(f"column {self.name!r}: {bins} bins need as many counts")
+        if len(self.hourly) not in {0, HOURS}:
+            raise ValueError(f"column {self.name!r}: {len(self.hourly)} hours of a day")
+
+
+class NumericColumn(_Column, frozen=True, tag="numeric", kw_only=True):
+    """Real numbers, in bins of about equal reference counts."""
+
+    edges: Annotated[tuple[float, ...], msgspec.Meta(min_length=2, max_length=MAX_BINS + 1)]
+    """Ascending, the range of the reference at both ends; a value on an edge belongs to the bin above it."""
+    mean: float
+    deviation: Annotated[float, msgspec.Meta(ge=0)]
+
+    def __post_init__(self) -> None:
+        if any(not low < high for low, high in pairwise(self.edges)):
+            raise ValueError(f"column {self.name!r}: edges must ascend")
+        self._check(len(self.edges) + 2)
+
+
+class CategoricalColumn(_Column, frozen=True, tag="categorical", kw_only=True):
+    """Names, or numbers that are names."""
+
+    categories: Annotated[tuple[Text | float, ...], msgspec.Meta(max_length=MAX_CATEGORIES)]
+    """The most frequent, each with a bin of its own."""
+    rare: Annotated[tuple[Text | float, ...], msgspec.Meta(max_length=MAX_RARE)] = ()
+    """The rest, which share the bin `other`."""
+    open: bool = False
+    """There were more than fit into `rare`: what is unknown counts as `other`, new categories cannot be told."""
+
+    def __post_init__(self) -> None:
+        known = {*self.categories, *self.rare}
+        if len(known) != len(self.categories) + len(self.rare):
+            raise ValueError(f"column {self.name!r}: a category is listed twice")
+        if any(isinstance(category, str) is not self.of_text for category in known):
+            raise ValueError(f"column {self.name!r}: categories are all text or all numbers")
+        self._check(len(self.categories) + 3)
+
+    @property
+    def of_text(self) -> bool:
+        """Whether the categories are names rather than numbers."""
+        return any(isinstance(category, str) for category in (*self.categories, *self.rare)[:1])
+
+
+Column = NumericColumn | CategoricalColumn
+
+
+class Relations(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Directions in which the reference hardly varies, see `multivariate`."""
+
+    features: Annotated[tuple[Text, ...], msgspec.Meta(min_length=3, max_length=128)]
+    """Names of numeric input columns, standardised by their own mean and deviation."""
+    directions: Annotated[tuple[tuple[float, ...], ...], msgspec.Meta(min_length=3, max_length=128)]
+    """One row a feature."""
+
+    def __post_init__(self) -> None:
+        if len(self.directions) != len(self.features) or len({len(row) for row in self.directions}) != 1:
+            raise ValueError("relations: one row of directions per feature, all of one length")
+
+
+class Calibration(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """How often the positive class was right, by score: knots of a non-decreasing curve, straight between them."""
+
+    scores: Annotated[tuple[float, ...], msgspec.Meta(min_length=1, max_length=256)]
+    probabilities: Annotated[
+        tuple[Annotated[float, msgspec.Meta(ge=0, le=1)], ...], msgspec.Meta(min_length=1, max_length=256)
+    ]
+
+    def __post_init__(self) -> None:
+        if len(self.scores) != len(self.probabilities):
+            raise ValueError("calibration: as many probabilities as scores")
+        if any(not low < high for low, high in pairwise(self.scores)):
+            raise ValueError("calibration: scores must ascend")
+        if any(low > high for low, high in pairwise(self.probabilities)):
+            raise ValueError("calibration: probabilities must not fall")
+
+
+class Profile(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Everything that live rows, predictions and labels are held against."""
+
+    schema: Literal[1] = SCHEMA
+    rows: Annotated[int, msgspec.Meta(ge=1, le=2**53)]
+    columns: Annotated[tuple[Column, ...], msgspec.Meta(min_length=1, max_length=MAX_COLUMNS)]
+    task: Task | None = None
+    score: Text = ""
+    """Name of the output column that is the score (probability of the positive class, or the predicted value)."""
+    relations: Relations | None = None
+    calibration: Calibration | None = None
+    baselines: Annotated[tuple[Baseline, ...], msgspec.Meta(max_length=16)] = ()
+    """The first is the one that alarms are raised on."""
+    model_sha256: Annotated[str, msgspec.Meta(pattern=r"^([0-9a-f]{64})?\Z")] = ""
+    self_referenced: bool = False
+    """Built from the first requests for want of training data: it cannot know drift that was there from the start."""
+
+    def __post_init__(self) -> None:
+        names = {column.name: column for column in self.columns}
+        if len(names) != len(self.columns):
+            raise ValueError("two columns have one name")
+        if self.score and (self.score not in names or names[self.score].role != "output"):
+            raise ValueError(f"the score {self.score!r} is no output column")
+        related = self.relations.features if self.relations else ()
+        strange = [feature for feature in related if not isinstance(names.get(feature), NumericColumn)]
+        if strange:
+            raise ValueError(f"relations: {strange[0]!r} is no numeric column")
+
+    def column(self, name: str) -> Column:
+        """Return the column of this name; `KeyError` if there is none."""
+        return next((column for column in self.columns if column.name == name), None) or _missing(name)
+
+
+def encode_profile(profile: Profile) -> bytes:
+    """Write a profile as canonical JSON: equal profiles give equal bytes. `UnfitProfile` if it is too large."""
+    document: bytes = msgspec.json.encode(profile, order="sorted")
+    if len(document) > MAX_PROFILE_BYTES:
+        raise UnfitProfile(f"a profile of {len(document)} bytes is over the limit of {MAX_PROFILE_BYTES}")
+    return document
+
+
+def decode_profile(document: bytes | memoryview) -> Profile:
+    """Read a profile, believing nothing. `UnfitProfile` names what is wrong with it."""
+    if len(document) > MAX_PROFILE_BYTES:
+        raise UnfitProfile(f"a profile of {len(document)} bytes is over the limit of {MAX_PROFILE_BYTES}")
+    try:
+        return _decode(document)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+        raise UnfitProfile(f"reference profile: {error}") from error
+
+
+def profile_sha256(document: bytes) -> str:
+    """Name a profile by its bytes."""
+    return sha256(document).hexdigest()
+
+
+def profile_json_schema() -> dict[str, Any]:
+    """Describe the document for other tools, as JSON Schema."""
+    return msgspec.json.schema(Profile)
+
+
+_decode = msgspec.json.Decoder(Profile).decode
+
+
+def _missing(name: str) -> Column:
+    raise KeyError(name)

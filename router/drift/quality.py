@@ -1,0 +1,110 @@
+"""Faults in the data itself: missing, out of range, never seen, stuck at one value, unreadable. Pure.
+
+A share is faulty when it is above the reference's by more than chance allows. Chance is bounded by Chernoff's
+inequality, P(k of n or more) <= exp(-n KL(k/n || p)), which is exact for no n but wrong for none, rare events included.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from enum import StrEnum
+from math import exp, log
+from typing import Final, NamedTuple
+
+from router.drift.binning import NULL, UNSEEN
+from router.drift.pane import Pane
+from router.drift.profile import CategoricalColumn, Column, NumericColumn, Profile
+
+#: Probability that chance alone makes one finding.
+ALPHA: Final = 1e-6
+#: A share below this is not reported, however certain.
+LEAST_SHARE: Final = 0.001
+#: Rows below which a column that shows one value is not called stuck.
+STUCK_ROWS: Final = 100
+
+
+class Fault(StrEnum):
+    """What can be wrong."""
+
+    MISSING = "missing"
+    """Nulls; in an output: NaN."""
+    NEW_CATEGORY = "new_category"
+    OUT_OF_RANGE = "out_of_range"
+    STUCK = "stuck"
+    """One value only, where the reference has many: a stale feature, or a model that answers always the same."""
+    SCHEMA = "schema"
+    """Payloads that cannot be read or lack columns of the profile."""
+
+
+class QualityFinding(NamedTuple):
+    """One fault of one column in one window."""
+
+    fault: Fault
+    column: str
+    """Empty for `SCHEMA`."""
+    share: float
+    """Of the window's rows, or payloads."""
+    expected: float
+    p_value: float
+    """Upper bound."""
+
+
+def find_faults(profile: Profile, window: Pane) -> list[QualityFinding]:
+    """List the faults of a window, the column's order kept."""
+    findings = []
+    if window.broken:
+        findings.append(QualityFinding(Fault.SCHEMA, "", window.broken / window.messages, 0.0, 0.0))
+    for column in profile.columns:
+        if column.role != "derived":
+            findings += _column_faults(column, window)
+    return findings
+
+
+def excess_p_value(seen: int, rows: int, expected: float) -> float:
+    """Bound the probability of at least `seen` of `rows` events with probability `expected` each."""
+    share = seen / rows if rows else 0.0
+    if share <= expected:
+        return 1.0
+    if expected <= 0:
+        return 0.0
+    divergence = share * log(share / expected)
+    if share < 1:
+        divergence += (1 - share) * log((1 - share) / (1 - expected))
+    return exp(-rows * divergence)
+
+
+def _column_faults(column: Column, window: Pane) -> Iterator[QualityFinding]:
+    counts = [int(count) for count in window.counts(column.name)]
+    rows = sum(counts)
+    if not rows:
+        return
+    numeric = isinstance(column, NumericColumn)
+    suspects = [(Fault.MISSING, counts[NULL], column.counts[NULL])]
+    if numeric:
+        outside = column.counts[1] + column.counts[-1]
+        suspects.append((Fault.OUT_OF_RANGE, counts[1] + counts[-1], outside))
+    else:
+        suspects.append((Fault.NEW_CATEGORY, counts[UNSEEN], column.counts[UNSEEN]))
+    for fault, seen, before in suspects:
+        # One more of each than was seen: what a sample did not show is rare, not impossible (Laplace).
+        expected = (before + 1) / (sum(column.counts) + 2)
+        p_value, share = excess_p_value(seen, rows, expected), seen / rows
+        if p_value <= ALPHA and share >= LEAST_SHARE:
+            yield QualityFinding(fault, column.name, share, expected, p_value)
+    if rows >= STUCK_ROWS and _is_stuck(column, counts, window):
+        yield QualityFinding(Fault.STUCK, column.name, 1.0, max(column.counts) / max(1, sum(column.counts)), 0.0)
+
+
+def _is_stuck(column: Column, counts: list[int], window: Pane) -> bool:
+    """Whether all rows show one value, and the reference would do so with probability ALPHA at most."""
+    bin_number = max(range(len(counts)), key=counts.__getitem__)
+    rows = counts[bin_number]
+    if rows != sum(counts) or bin_number == NULL:
+        return False
+    share = (column.counts[bin_number] + 1) / (sum(column.counts) + 2)
+    if rows * log(share) > log(ALPHA):
+        return False
+    if isinstance(column, CategoricalColumn):
+        return True
+    moments = window.moments(column.name)
+    return moments is not None and moments[1] == 0.0

@@ -1,0 +1,1 @@
+"""How well a model does against its baseline, told by labels or estimated without them, and what follows. Pure."""
