@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from types import TracebackType
 from typing import Any, NamedTuple, Self
 from urllib.parse import urlsplit
@@ -98,6 +98,41 @@ class AdminClient:
     def explain(self, model: str, question: Mapping[str, Any]) -> dict[str, Any]:
         """Ask where a request with these `headers`, `parameters` and `version` would go, and why."""
         return self._json("POST", f"/policies/{model}/explain", json=dict(question))
+
+    def change_policies(
+        self, changes: Sequence[Mapping[str, Any]], reason: str, *, dry_run: bool = False
+    ) -> dict[str, Any]:
+        """Change several policies, all or none; each names its `model`, the `revision` read and the new `policy`."""
+        body = {"changes": [dict(change) for change in changes], "reason": reason}
+        return self._json("POST", "/policies:batch", json=body, params={"dry_run": dry_run})
+
+    def rollback(self, model: str, reason: str, *, dry_run: bool = False) -> dict[str, Any]:
+        """Go back to the last good policy; return the policy that stands then."""
+        return self._json("POST", f"/policies/{model}/rollback", json={"reason": reason}, params={"dry_run": dry_run})
+
+    def undo(self, model: str, revision: int | None, reason: str, *, dry_run: bool = False) -> dict[str, Any]:
+        """Bring back a revision's policy, else the one before the last write."""
+        body = {"reason": reason} | ({} if revision is None else {"revision": revision})
+        return self._json("POST", f"/policies/{model}/undo", json=body, params={"dry_run": dry_run})
+
+    def rollouts(self) -> list[dict[str, Any]]:
+        """List each model's last rollout."""
+        return [rollout for page in self._pages("/rollouts", "after") for rollout in page["rollouts"]]
+
+    def rollout(self, model: str) -> dict[str, Any]:
+        """Show a model's last rollout."""
+        return self._json("GET", f"/rollouts/{model}")
+
+    def start_rollout(
+        self, model: str, plan: Mapping[str, Any], reason: str, *, dry_run: bool = False
+    ) -> dict[str, Any]:
+        """Start to roll out the `version` of a plan."""
+        body = {**plan, "reason": reason}
+        return self._json("POST", f"/rollouts/{model}", json=body, params={"dry_run": dry_run})
+
+    def act_on_rollout(self, model: str, act: str, reason: str, **more: Any) -> dict[str, Any]:
+        """Pause, resume, promote or abort a rollout."""
+        return self._json("POST", f"/rollouts/{model}/{act}", json={"reason": reason, **more})
 
     def models(self) -> list[dict[str, Any]]:
         """List models with their versions."""

@@ -30,3 +30,9 @@ class StaleWrite(CommandFailed):
     """Somebody else wrote first: read again, decide anew, retry."""
 
     exit_code = 4
+
+
+class Differs(CommandFailed):
+    """Nothing is broken, but CI wants to know: files and gateway differ, or a watched rollout did not succeed."""
+
+    exit_code = 6

@@ -4,7 +4,22 @@ from __future__ import annotations
 
 import click
 
-from router.cli import audit, doctor, experiment, infer, log, model, node, shadow, status, token, traffic
+from router.cli import (
+    apply,
+    audit,
+    doctor,
+    experiment,
+    infer,
+    log,
+    model,
+    node,
+    restore,
+    rollout,
+    shadow,
+    status,
+    token,
+    traffic,
+)
 
 _EPILOG = """\b
 Exit codes:
@@ -14,6 +29,7 @@ Exit codes:
   3  no gateway answers there
   4  somebody else wrote first; read again and retry
   5  the version that was checked must not be served
+  6  files and gateway differ (`apply --dry-run`), or a watched rollout did not succeed
 """
 
 
@@ -33,6 +49,11 @@ for _command in (
     traffic.traffic,
     shadow.shadow,
     experiment.experiment,
+    rollout.rollout,
+    restore.rollback,
+    restore.undo,
+    apply.apply,
+    apply.get,
     infer.infer,
     log.log,
     audit.audit,
