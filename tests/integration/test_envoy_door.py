@@ -237,3 +237,19 @@ async def test_mutual_tls_lets_in_who_shows_a_certificate(valkey_socket: Path, t
             with pytest.raises(grpc.aio.AioRpcError) as failure:
                 await unary(channel)(infer_message(1, 2, 3, 4))
             assert failure.value.code() is grpc.StatusCode.UNAVAILABLE
+
+
+async def test_the_clients_deadline_reaches_the_router(plane: DataPlane) -> None:
+    """Not only the client's own clock ends a call: its router stops waiting, too."""
+    await plane.remove_replica(1, abruptly=True)
+    message = infer_message(1, 2, 3, 4)
+    head = "POST /inference.GRPCInferenceService/ModelInfer HTTP/1.1\r\nhost: h\r\ngrpc-timeout: 50m\r\n"
+    reader, writer = await asyncio.open_unix_connection(Layout(plane.folder, plane.folder).infer_socket(0))
+    writer.write(f"{head}content-length: {len(message) + 5}\r\n\r\n".encode())
+    writer.write(struct.pack(">BI", 0, len(message)) + message)
+
+    async with asyncio.timeout(PATIENCE_S):
+        answer = await reader.readuntil(b"grpc-status: 4\r\n")
+    writer.close()
+
+    assert answer.startswith(b"HTTP/1.1 200 OK\r\n")
