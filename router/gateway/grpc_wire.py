@@ -12,8 +12,8 @@ from urllib.parse import quote
 
 from router.gateway.call import Call
 from router.gateway.http_wire import Answer, Wire, decision_lines
+from router.gateway.names import read_version
 from router.gateway.response import response_of
-from router.gateway.routes.table import read_version
 from router.gateway.statuses import STATUSES
 from serving.protocol.errors import ErrorKind, ServingError, invalid
 from serving.protocol.grpc_codec import decode_infer, encode_infer_response

@@ -10,6 +10,7 @@ from urllib.parse import unquote_to_bytes
 import msgspec
 
 from router.gateway.call import Call
+from router.gateway.names import NAME
 from router.gateway.response import response_of
 from router.gateway.statuses import STATUSES, retry_after
 from router.policy.decision import Decision
@@ -27,7 +28,6 @@ _BINARY_LINES: Final = f"content-type: {OCTETS}\r\n{HEADER_LENGTH}: %d\r\n".enco
 _INFER_PATH: Final = re.compile(rb"/v2/models/([^/]+)(?:/versions/([^/]+))?/infer/?")
 #: Longer than any path of an inference, were each of its bytes percent-encoded; what a cache of paths may hold.
 _MAX_PATH_BYTES: Final = 1024
-NAME: Final = re.compile(r"[A-Za-z0-9][\w.-]{0,127}", re.ASCII)
 
 
 class Answer(NamedTuple):

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from typing import Any, Final, Protocol
 
 from router.gateway.catalogue import Catalogue
-from router.gateway.routes.table import read_version
+from router.gateway.names import read_version
 from serving.protocol.errors import ErrorKind, ServingError, invalid
 
 _STATES: Final = {

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Final
 from urllib.parse import unquote_to_bytes
 
 from router.gateway.call import Call
-from router.gateway.http_wire import JSON_LINE, NAME, Answer, Wire, decision_lines, encode_error, match_infer
+from router.gateway.http_wire import JSON_LINE, Answer, Wire, decision_lines, encode_error, match_infer
+from router.gateway.names import NAME
 from router.gateway.response import response_of
 from serving.protocol.errors import ErrorKind, ServingError, invalid
 from serving.protocol.messages import Buffer, InferRequest, Limits

@@ -5,17 +5,15 @@ Decoding first would turn `m%2fready` into two segments, and one name into anoth
 
 from __future__ import annotations
 
-import re
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Final, NamedTuple
 from urllib.parse import unquote
 
 import msgspec
 
+from router.gateway.names import NAME, read_version
 from serving.protocol.errors import invalid, not_found
 
-_NAME: Final = re.compile(r"[A-Za-z0-9][\w.-]{0,127}", re.ASCII)
-_MAX_VERSION_DIGITS: Final = 9
 _MAX_SHOWN: Final = 64
 
 
@@ -112,15 +110,6 @@ class Routes:
         raise not_found(f'no such path: "{shown}"; the API begins at /v2')
 
 
-def read_version(text: str) -> int | None:
-    """Read a version as paths and messages write it; None for an empty one."""
-    if not text:
-        return None
-    if not (text.isascii() and text.isdigit() and len(text) <= _MAX_VERSION_DIGITS):
-        raise not_found(f'"{text[:_MAX_SHOWN]}" is not a version: versions are numbers')
-    return int(text)
-
-
 def _match(pattern: tuple[str, ...], segments: list[str]) -> dict[str, str] | None:
     values: dict[str, str] = {}
     for expected, segment in zip(pattern, segments, strict=True):
@@ -132,7 +121,7 @@ def _match(pattern: tuple[str, ...], segments: list[str]) -> dict[str, str] | No
         if not segment.endswith(ending):
             return None
         values[name] = segment.removesuffix(ending) if ending else segment
-    return values if "model" not in values or _NAME.fullmatch(values["model"]) else None
+    return values if "model" not in values or NAME.fullmatch(values["model"]) else None
 
 
 def _allowed(methods: Mapping[str, Handler]) -> list[str]:

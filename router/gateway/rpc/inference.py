@@ -14,8 +14,8 @@ import grpc
 
 from router.gateway.call import Call
 from router.gateway.http_exchange import InferService
+from router.gateway.names import read_version
 from router.gateway.response import response_of
-from router.gateway.routes.table import read_version
 from serving.protocol.errors import ServingError
 from serving.protocol.grpc_codec import (
     decode_infer,

@@ -12,8 +12,8 @@ from google.protobuf.json_format import ParseDict
 from google.protobuf.message import DecodeError, Message
 
 from router.gateway.catalogue import Catalogue
+from router.gateway.names import read_version
 from router.gateway.repository import Repository
-from router.gateway.routes.table import read_version
 from router.gateway.rpc.inference import Context, metadata_headers
 from router.gateway.statistics import Statistics
 from router.gateway.tuning import Tuning

@@ -1,0 +1,57 @@
+"""The two doors put together around what they share."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import NamedTuple
+
+from router.adapters.admin_repository import AdminRepository
+from router.gateway.asgi import HttpApp
+from router.gateway.catalogue import Catalogue
+from router.gateway.grpc_door import GrpcDoor
+from router.gateway.http_exchange import InferService
+from router.gateway.http_server import HttpServer
+from router.gateway.repository import Repository
+from router.gateway.routes.all import http_routes
+from router.gateway.statistics import Statistics
+from router.gateway.tls import grpc_credentials, http_tls
+from router.gateway.tuning import Tuning
+from router.settings import Settings
+from serving.telemetry.publisher import Publisher
+
+
+class Doors(NamedTuple):
+    """Where clients come in."""
+
+    http: HttpServer
+    grpc: GrpcDoor
+
+
+def build_doors(
+    settings: Settings, service: InferService, catalogue: Catalogue, publisher: Publisher, metrics_dir: Path
+) -> Doors:
+    """Give both doors the same service, catalogue, statistics, repository and settings, so that they say the same.
+
+    Raises:
+        OSError: a certificate cannot be read.
+    """
+    statistics = Statistics(metrics_dir, publisher)
+    control = AdminRepository(settings.admin_host, settings.admin_port, ready_timeout_s=settings.ready_timeout_s)
+    repository = Repository(catalogue, control)
+    tuning = Tuning(settings.log_level, catalogue)
+    http = HttpServer(
+        HttpApp(http_routes(catalogue, statistics, repository, tuning)),
+        service,
+        keep_alive_s=settings.keep_alive_s,
+        drain_timeout_s=settings.drain_timeout_s,
+        tls=http_tls(settings),
+    )
+    grpc = GrpcDoor(
+        service,
+        catalogue,
+        statistics=statistics,
+        repository=repository,
+        tuning=tuning,
+        credentials=grpc_credentials(settings),
+    )
+    return Doors(http, grpc)
