@@ -8,29 +8,22 @@ import logging
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from router.adapters.admin_repository import AdminRepository
 from router.adapters.policy_snapshot import read_policy_snapshot, write_policy_snapshot
 from router.adapters.shadow_folder import ShadowFolder
-from router.gateway.asgi import HttpApp
 from router.gateway.catalogue import Catalogue
 from router.gateway.dispatch import Dispatcher
-from router.gateway.grpc_door import GrpcDoor
+from router.gateway.doors import build_doors
 from router.gateway.grpc_wire import match_grpc
 from router.gateway.http_exchange import InferService
-from router.gateway.http_server import HttpServer, open_shared_socket
+from router.gateway.http_server import open_shared_socket
 from router.gateway.meters import Meters
 from router.gateway.policy_view import PolicyView, VersionKey
 from router.gateway.pools import Pools
 from router.gateway.recorder import Recorder
-from router.gateway.repository import Repository
-from router.gateway.routes.all import http_routes
 from router.gateway.rows_wire import RowsDoors
 from router.gateway.shadow import Shadows
 from router.gateway.shipper import Shipper
 from router.gateway.slots import Slot
-from router.gateway.statistics import Statistics
-from router.gateway.tls import grpc_credentials, http_tls
-from router.gateway.tuning import Tuning
 from router.ports import PolicyStore, VersionBoard
 from router.settings import Settings
 from serving.channel.endpoint import Endpoint
@@ -96,25 +89,7 @@ class Gateway:
             next_id=lambda: f"{incarnation}-{next(numbers):x}",
             match=RowsDoors(catalogue, self._dispatcher).match,
         )
-        statistics = Statistics(metrics_dir, self._publisher)
-        control = AdminRepository(settings.admin_host, settings.admin_port, ready_timeout_s=settings.ready_timeout_s)
-        repository = Repository(catalogue, control)
-        tuning = Tuning(settings.log_level, catalogue)
-        self._http = HttpServer(
-            HttpApp(http_routes(catalogue, statistics, repository, tuning)),
-            service,
-            keep_alive_s=settings.keep_alive_s,
-            drain_timeout_s=settings.drain_timeout_s,
-            tls=http_tls(settings),
-        )
-        self._grpc = GrpcDoor(
-            service,
-            catalogue,
-            statistics=statistics,
-            repository=repository,
-            tuning=tuning,
-            credentials=grpc_credentials(settings),
-        )
+        self._http, self._grpc = build_doors(settings, service, catalogue, self._publisher, metrics_dir)
         self._tasks: list[asyncio.Task[None]] = []
         self._closing: set[asyncio.Task[None]] = set()
         self._reported: frozenset[VersionKey] | None = None
