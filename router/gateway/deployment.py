@@ -30,6 +30,8 @@ from serving.deployment.spec import CHANNEL_TOKEN_FILE
 APP: Final = "gateway"
 _DEPLOYMENT: Final = "Router"
 _MAX_ONGOING: Final = 100_000
+#: How often to look whether requests wait for a version that was scaled to zero: little, beside starting a process.
+_STARVING_PERIOD_S: Final = 0.1
 _log = logging.getLogger(__name__)
 
 
@@ -66,12 +68,14 @@ class Router:
         )
         self._gateway.on_versions_wanted = self._watch
         await self._gateway.start()
+        self._waking = asyncio.create_task(self._wake_versions(), name="wake-versions")
 
     async def check_health(self) -> None:
         """Answer, which proves that the event loop turns; a dead process is noticed without."""
 
     async def __del__(self) -> None:
         """Drain: Ray Serve awaits this before it ends the process."""
+        self._waking.cancel()
         await self._gateway.close()
         await asyncio.gather(*(watch.close() for watch in self._watches.values()), *self._closing)
         await asyncio.gather(self._store.close(), self._board.close(), self._stream.close())
@@ -85,6 +89,13 @@ class Router:
         for model, version in wanted - self._watches.keys():
             on_endpoints = partial(self._gateway.set_endpoints, model, version)
             self._watches[model, version] = watch_version(model, version, on_endpoints)
+
+    async def _wake_versions(self) -> None:
+        """Have a version started that was scaled to zero, once requests wait for it."""
+        while True:
+            for key in self._gateway.starving() & self._watches.keys():
+                self._watches[key].wake()
+            await asyncio.sleep(_STARVING_PERIOD_S)
 
 
 def gateway_target(settings: Settings, layout: Layout) -> serve.RunTarget:

@@ -178,6 +178,10 @@ class Gateway:
             if self._view.apply_versions(statuses):
                 self._report_wanted()
 
+    def starving(self) -> frozenset[VersionKey]:
+        """Find versions that requests wait for and that have no replica."""
+        return self._pools.starving()
+
     def _report_wanted(self) -> None:
         wanted = self._view.wanted
         if wanted == self._reported:

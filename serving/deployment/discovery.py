@@ -8,6 +8,8 @@ its module's globals there are copies; the listeners live in `listeners`, which 
 
 from __future__ import annotations
 
+import asyncio
+import logging
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -17,6 +19,8 @@ from ray.serve.request_router import PendingRequest, RequestRouter, RunningRepli
 from serving.channel.endpoint import Endpoint
 from serving.deployment.listeners import listen, unlisten
 from serving.deployment.spec import DEPLOYMENT, app_name
+
+_log = logging.getLogger(__name__)
 
 OnEndpoints = Callable[[Sequence[Endpoint]], None]
 
@@ -48,13 +52,30 @@ class VersionWatch:
     def __init__(self, model: str, version: int, on_endpoints: OnEndpoints) -> None:
         self._app = app_name(model, version)
         self._on_endpoints = on_endpoints
+        self._waking: asyncio.Task[None] | None = None
         listen(self._app, on_endpoints)
         # Not through Serve's cache of handles, which forgets at random beyond 100.
         self._handle: Any = DeploymentHandle(DEPLOYMENT, self._app)
         self._handle._init()  # noqa: SLF001 - subscribes without a request
 
+    def wake(self) -> None:
+        """Ask for a replica of a version that has none; once, until that has been answered.
+
+        A call that waits in a handle is what makes Ray Serve start the first replica.
+        """
+        if self._waking is None or self._waking.done():
+            self._waking = asyncio.create_task(self._wait_for_replica(), name=f"wake-{self._app}")
+
+    async def _wait_for_replica(self) -> None:
+        try:
+            await self._handle.wake.remote()
+        except Exception as error:  # noqa: BLE001 - whoever still waits asks again
+            _log.warning("No replica of %s came: %s", self._app, error)
+
     async def close(self) -> None:
         """Unsubscribe."""
+        if self._waking is not None:
+            self._waking.cancel()
         unlisten(self._app, self._on_endpoints)
         await self._handle.shutdown_async()
 

@@ -71,6 +71,9 @@ class ModelReplica:
         """Tell Ray Serve how busy this replica is."""
         return self._server.stats()
 
+    async def wake(self) -> None:
+        """Answer: the call itself is what had Ray Serve start this replica."""
+
     async def check_health(self) -> None:
         """Raise unless the model still answers its golden example, or is busy answering others."""
         await self._vitality.check(self._server)
