@@ -70,8 +70,12 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         None
     )
     registry_allowed_folders: Annotated[
-        tuple[Path, ...], _about("Where versions may have local files, beside the state directory's registry.")
+        tuple[str, ...], _about("Where versions may have local files, beside the state directory's registry.")
     ] = ()
+    registry_poll_s: Annotated[Seconds, _about("How often to look where the registry's aliases point.")] = 5.0
+    registry_webhook_key_file: Annotated[
+        Path | None, _about("File with the secret of the registry's webhooks; none leaves it to polling.")
+    ] = None
     cache_max_bytes: Annotated[Bytes, _about("Disk for verified versions; beyond it the least used ones go.")] = (
         20 * _GIB
     )

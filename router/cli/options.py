@@ -28,6 +28,8 @@ _METAVARS = {
     "certificate": "FILE",
     "dir": "DIR",
     "door": "auto|envoy|aio",
+    "file": "FILE",
+    "folders": "DIR,DIR",
     "host": "HOST",
     "hosts": "HOST,HOST",
     "key": "FILE",

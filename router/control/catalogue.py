@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from router.settings import Settings
@@ -79,6 +80,10 @@ class Catalogue:
         """Add a version; see `Registry.register` for what is raised."""
         return await self._call(lambda registry: registry.register(name, onnx or None, example, tags))
 
+    async def aliased(self, model: str, alias: str) -> int:
+        """Find the version that an alias points to; see `Registry.resolve` for what is raised."""
+        return await self._call(lambda registry: registry.resolve(model, f"@{alias}").version)
+
     async def name(self, model: str, alias: str, version: int, tags: Mapping[str, str]) -> None:
         """Let an alias point to a version, and write down with the version why."""
 
@@ -111,7 +116,7 @@ def open_registry(settings: Settings) -> Registry:
     return Registry.open(
         settings.registry_uri,
         state_dir=settings.state_dir,
-        allowed_folders=settings.registry_allowed_folders,
+        allowed_folders=[Path(folder) for folder in settings.registry_allowed_folders],
         allowed_hosts=settings.backend_allowed_hosts,
         cache_max_bytes=settings.cache_max_bytes,
     )

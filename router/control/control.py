@@ -15,9 +15,11 @@ from router.adapters.webhook import Webhooks, ensure_secret
 from router.admin.api import build_admin
 from router.admin.auth import TokenStore
 from router.admin.services import RolloutServices
+from router.control.aliases import AliasFollower
 from router.control.catalogue import Catalogue
 from router.control.fleet import Fleet
 from router.control.gates import Gates
+from router.control.registry_webhook import App, Signatures, with_registry_webhook
 from router.control.rollout_loop import RolloutLoop
 from router.control.specs import spec_maker
 from router.control.standby import Standby
@@ -59,6 +61,13 @@ class Control:
             metrics_dir=layout.metrics_dir,
             ready_timeout_s=settings.ready_timeout_s,
         )
+        self._follower = AliasFollower(
+            self._store,
+            self._versions,
+            self._catalogue,
+            poll_s=settings.registry_poll_s,
+            ready_timeout_s=settings.ready_timeout_s,
+        )
         self._metrics = Registry("control")
         self._metrics.before_snapshot(self._refresh_gauges)
         self._publisher = Publisher(self._metrics, layout.metrics_dir, interval_s=settings.metrics_interval_s)
@@ -76,7 +85,7 @@ class Control:
             answers=self._answers,
         )
         self._servers = (
-            WebServer(admin, settings.admin_host, settings.admin_port),
+            WebServer(self._with_webhook(admin), settings.admin_host, settings.admin_port),
             WebServer(metrics_app(layout.metrics_dir), settings.host, settings.metrics_port),
         )
         self._tasks: list[asyncio.Task[None]] = []
@@ -94,6 +103,7 @@ class Control:
         self._tasks = [
             asyncio.create_task(self._follow_policies(), name="follow-policies"),
             asyncio.create_task(self._versions.run(), name="reconcile"),
+            asyncio.create_task(self._follower.run(), name="follow-aliases"),
             asyncio.create_task(self._open_registry(), name="open-registry"),
             asyncio.create_task(self._loop.run(), name="rollouts"),
         ]
@@ -109,6 +119,12 @@ class Control:
         await self._readings.close()
         await self._publisher.close()
         await asyncio.gather(*(store.close() for store in (self._store, self._board, self._rollouts, self._answers)))
+
+    def _with_webhook(self, admin: App) -> App:
+        if self._settings.registry_webhook_key_file is None:
+            return admin
+        secret = self._settings.registry_webhook_key_file.read_bytes().strip()
+        return with_registry_webhook(admin, Signatures(secret, time.time), self._follower.nudge)
 
     async def _follow_policies(self) -> None:
         async for snapshot in self._store.watch():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 
 from router.layout import Layout
 from router.settings import Settings
@@ -27,7 +28,7 @@ def spec_maker(settings: Settings, layout: Layout) -> SpecMaker:
             metrics_dir=layout.metrics_dir,
             logs_dir=layout.logs_dir,
             log_level=settings.log_level,
-            allowed_folders=settings.registry_allowed_folders,
+            allowed_folders=tuple(map(Path, settings.registry_allowed_folders)),
             allowed_hosts=settings.backend_allowed_hosts,
             cache_max_bytes=settings.cache_max_bytes,
             tags=dict(info.tags),

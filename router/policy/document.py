@@ -31,7 +31,7 @@ FieldName = Annotated[str, msgspec.Meta(min_length=1, max_length=128)]
 Scalar = Annotated[str, msgspec.Meta(max_length=1024)] | Annotated[int, msgspec.Meta(ge=-(2**63), le=2**63 - 1)] | bool
 
 
-class Variant(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class Variant(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
     """A version with a share of the model's traffic."""
 
     name: Name
@@ -39,6 +39,8 @@ class Variant(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     version: VersionNumber
     weight: BasisPoints
     """Share in basis points; 0 is a dark launch: warm, reached by pin or rule only."""
+    alias: Name | None = None
+    """An alias of the registry that `version` follows: when it moves, a new revision names its new version."""
 
 
 class Sticky(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
