@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import subprocess
 import tempfile
 from collections.abc import Awaitable, Callable, MutableMapping
 from pathlib import Path
@@ -19,6 +18,7 @@ import numpy as np
 import onnxruntime
 import uvicorn
 
+from router.node.child import start_child
 from router.node.envoy_process import find_envoy
 from serving.protocol.pb import open_inference_pb2 as pb
 
@@ -137,11 +137,8 @@ def main() -> None:
         socket, file = Path(name, "app.sock"), Path(name, "envoy.json")
         file.write_text(json.dumps(bridge(arguments.port, socket)))
         options = ["--concurrency", "1", "--disable-hot-restart", "--log-level", "error"]
-        with subprocess.Popen([envoy, "--config-path", file, *options]) as door:
-            try:
-                uvicorn.run(app, uds=str(socket), **fixed)
-            finally:
-                door.terminate()
+        start_child(envoy, ["--config-path", str(file), *options], log=Path(name, "envoy.log"))  # ends with us
+        uvicorn.run(app, uds=str(socket), **fixed)
 
 
 if __name__ == "__main__":
