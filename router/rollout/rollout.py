@@ -10,7 +10,7 @@ from router.policy.document import WHOLE_BP, Policy
 from router.rollout.evidence import Counters, Judgement
 from router.rollout.phase import TERMINAL, Event, Phase, next_phase
 from router.rollout.plan import Plan
-from router.rollout.split import Cast, cast
+from router.rollout.split import Cast, cast, share_of
 from serving.protocol.errors import invalid
 
 #: Moments kept of one rollout; the oldest go.
@@ -91,6 +91,8 @@ class Rollout(msgspec.Struct, frozen=True):
             return WHOLE_BP
         if self.step < 0 or self.phase in {Phase.ROLLING_BACK, Phase.ABORTING, Phase.FAILED, Phase.ABORTED}:
             return 0
+        if self.phase is Phase.SUPERSEDED:
+            return share_of(self.stands, self.version)
         return self.plan.steps[self.step]
 
     @property

@@ -74,7 +74,7 @@ def follow_write(rollout: Rollout, write: PolicyWrite, observed: Observation, no
     """See whether a write is in force; repeat it, rebase it, or make way for whoever moved the traffic."""
     policy, revision = observed.policy, observed.policy_revision
     if policy is None:
-        return Turn(move(rollout, Event.SUPERSEDE, now, "the model's policy was removed", write=None))
+        return Turn(move(rollout, Event.SUPERSEDE, now, "the model's policy was removed"))
     if revision != write.expected_revision and same_split(policy, write.policy):
         return _landed(rollout, write, policy, revision, now)
     failure = hard_failure_of(rollout, observed) if write.kind != "restore" else ""
@@ -86,7 +86,7 @@ def follow_write(rollout: Rollout, write: PolicyWrite, observed: Observation, no
     if write.kind == "restore" and not share_of(policy, rollout.version):
         return _landed(rollout, write, policy, revision, now)
     if write.kind != "restore" and not same_split(policy, rollout.stands):
-        return Turn(move(rollout, Event.SUPERSEDE, now, f"revision {revision} moved the traffic by hand", write=None))
+        return _superseded(rollout, policy, revision, now)
     return _rebased(rollout, write, policy, revision)
 
 
@@ -124,7 +124,13 @@ def adopt(rollout: Rollout, policy: Policy, revision: int, now: float) -> Turn:
     """Accept a revision that left the split alone, and give way to one that did not."""
     if same_split(policy, rollout.stands):
         return Turn(msgspec.structs.replace(rollout, policy_revision=revision, stands=policy))
-    return Turn(move(rollout, Event.SUPERSEDE, now, f"revision {revision} moved the traffic by hand"))
+    return _superseded(rollout, policy, revision, now)
+
+
+def _superseded(rollout: Rollout, policy: Policy, revision: int, now: float) -> Turn:
+    """Leave the traffic where somebody else put it."""
+    words = f"revision {revision} moved the traffic by hand"
+    return Turn(move(rollout, Event.SUPERSEDE, now, words, stands=policy, policy_revision=revision))
 
 
 def hard_failure_of(rollout: Rollout, observed: Observation) -> str:
