@@ -22,6 +22,12 @@ LINGER_S: Final = 600.0
 #: Pauses before each further attempt after a failure that may pass; the last one repeats.
 BACKOFF_S: Final = (2.0, 5.0, 15.0, 60.0)
 
+#: Attempts to load in a row after which only a new request helps.
+MAX_ATTEMPTS: Final = 6
+#: Deaths of a version's processes, and the time within which so many end it: Ray Serve would restart them for ever.
+MAX_DEATHS: Final = 10
+DEATHS_WITHIN_S: Final = 60.0
+
 
 class Phase(StrEnum):
     """Where a version stands; the values are those of `VersionStatus.state`."""
@@ -47,6 +53,10 @@ class Standing(msgspec.Struct, frozen=True):
     due: float = -math.inf
     """Not to be attempted before; infinite when only a new request helps."""
     wanted_until: float = -math.inf
+    deaths: tuple[float, ...] = ()
+    """When its processes died, lately."""
+    halted: bool = False
+    """Given up because its processes died again and again: its application is to be removed."""
 
     def is_settled(self, now: float) -> bool:
         """Nothing is under way: it is ready, or an attempt has failed and the next, if any, is not due."""
@@ -63,12 +73,25 @@ class Plan(NamedTuple):
 def asked(standing: Standing, now: float) -> Standing:
     """Somebody asks for the version: forget past failures, try at once."""
     fresh = msgspec.structs.replace(standing, wanted_until=now + LINGER_S)
-    return fresh if standing.attempting else msgspec.structs.replace(fresh, failures=0, due=now)
+    if standing.attempting:
+        return fresh
+    return msgspec.structs.replace(fresh, failures=0, due=now, deaths=(), halted=False)
+
+
+def dropped(standing: Standing) -> Standing:
+    """Somebody wants it gone: its time is up."""
+    return msgspec.structs.replace(standing, wanted_until=-math.inf)
 
 
 def named(standing: Standing, now: float) -> Standing:
     """A policy names the version."""
     return msgspec.structs.replace(standing, wanted_until=now + LINGER_S)
+
+
+def stopping(standing: Standing) -> Standing:
+    """Its application is about to be removed; one that has failed goes on saying why."""
+    is_failed = standing.phase is Phase.FAILED
+    return standing if is_failed else msgspec.structs.replace(standing, phase=Phase.DRAINING, reason="")
 
 
 def started(standing: Standing) -> Standing:
@@ -77,9 +100,19 @@ def started(standing: Standing) -> Standing:
     return msgspec.structs.replace(standing, phase=phase, attempting=True)
 
 
-def failed(standing: Standing, reason: str, now: float, *, final: bool) -> Standing:
-    """The attempt has failed: try again later, unless the end is final and only a new request helps."""
+def failed(standing: Standing, reason: str, now: float, *, final: bool, patient: bool = False) -> Standing:
+    """The attempt has failed: try again later, unless the end is final and only a new request helps.
+
+    Args:
+        standing: before.
+        reason: why, in words for an operator.
+        now: the time.
+        final: another attempt would end the same way.
+        patient: never give up: it was not the version that failed, but what it comes from.
+    """
     pause_s = math.inf if final else BACKOFF_S[min(standing.failures, len(BACKOFF_S) - 1)]
+    if not final and not patient and standing.failures + 1 >= MAX_ATTEMPTS:
+        pause_s, reason = math.inf, f"{reason}; given up after {MAX_ATTEMPTS} attempts"
     return msgspec.structs.replace(
         standing,
         phase=Phase.FAILED,
@@ -90,8 +123,21 @@ def failed(standing: Standing, reason: str, now: float, *, final: bool) -> Stand
     )
 
 
+def died(standing: Standing, count: int, now: float) -> Standing:
+    """Processes of the version have died while it was served; enough of that ends it."""
+    recent = (*(at for at in standing.deaths if at > now - DEATHS_WITHIN_S), *[now] * count)
+    if len(recent) < MAX_DEATHS:
+        return msgspec.structs.replace(standing, deaths=recent)
+    reason = f"its processes died {len(recent)} times in {DEATHS_WITHIN_S:.0f} s; given up until it is asked for again"
+    return msgspec.structs.replace(
+        standing, phase=Phase.FAILED, reason=reason, attempting=False, due=math.inf, deaths=(), halted=True
+    )
+
+
 def observed(standing: Standing, app: AppStatus | None, now: float) -> Standing:
     """Ray Serve says how the version's application does; None: there is no such application."""
+    if standing.halted:
+        return standing
     if app is None:
         was_there = standing.phase in {Phase.LOADING, Phase.READY, Phase.DRAINING}
         return msgspec.structs.replace(standing, phase=Phase.ABSENT, attempting=False) if was_there else standing
@@ -124,5 +170,6 @@ def plan(standings: Mapping[VersionKey, Standing], running: Iterable[VersionKey]
         and not standing.attempting
         and standing.due <= now
     )
-    stop = frozenset(key for key in running if standings.get(key, unknown).wanted_until <= now) - start
+    known = ((key, standings.get(key, unknown)) for key in running)
+    stop = frozenset(key for key, standing in known if standing.wanted_until <= now or standing.halted) - start
     return Plan(start, stop)

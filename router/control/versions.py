@@ -6,17 +6,40 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from functools import partial
 from typing import Final
 
 import msgspec
 
 from router.control.catalogue import VersionSource
+from router.control.deaths import has_died
 from router.control.fleet import Fleet, Watch
-from router.control.reconciler import Phase, Standing, VersionKey, asked, failed, named, observed, plan, started
+from router.control.reconciler import (
+    Phase,
+    Standing,
+    VersionKey,
+    asked,
+    died,
+    dropped,
+    failed,
+    named,
+    observed,
+    plan,
+    started,
+    stopping,
+)
 from router.control.specs import SpecMaker
 from router.policy.document import versions_of
-from router.ports import PolicySnapshot, ReplicaStatus, StoreUnavailable, VersionBoard, VersionStatus, VersionUnready
+from router.ports import (
+    PolicySnapshot,
+    ReplicaStatus,
+    StoreUnavailable,
+    VersionBoard,
+    VersionInUse,
+    VersionStatus,
+    VersionUnready,
+)
 from serving.channel.endpoint import Endpoint
 from serving.deployment.scaling_record import read_record, record_path
 from serving.deployment.status import AppPhase, AppStatus
@@ -52,6 +75,8 @@ class Versions:
         self._closing: set[asyncio.Task[None]] = set()
         self._named: frozenset[VersionKey] | None = None
         self._standby: frozenset[VersionKey] = frozenset()
+        self._unloaded: set[VersionKey] = set()
+        """Unloaded by somebody's wish, which goes before `_standby`."""
         self._published: Sequence[VersionStatus] | None = None
         self._wake = asyncio.Event()
         self._changed = asyncio.Condition()
@@ -61,6 +86,7 @@ class Versions:
         self._named = frozenset(
             (model, version) for model, stored in policies.policies.items() for version in versions_of(stored.policy)
         )
+        self._unloaded -= self._named
         self._wake.set()
 
     def keep(self, standby: frozenset[VersionKey]) -> None:
@@ -116,18 +142,43 @@ class Versions:
         if self._standings.get(key, Standing()).phase is not Phase.READY:
             await self._catalogue.resolve(model, version)
         self._standings[key] = asked(self._standings.get(key, Standing()), self._clock())
+        self._unloaded.discard(key)
         self._wake.set()
         try:
             async with asyncio.timeout(timeout_s), self._changed:
-                await self._changed.wait_for(lambda: self._standings[key].is_settled(self._clock()))
+                await self._changed.wait_for(lambda: self._is_settled(key))
         except TimeoutError:
             status = self._status(key)
             reason = f"not ready within {timeout_s:g} s, still {status.state}"
             raise VersionUnready(msgspec.structs.replace(status, reason=status.reason or reason)) from None
         status = self._status(key)
+        if status.state == Phase.ABSENT:
+            raise VersionUnready(msgspec.structs.replace(status, reason="it was unloaded meanwhile"))
         if status.state != Phase.READY:
             raise VersionUnready(status)
         return status
+
+    async def unload(self, model: str, version: int, *, timeout_s: float) -> VersionStatus:
+        """Drain and free a version that no policy names; return where it stands, still draining after `timeout_s`.
+
+        It goes although a rollback might want it: that would load it again. Raises `VersionInUse`; `ServingError`
+        NOT_FOUND for a version that neither gateway nor registry has, UNAVAILABLE before the policies are known.
+        """
+        key = (model, version)
+        if self._named is None:
+            raise ServingError(ErrorKind.UNAVAILABLE, "the policies have not been read yet; try again")
+        if key in self._named:
+            raise VersionInUse(model, version)
+        if key not in self._standings:
+            await self._catalogue.resolve(model, version)
+            return self._status(key)
+        self._standings[key] = dropped(self._standings[key])
+        self._unloaded.add(key)
+        self._wake.set()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(timeout_s), self._changed:
+                await self._changed.wait_for(lambda: key not in self._standings)
+        return self._status(key)
 
     async def register(self, name: str, onnx: bytes, *, example: bytes | None, tags: Mapping[str, str]) -> int:
         """Add a version to the registry with its golden example; return its number."""
@@ -147,6 +198,9 @@ class Versions:
                 self._standings[key] = started(self._standings[key])
                 self._starting[key] = asyncio.create_task(self._start(key), name=f"start-{key[0]}-{key[1]}")
             if todo.stop:
+                for key in todo.stop:
+                    self._standings[key] = stopping(self._standings[key])
+                await self._publish()  # routers first: they stop calling it, and wait for what it still owes them
                 await self._fleet.delete(todo.stop)
         await self._publish()
         async with self._changed:
@@ -155,15 +209,26 @@ class Versions:
     def _observe(self, apps: Mapping[VersionKey, AppStatus], skip: set[VersionKey], now: float) -> None:
         for key in self._named or ():
             self._standings[key] = named(self._standings.get(key, Standing()), now)
-        for key in self._standby & self._standings.keys():
+        for key in (self._standby - self._unloaded) & self._standings.keys():
             self._standings[key] = named(self._standings[key], now)
         for key in apps.keys() | self._standings.keys():
             # An application that we have never heard of was started before us: keep it as if it had just been named.
             standing = self._standings.get(key) or named(Standing(), now)
             self._standings[key] = standing if key in skip else observed(standing, apps.get(key), now)
         for key, standing in list(self._standings.items()):
-            if standing.phase is Phase.ABSENT and standing.wanted_until <= now:
+            if standing.wanted_until <= now and (standing.phase is Phase.ABSENT or self._is_forgotten(key, apps)):
                 del self._standings[key]
+                self._unloaded.discard(key)
+
+    def _is_forgotten(self, key: VersionKey, apps: Mapping[VersionKey, AppStatus]) -> bool:
+        """A version that failed is listed with the reason until somebody unloads it."""
+        standing = self._standings[key]
+        is_idle = standing.phase is Phase.FAILED and not standing.attempting
+        return key in self._unloaded and is_idle and key not in apps
+
+    def _is_settled(self, key: VersionKey) -> bool:
+        standing = self._standings.get(key)
+        return standing is None or standing.is_settled(self._clock())
 
     async def _start(self, key: VersionKey) -> None:
         """Fetch a version's files and hand it to the fleet."""
@@ -171,8 +236,10 @@ class Versions:
             info = await self._catalogue.bring(*key)
             await self._fleet.deploy([self._make_spec(info)])
         except ServingError as error:
-            final = error.kind is not ErrorKind.UNAVAILABLE
-            self._standings[key] = failed(self._standings[key], error.message, self._clock(), final=final)
+            away = error.kind is ErrorKind.UNAVAILABLE
+            self._standings[key] = failed(
+                self._standings[key], error.message, self._clock(), final=not away, patient=away
+            )
         except Exception as error:  # noqa: BLE001 - whatever it is, it is this version's failure and not the end of the others
             _log.exception("Starting %s version %s failed", *key)
             reason = f"{type(error).__name__}: {error}"
@@ -194,6 +261,11 @@ class Versions:
             self._watches[key] = self._fleet.watch(*key, partial(self._located, key))
 
     def _located(self, key: VersionKey, endpoints: Sequence[Endpoint]) -> None:
+        there = {each.replica_id for each in endpoints}
+        dead = [each for each in self._endpoints.get(key, ()) if each.replica_id not in there and has_died(each)]
+        if dead and key in self._standings:
+            _log.warning("%d process(es) of %s version %s died", len(dead), *key)
+            self._standings[key] = died(self._standings[key], len(dead), self._clock())
         self._endpoints[key] = endpoints
         self._wake.set()
 
@@ -208,7 +280,7 @@ class Versions:
             _log.warning("%s; trying again", error)
 
     def _status(self, key: VersionKey) -> VersionStatus:
-        standing = self._standings[key]
+        standing = self._standings.get(key, Standing())
         endpoints = self._endpoints.get(key, ())
         known = self._known.get(key)
         spec = self._make_spec(known.info) if known else None

@@ -67,3 +67,21 @@ def test_a_version_at_zero_comes_back_for_its_first_request(gateway: RunningGate
 
     assert [answer.status_code for answer in answers] == [200] * 3, answers[0].text
     eventually(lambda: replicas(gateway, "sleeper") == 0, timeout_s=40, what="no replica again")
+
+
+def test_a_version_that_crashes_at_its_calls_is_given_up_and_the_others_serve_on(gateway: RunningGateway) -> None:
+    """No endless restarts; its status says what happened."""
+    register(gateway, "bystander", add_one(), {})
+    register(gateway, "crasher", b"", {"shepherd.backend": "echo", "shepherd.echo.crash_on": "13"})
+    for model in ("bystander", "crasher"):
+        gateway.route(model, ("stable", 1, 10_000))
+    poison = [{**FOUR["inputs"][0], "data": [13] * 4}]
+
+    def given_up() -> bool:
+        assert gateway.infer("crasher", poison, body={"parameters": {"timeout": 3_000_000}}).status_code >= 500
+        return bool(gateway.version("crasher", 1)["state"] == "failed")
+
+    eventually(given_up, timeout_s=120, what="the version to be given up")
+
+    assert "given up" in gateway.version("crasher", 1)["reason"]
+    assert gateway.infer("bystander", FOUR["inputs"]).status_code == 200

@@ -51,7 +51,7 @@ def test_a_model_on_a_triton_is_registered_served_and_mended(gateway: RunningGat
         assert client.infer("remote", [x]).as_numpy("y").tolist() == (X + 1).tolist()
 
     deadly = [{**FOUR[0], "data": [666] * 4}]
-    assert gateway.infer("remote", deadly, headers={"x-request-timeout-ms": "500"}).status_code >= 500
+    assert gateway.infer("remote", deadly, body={"parameters": {"timeout": 500_000}}).status_code >= 500
     eventually(lambda: gateway.infer("remote", FOUR).status_code == 200, what="the mended model")
 
 

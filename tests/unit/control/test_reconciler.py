@@ -5,15 +5,18 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, field
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from router.control.reconciler import (
     BACKOFF_S,
     LINGER_S,
+    MAX_ATTEMPTS,
+    MAX_DEATHS,
     Phase,
     Standing,
     asked,
+    died,
     failed,
     named,
     observed,
@@ -128,6 +131,7 @@ class World:
             self.app = DELETING
 
 
+@settings(deadline=None)
 @given(st.lists(st.sampled_from(["name", "ask", "ready", "wrong", "crash", "gone", "wait"]), max_size=60))
 def test_whatever_happens_a_wanted_version_that_can_load_becomes_ready(events: list[str]) -> None:
     """From any history, naming a version and letting its load succeed ends in READY; nothing running is replaced."""
@@ -152,3 +156,37 @@ def test_whatever_happens_a_wanted_version_that_can_load_becomes_ready(events: l
     world.app = READY
     world.turn()
     assert world.standing.phase is Phase.READY
+
+
+def test_a_version_that_never_loads_is_given_up_and_says_so() -> None:
+    """Unless it is the registry that is away: that passes."""
+    crashing = patient = named(Standing(), NOW)
+    for _ in range(MAX_ATTEMPTS):
+        crashing = failed(crashing, "its process died", NOW, final=False)
+        patient = failed(patient, "the registry is away", NOW, final=False, patient=True)
+
+    assert crashing.due == math.inf
+    assert crashing.reason == f"its process died; given up after {MAX_ATTEMPTS} attempts"
+    assert patient.due == NOW + BACKOFF_S[-1]
+
+
+def test_a_version_whose_processes_die_again_and_again_is_halted() -> None:
+    """It loads each time, and Ray Serve would restart it for ever; asking for it again is a fresh start."""
+    standing = observed(named(Standing(), NOW), READY, NOW)
+    for _ in range(MAX_DEATHS):
+        standing = observed(died(standing, 1, NOW), READY, NOW)
+
+    assert standing.phase is Phase.FAILED
+    assert f"died {MAX_DEATHS} times" in standing.reason
+    assert plan({KEY: standing}, [KEY], NOW).stop == {KEY}
+    assert not start_of(standing)
+    assert start_of(asked(standing, NOW))
+
+
+def test_a_death_now_and_then_is_no_reason_to_give_up() -> None:
+    """Old ones are forgotten."""
+    standing = observed(named(Standing(), NOW), READY, NOW)
+    for step in range(10 * MAX_DEATHS):
+        standing = died(standing, 1, NOW + 10.0 * step)
+
+    assert standing.phase is Phase.READY
