@@ -44,6 +44,9 @@ bench: setup ## throughput and latency against a bare uvicorn + onnxruntime app;
 loadtest: .venv/loadtest-installed ## a short headless Locust run against a gateway that it starts
 	exec $(BIN)/python -m loadtests.run
 
+gpu-check: setup ## a model on CUDA through the gateway beside onnxruntime in a loop; skips without a GPU
+	exec $(BIN)/python -m loadtests.model_bound --provider cuda
+
 ##@ Maintain
 format: setup ## format and mend what ruff can mend
 	$(BIN)/ruff format .
@@ -66,7 +69,7 @@ clean: ## remove what was built; the state directory stays
 help: ## this list
 	@awk 'BEGIN {FS = ":.*## "} /^##@/ {printf "\n%s\n", substr($$0, 5)} /^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-.PHONY: setup demo test check conformance bench loadtest format lock clean help triton-venv
+.PHONY: gpu-check setup demo test check conformance bench loadtest format lock clean help triton-venv
 
 .venv/installed: requirements/dev.txt requirements/build.txt requirements/uv.txt pyproject.toml
 	$(if $(PYTHON),,$(error no Python found: install Python 3.11, 3.12 or 3.13))

@@ -1,0 +1,55 @@
+"""The commands of docs/models.md do what the page says, and its tables name every tag."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from serving.registry.options import ServingOptions
+from tests.gateway import RunningGateway
+from tests.models import add_one
+
+PAGE = (Path(__file__).parents[2] / "docs" / "models.md").read_text(encoding="utf-8")
+
+
+def commands() -> list[str]:
+    blocks = re.findall(r"```sh\n(.*?)```", PAGE, re.DOTALL)
+    return [line for block in blocks for line in block.splitlines() if line]
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(180)
+def test_every_command_of_the_page_succeeds(gateway: RunningGateway, tmp_path: Path) -> None:
+    """In the order of the page, with the files that it names."""
+    row = {"name": "x", "shape": [1, 4], "datatype": "FP32", "data": [1, 2, 3, 4]}
+    (tmp_path / "model.onnx").write_bytes(add_one())
+    (tmp_path / "request.json").write_text(json.dumps({"inputs": [row]}))
+    lines = ["a,b,c,d,label,group", *("1,1,1,1,0,g" for _ in range(40))]
+    (tmp_path / "labelled.csv").write_text("\n".join(lines))
+
+    assert len(commands()) >= 4
+    for command in commands():
+        program, *arguments = command.split()
+        assert program == "shepherd"
+        ended = subprocess.run(
+            [sys.executable, "-m", "router.cli.main", *arguments],
+            cwd=tmp_path,
+            env=os.environ  # noqa: TID251 - a user's
+            | {"SHEPHERD_STATE": str(gateway.state_dir), "PYTHONPATH": str(Path(__file__).parents[2])},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert ended.returncode == 0, f"{command}\n{ended.stdout}{ended.stderr}"
+
+
+def test_every_tag_is_explained() -> None:
+    """A tag that nobody can read of does not exist."""
+    for field in ServingOptions.__struct_fields__:
+        assert field == "settings" or f"`shepherd.{field}`" in PAGE, field
