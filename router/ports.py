@@ -142,6 +142,15 @@ class VersionUnready(Exception):
         self.status = status
 
 
+class VersionInUse(Exception):
+    """A policy names the version: it stays loaded."""
+
+    def __init__(self, model: str, version: int) -> None:
+        super().__init__(model, version)
+        self.model = model
+        self.version = version
+
+
 class VersionManager(Protocol):
     """Brings model versions to life and away again."""
 
@@ -152,6 +161,13 @@ class VersionManager(Protocol):
         """Load a version unless it is, and wait until it is ready; else `VersionUnready`.
 
         A version that the registry does not have raises `ServingError(NOT_FOUND)`.
+        """
+
+    async def unload(self, model: str, version: int, *, timeout_s: float) -> VersionStatus:
+        """Drain and free a version that no policy names; return where it stands, still draining after `timeout_s`.
+
+        It may be asked for again at once. Raises `VersionInUse`, or `ServingError(NOT_FOUND)` for a version that
+        neither the gateway nor the registry has.
         """
 
     async def register(self, name: str, onnx: bytes, *, example: bytes | None, tags: Mapping[str, str]) -> int:

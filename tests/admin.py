@@ -31,6 +31,7 @@ from router.ports import (
     ReplicaStatus,
     StoredPolicy,
     StoreUnavailable,
+    VersionInUse,
     VersionStatus,
     VersionUnready,
 )
@@ -46,6 +47,8 @@ class Versions:
     def __init__(self) -> None:
         self.statuses = {(MODEL, number): VersionStatus(MODEL, number, "absent") for number in (1, 2, 3, 4)}
         self.asked: list[int] = []
+        self.named: set[int] = set()
+        """Versions that a policy names."""
         self.together = 0
         """Most attempts that were under way at once."""
         self._under_way = 0
@@ -66,6 +69,13 @@ class Versions:
             raise VersionUnready(self.statuses[model, version])
         replica = ReplicaStatus(f"{model}-{version}-a", 4000 + version, "node-1", f"/run/{version}.sock")
         return self._set(model, version, state="ready", replicas=(replica,), target_replicas=1, load_s=0.5)
+
+    async def unload(self, model: str, version: int, *, timeout_s: float) -> VersionStatus:
+        if (model, version) not in self.statuses:
+            raise not_found(f"{model}: the registry has no version {version}")
+        if version in self.named:
+            raise VersionInUse(model, version)
+        return self._set(model, version, state="absent", reason="", replicas=())
 
     async def register(self, name: str, onnx: bytes, *, example: bytes | None, tags: Mapping[str, str]) -> int:
         version = 1 + max((number for model, number in self.statuses if model == name), default=0)

@@ -15,6 +15,7 @@ _KINDS: Final = {
     404: ErrorKind.NOT_FOUND,
     409: ErrorKind.INVALID,
     422: ErrorKind.INVALID,
+    429: ErrorKind.OVERLOADED,
     501: ErrorKind.UNSUPPORTED,
     503: ErrorKind.UNAVAILABLE,
     504: ErrorKind.DEADLINE,

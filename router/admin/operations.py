@@ -20,7 +20,7 @@ class Role(enum.IntEnum):
     VIEWER = 1
     """Read everything."""
     OPERATOR = 2
-    """Also move traffic and register versions."""
+    """Also move traffic; register, load and unload versions."""
     ADMIN = 3
     """Also remove what cannot be brought back by one more write."""
 
@@ -68,6 +68,10 @@ OPERATIONS: Final[dict[str, Operation]] = {
     "list_models": Operation(Role.VIEWER),
     "get_model": Operation(Role.VIEWER),
     "get_version": Operation(Role.VIEWER),
+    "load_model": Operation(Role.OPERATOR),
+    "load_version": Operation(Role.OPERATOR),
+    "unload_model": Operation(Role.OPERATOR),
+    "unload_version": Operation(Role.OPERATOR),
     "get_shadow": Operation(Role.VIEWER),
     "get_experiment": Operation(Role.VIEWER),
     # base64 of an ONNX file of 1.5 GiB; a protobuf cannot exceed 2 GiB

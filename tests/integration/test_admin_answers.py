@@ -72,6 +72,51 @@ async def test_a_wrong_registration_is_400(world: AdminWorld, body: str) -> None
     assert len(world.versions.statuses) == 4
 
 
+async def test_a_version_is_loaded_and_unloaded_by_wish(world: AdminWorld) -> None:
+    """Load answers when it is ready, unload when it is gone; without a version, the newest and all that may go."""
+    async with world.client(Role.OPERATOR) as client:
+        loaded = (await client.post(f"/admin/v1/models/{MODEL}/versions/2/load")).json()
+        newest = (await client.post(f"/admin/v1/models/{MODEL}/load")).json()
+        assert [(each["version"], each["state"]) for each in (loaded, newest)] == [(2, "ready"), (4, "ready")]
+        gone = (await client.post(f"/admin/v1/models/{MODEL}/versions/2/unload")).json()
+        assert (gone["version"], gone["state"], gone["replicas"]) == (2, "absent", [])
+        rest = (await client.post(f"/admin/v1/models/{MODEL}/unload")).json()["versions"]
+        assert [(each["version"], each["state"]) for each in rest] == [(4, "absent")]
+        assert (await client.post(f"/admin/v1/models/{MODEL}/unload")).json() == {"versions": []}
+
+
+@pytest.mark.parametrize("path", [f"{MODEL}/versions/1/unload", f"{MODEL}/unload"])
+async def test_what_a_policy_names_is_not_unloaded(world: AdminWorld, path: str) -> None:
+    """The answer is 409 and says what to do first."""
+    async with world.client() as client:
+        await client.post(f"/admin/v1/models/{MODEL}/versions/1/load")
+        world.versions.named = {1}
+        answer = await client.post(f"/admin/v1/models/{path}")
+    assert (answer.status_code, answer.json()["detail"]) == (
+        409,
+        f"a policy names {MODEL} version 1: take it out of the policy first",
+    )
+
+
+async def test_a_version_that_does_not_load_is_409_with_its_reason(world: AdminWorld) -> None:
+    """Beside its state."""
+    async with world.client() as client:
+        answer = await client.post(f"/admin/v1/models/{MODEL}/versions/3/load")
+    assert answer.status_code == 409
+    assert "golden check" in answer.json()["detail"]
+    assert answer.json()["versions"][0]["state"] == "failed"
+
+
+@pytest.mark.parametrize("verb", ["load", "unload"])
+@pytest.mark.parametrize("path", ["none", f"{MODEL}/versions/9"])
+async def test_loading_what_does_not_exist_is_404(world: AdminWorld, path: str, verb: str) -> None:
+    """By name, so that a typo is seen."""
+    async with world.client() as client:
+        answer = await client.post(f"/admin/v1/models/{path}/{verb}")
+    assert answer.status_code == 404
+    assert path.partition("/")[0] in answer.json()["detail"]
+
+
 async def test_the_log_accounts_for_every_request(world: AdminWorld) -> None:
     """The sum of logged, sampled_out and dropped is requests."""
     async with world.client(Role.VIEWER) as client:

@@ -12,7 +12,7 @@ import pytest
 from router.control.reconciler import VersionKey
 from router.control.versions import Versions
 from router.policy.document import parse_policy
-from router.ports import PolicySnapshot, StoredPolicy, StoreUnavailable, VersionStatus, VersionUnready
+from router.ports import PolicySnapshot, StoredPolicy, StoreUnavailable, VersionInUse, VersionStatus, VersionUnready
 from serving.channel.endpoint import Endpoint
 from serving.deployment.spec import VersionSpec
 from serving.deployment.status import AppPhase, AppStatus
@@ -87,12 +87,18 @@ class MemoryCatalogue:
 class MemoryBoard:
     def __init__(self) -> None:
         self.shown: Sequence[VersionStatus] = ()
+        self.history: list[Sequence[VersionStatus]] = []
         self.away = False
 
     async def publish(self, statuses: Sequence[VersionStatus]) -> None:
         if self.away:
             raise StoreUnavailable("Redis is away")
         self.shown = list(statuses)
+        self.history.append(self.shown)
+
+    def states(self, version: int) -> list[str]:
+        """List all states of a version that were ever shown."""
+        return [status.state for shown in self.history for status in shown if status.version == version]
 
     async def read(self) -> Sequence[VersionStatus]:
         return self.shown
@@ -254,6 +260,56 @@ async def test_a_version_that_nothing_names_any_more_is_stopped_after_its_time()
         bench.name(1)
         await bench.until(lambda: ("flights", 2) not in bench.fleet.apps)
         assert ("flights", 1) in bench.fleet.apps
+
+
+async def test_a_version_is_unloaded_by_wish_and_can_be_asked_for_again() -> None:
+    """Routers hear that it drains before it goes, and a rollback's wish to keep it is overruled until it is named."""
+    async with running() as bench:
+        bench.name(1)
+        await bench.versions.ensure_ready("flights", 2, timeout_s=10)
+        bench.versions.keep(frozenset({("flights", 2)}))
+        status = await bench.versions.unload("flights", 2, timeout_s=10)
+        assert status.state == "absent"
+        assert ("flights", 2) not in bench.fleet.apps
+        assert "draining" in bench.board.states(2)
+        assert (await bench.versions.ensure_ready("flights", 2, timeout_s=10)).state == "ready"
+
+
+async def test_a_version_that_a_policy_names_is_not_unloaded() -> None:
+    """It stays as it was; one that is not loaded is unloaded already, and one that does not exist is unknown."""
+    async with running() as bench:
+        bench.name(1)
+        await bench.versions.ensure_ready("flights", 1, timeout_s=10)
+        with pytest.raises(VersionInUse):
+            await bench.versions.unload("flights", 1, timeout_s=10)
+        assert ("flights", 1) in bench.fleet.apps
+        assert (await bench.versions.unload("flights", 3, timeout_s=10)).state == "absent"
+        with pytest.raises(ServingError, match="no version 9"):
+            await bench.versions.unload("flights", 9, timeout_s=10)
+
+
+async def test_unloading_a_version_that_failed_forgets_the_failure() -> None:
+    """Its application goes with it."""
+    async with running() as bench:
+        bench.name()
+        bench.fleet.outcomes["flights", 2] = FAILED
+        with pytest.raises(VersionUnready):
+            await bench.versions.ensure_ready("flights", 2, timeout_s=10)
+        assert (await bench.versions.unload("flights", 2, timeout_s=10)).state == "absent"
+        assert bench.fleet.apps == {}
+
+
+async def test_who_waits_for_a_version_that_is_unloaded_meanwhile_is_told() -> None:
+    """Whoever wishes last has it."""
+    async with running() as bench:
+        bench.name()
+        bench.fleet.outcomes["flights", 2] = AppStatus(AppPhase.LOADING)
+        waiting = asyncio.create_task(bench.versions.ensure_ready("flights", 2, timeout_s=10))
+        await bench.until(lambda: ("flights", 2) in bench.fleet.apps)
+        await bench.versions.unload("flights", 2, timeout_s=10)
+        with pytest.raises(VersionUnready) as refused:
+            await waiting
+        assert refused.value.status.reason == "it was unloaded meanwhile"
 
 
 async def test_the_board_catches_up_when_the_store_is_back() -> None:
