@@ -120,9 +120,11 @@ class RunningGateway:
         document = {"model": model, "variants": [dict(zip(names, each, strict=True)) for each in variants], **more}
         with self.admin as admin:
             there = admin.policy(model)
-            if there is None:
-                return admin.create_policy(model, document, "a test")
-            return admin.put_policy(model, document, "a test", there.etag)
+            if there is not None:
+                return admin.put_policy(model, document, "a test", there.etag)
+            created = admin.create_policy(model, document, "a test")
+        eventually(lambda: httpx.get(f"{self.url}/v2/models/{model}").is_success, what=f"the routers to know {model}")
+        return created
 
     def version(self, model: str, version: int) -> dict[str, Any]:
         """Read where a version stands."""

@@ -12,6 +12,7 @@ import logging
 import os
 import secrets
 import shutil
+import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
@@ -19,6 +20,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from router.layout import Layout
+from router.node.guardian import end_sessions, start_guardian
 from router.node.patience import within
 
 _NAMESPACE: Final = "serve"
@@ -54,6 +56,8 @@ class LocalCluster:
     def __init__(self, layout: Layout) -> None:
         self._layout = layout
         self._node: Any = None
+        self._sessions: list[int] = []
+        self._guardian: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
         """Start the cluster and connect to it."""
@@ -88,6 +92,8 @@ class LocalCluster:
             self._node = SlimNode(
                 parameters, head=True, shutdown_at_exit=False, spawn_reaper=True, ray_init_cluster=True
             )
+        self._sessions = [process.pid for _, process in self._node.live_processes()]
+        self._guardian = start_guardian(self._sessions, self._layout.logs_dir / "guardian.log")
         self._link_logs(Path(self._node.get_session_dir_path()) / "logs")
         ray.init(address=self._node.gcs_address, namespace=_NAMESPACE, log_to_driver=False, configure_logging=False)
 
@@ -103,6 +109,9 @@ class LocalCluster:
         within(_DISCONNECT_TIMEOUT_S, ray.shutdown)
         if self._node is not None:
             self._node.kill_all_processes(check_alive=False, allow_graceful=True)
+            end_sessions(self._sessions)
+            if self._guardian is not None:
+                self._guardian.communicate()
             self._keep_logs(Path(self._node.get_session_dir_path()) / "logs")
 
     def _link_logs(self, folder: Path) -> None:
