@@ -67,12 +67,19 @@ class Counters(msgspec.Struct, frozen=True):
 
     def failures_of(self, versions: Iterable[int]) -> Counts:
         """Count answers of versions that failed hard: not `ok`, or not a number."""
+        total, failed = self.answered_and_failed(versions)
+        return Counts(total, min(total, failed))
+
+    def answered_and_failed(self, versions: Iterable[int]) -> tuple[int, int]:
+        """Count answers, and failures among them and in rows: of these there may be more than answers.
+
+        A request may hold many rows; and rows are counted by replicas, whose files may be ahead of the routers'.
+        """
         wanted = set(versions)
         mine = [arm for arm in self.arms if arm.version in wanted]
         total = sum(arm.answered for arm in mine)
         failed = total - sum(arm.outcomes.get(OK, 0) for arm in mine)
-        # A batch of many rows may be one answer, so rows can outnumber answers.
-        return Counts(total, min(total, failed + sum(self.nonfinite.get(version, 0) for version in wanted)))
+        return total, failed + sum(self.nonfinite.get(version, 0) for version in wanted)
 
 
 class Judgement(msgspec.Struct, frozen=True):

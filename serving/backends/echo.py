@@ -33,6 +33,9 @@ class EchoOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A run with this value in any numeric input raises MODEL_FAILED."""
     crash_on: float | None = None
     """A run with this value in any numeric input ends the process at once, as a segmentation fault would."""
+    hang_on: float | None = None
+    """A run with this value in any numeric input takes `hang_ms`."""
+    hang_ms: float = 60_000.0
     fail_to_load: bool = False
     """`load` raises."""
 
@@ -45,7 +48,7 @@ class EchoBackend:
         specs = self._options.inputs
         batchable = bool(specs) and all(spec.shape and spec.shape[0] < 0 for spec in specs)
         self._signature = Signature(specs, specs, "shepherd_echo", batchable)
-        self._has_knobs = bool(self._options.delay_ms) or self._magic_values() != (None, None)
+        self._has_knobs = bool(self._options.delay_ms) or any(value is not None for value in self._magic_values())
 
     def load(self) -> None:
         """Do nothing, or fail if told to."""
@@ -74,15 +77,17 @@ class EchoBackend:
     def close(self) -> None:
         """Do nothing."""
 
-    def _magic_values(self) -> tuple[float | None, float | None]:
-        return self._options.fail_on, self._options.crash_on
+    def _magic_values(self) -> tuple[float | None, float | None, float | None]:
+        return self._options.fail_on, self._options.crash_on, self._options.hang_on
 
     def _misbehave(self, inputs: Mapping[str, Array]) -> None:
-        fail_on, crash_on = self._magic_values()
+        fail_on, crash_on, hang_on = self._magic_values()
         if crash_on is not None and _holds(inputs, crash_on):
             os._exit(EXIT_CODE)
         if self._options.delay_ms:
             time.sleep(self._options.delay_ms / 1000)
+        if hang_on is not None and _holds(inputs, hang_on):
+            time.sleep(self._options.hang_ms / 1000)
         if fail_on is not None and _holds(inputs, fail_on):
             raise ServingError(ErrorKind.MODEL_FAILED, f"echo: told to fail on {fail_on:g}")
 
