@@ -11,6 +11,7 @@ from router.analysis.counts import Moments
 from router.analysis.shadow_report import ShadowReport
 from router.policy.audit import AuditEntry
 from router.policy.document import Policy
+from router.requestlog.label import Label
 from router.rollout.evidence import Counters, Judgement
 from router.rollout.rollout import Rollout
 
@@ -179,6 +180,13 @@ class LogAccounting(Protocol):
 
     async def accounting(self) -> Mapping[str, Any]:
         """Totals and per model: requests, logged, sampled_out, dropped by reason; spool bytes and what was shipped."""
+
+
+class LabelSink(Protocol):
+    """Where labels go that clients send back."""
+
+    async def add(self, model: str, labels: Sequence[Label], *, at: float) -> None:
+        """Keep labels of a model's answers, all of them or none; raises `StoreUnavailable`. `at` in Unix seconds."""
 
 
 class VersionBoard(Protocol):

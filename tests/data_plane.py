@@ -16,6 +16,7 @@ import httpx
 
 from router.adapters.memory import MemoryPolicyStore
 from router.adapters.memory_version_board import MemoryVersionBoard
+from router.adapters.redis_labels import RedisLabels
 from router.adapters.redis_request_log import RedisRequestLog
 from router.adapters.spool import Spool, SpoolLimits
 from router.gateway.gateway import Gateway
@@ -50,6 +51,7 @@ class DataPlane:
         self.replicas: dict[tuple[int, str], ModelServer] = {}
         self.door: EnvoyDoor | None = None
         self.gateway: Gateway
+        self.labels: RedisLabels
         self.client: httpx.AsyncClient
 
     @property
@@ -171,6 +173,7 @@ async def running_data_plane(
             plane.door = stack.enter_context(running_door(plane.settings, layout))
         spool = Spool.open(folder / "spool", "router-1", SpoolLimits())
         stream = RedisRequestLog(redis_url, prefix=f"{name}:")
+        plane.labels = RedisLabels(redis_url, prefix=f"{name}:")
         plane.gateway = Gateway(
             plane.settings,
             incarnation="router-1",
@@ -180,6 +183,7 @@ async def running_data_plane(
             board=plane.board,
             recorder=Recorder(spool, incarnation="router-1"),
             shipper=Shipper(spool, stream, root=folder / "spool", interval_s=3600),
+            labels=plane.labels,
             snapshot_file=folder / "policies.json",
             metrics_dir=folder / "metrics",
             slot=Slot.take(layout, plane.settings.routers) if plane.door else None,
@@ -195,4 +199,4 @@ async def running_data_plane(
             await plane.gateway.close()
             for replica in plane.replicas.values():
                 await replica.close()
-            await stream.close()
+            await asyncio.gather(stream.close(), plane.labels.close())

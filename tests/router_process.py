@@ -13,6 +13,7 @@ from typing import Any
 
 from router.adapters.memory import MemoryPolicyStore
 from router.adapters.memory_version_board import MemoryVersionBoard
+from router.adapters.redis_labels import RedisLabels
 from router.adapters.redis_request_log import RedisRequestLog
 from router.adapters.spool import Spool, SpoolLimits
 from router.gateway.gateway import Gateway
@@ -80,6 +81,7 @@ async def _route(
         store=store,
         board=MemoryVersionBoard(),
         recorder=Recorder(spool, incarnation=name),
+        labels=RedisLabels(redis_url, prefix=f"{name}:"),
         shipper=Shipper(spool, RedisRequestLog(redis_url, prefix=f"{name}:"), root=folder / "spool", interval_s=3600),
         snapshot_file=folder / f"{name}.json",
         metrics_dir=folder / "metrics",

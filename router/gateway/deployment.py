@@ -12,6 +12,7 @@ from typing import Final
 import ray
 from ray import serve
 
+from router.adapters.redis_labels import RedisLabels
 from router.adapters.redis_policy_store import RedisPolicyStore
 from router.adapters.redis_request_log import RedisRequestLog
 from router.adapters.redis_version_board import RedisVersionBoard
@@ -47,6 +48,7 @@ class Router:
         self._store = RedisPolicyStore(settings.redis_url, poll_s=settings.policy_poll_s)
         self._board = RedisVersionBoard(settings.redis_url, poll_s=settings.policy_poll_s)
         self._stream = RedisRequestLog(settings.redis_url, retention_bytes=settings.log_retention_bytes)
+        self._labels = RedisLabels(settings.redis_url)
         spool = await asyncio.to_thread(_open_spool, settings, layout, incarnation)
         self._gateway = Gateway(
             settings,
@@ -62,6 +64,7 @@ class Router:
                 payload_max_bytes=settings.log_payload_max_bytes,
             ),
             shipper=Shipper(spool, self._stream, root=layout.spool_dir),
+            labels=self._labels,
             snapshot_file=layout.policies_file,
             metrics_dir=layout.metrics_dir,
             slot=Slot.take(layout, settings.routers) if settings.grpc_door == "envoy" else None,
@@ -78,7 +81,8 @@ class Router:
         self._waking.cancel()
         await self._gateway.close()
         await asyncio.gather(*(watch.close() for watch in self._watches.values()), *self._closing)
-        await asyncio.gather(self._store.close(), self._board.close(), self._stream.close())
+        stores = (self._store, self._board, self._stream, self._labels)
+        await asyncio.gather(*(store.close() for store in stores))
 
     def _watch(self, wanted: frozenset[VersionKey]) -> None:
         """Follow exactly the versions that a request may go to."""

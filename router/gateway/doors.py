@@ -8,6 +8,7 @@ from typing import NamedTuple
 from router.adapters.admin_repository import AdminRepository
 from router.gateway.asgi import HttpApp
 from router.gateway.catalogue import Catalogue
+from router.gateway.feedback import Labels
 from router.gateway.grpc_door import GrpcDoor
 from router.gateway.http_exchange import InferService
 from router.gateway.http_server import HttpServer
@@ -16,6 +17,7 @@ from router.gateway.routes.all import http_routes
 from router.gateway.statistics import Statistics
 from router.gateway.tls import grpc_credentials, http_tls
 from router.gateway.tuning import Tuning
+from router.ports import LabelSink
 from router.settings import Settings
 from serving.telemetry.publisher import Publisher
 
@@ -28,7 +30,13 @@ class Doors(NamedTuple):
 
 
 def build_doors(
-    settings: Settings, service: InferService, catalogue: Catalogue, publisher: Publisher, metrics_dir: Path
+    settings: Settings,
+    service: InferService,
+    catalogue: Catalogue,
+    *,
+    labels: LabelSink,
+    publisher: Publisher,
+    metrics_dir: Path,
 ) -> Doors:
     """Give both doors the same service, catalogue, statistics, repository and settings, so that they say the same.
 
@@ -40,7 +48,7 @@ def build_doors(
     repository = Repository(catalogue, control)
     tuning = Tuning(settings.log_level, catalogue)
     http = HttpServer(
-        HttpApp(http_routes(catalogue, statistics, repository, tuning)),
+        HttpApp(http_routes(catalogue, statistics, repository, tuning, Labels(catalogue, labels))),
         service,
         keep_alive_s=settings.keep_alive_s,
         drain_timeout_s=settings.drain_timeout_s,

@@ -21,10 +21,11 @@ from router.gateway.policy_view import PolicyView, VersionKey
 from router.gateway.pools import Pools
 from router.gateway.recorder import Recorder
 from router.gateway.rows_wire import RowsDoors
+from router.gateway.settling import Settling
 from router.gateway.shadow import Shadows
 from router.gateway.shipper import Shipper
 from router.gateway.slots import Slot
-from router.ports import PolicyStore, VersionBoard
+from router.ports import LabelSink, PolicyStore, VersionBoard
 from router.settings import Settings
 from serving.channel.endpoint import Endpoint
 from serving.protocol.messages import Limits
@@ -49,6 +50,7 @@ class Gateway:
         board: VersionBoard,
         recorder: Recorder,
         shipper: Shipper,
+        labels: LabelSink,
         snapshot_file: Path,
         metrics_dir: Path,
         slot: Slot | None = None,
@@ -81,7 +83,8 @@ class Gateway:
         self._shadows = Shadows(self._dispatcher, self._pools.shadow, meters, ShadowFolder(metrics_dir), incarnation)
         self._dispatcher.mirror = self._shadows.mirror
         numbers = itertools.count(1)
-        catalogue = Catalogue(self._view, self._pools.find)
+        self._settling = Settling(self._view, self._pools.find)
+        catalogue = Catalogue(self._view, self._pools.find, self._settling.reason)
         self._service = service = InferService(
             self._dispatcher,
             limits=Limits(max_body_bytes=settings.max_body_bytes),
@@ -89,9 +92,11 @@ class Gateway:
             next_id=lambda: f"{incarnation}-{next(numbers):x}",
             match=RowsDoors(catalogue, self._dispatcher).match,
         )
-        self._http, self._grpc = build_doors(settings, service, catalogue, self._publisher, metrics_dir)
+        self._http, self._grpc = build_doors(
+            settings, service, catalogue, labels=labels, publisher=self._publisher, metrics_dir=metrics_dir
+        )
         self._tasks: list[asyncio.Task[None]] = []
-        self._closing: set[asyncio.Task[None]] = set()
+        self._ending: asyncio.Task[None] | None = None
         self._reported: frozenset[VersionKey] | None = None
         self.on_versions_wanted: Callable[[frozenset[VersionKey]], None] = lambda _: None
         """Told which versions to discover, whenever that changes."""
@@ -114,6 +119,7 @@ class Gateway:
         self._tasks = [
             asyncio.create_task(self._follow_policies(), name="follow-policies"),
             asyncio.create_task(self._follow_versions(), name="follow-versions"),
+            asyncio.create_task(self._settling.run(self._settings.ready_timeout_s), name="settle"),
         ]
         await self._http.start(http_socket)
         if self._slot is None:
@@ -137,7 +143,12 @@ class Gateway:
         self._pools.set_endpoints((model, version), endpoints)
 
     async def close(self) -> None:
-        """Drain: stop accepting, answer what is in flight, write and ship what is logged."""
+        """Drain: stop accepting, answer what is in flight, write and ship what is logged. Once, however often asked."""
+        if self._ending is None:
+            self._ending = asyncio.create_task(self._end(), name="close-gateway")
+        await asyncio.shield(self._ending)
+
+    async def _end(self) -> None:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -188,9 +199,7 @@ class Gateway:
             return
         self._reported = wanted
         for pool in self._pools.retain(wanted):
-            task = asyncio.create_task(pool.close())
-            self._closing.add(task)
-            task.add_done_callback(self._closing.discard)
+            pool.set_endpoints(())  # it answers what it holds, then hangs up
         self.on_versions_wanted(wanted)
 
     def _refresh_gauges(self) -> None:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from router.gateway.catalogue import Catalogue
+from router.gateway.feedback import Labels
 from router.gateway.repository import Repository
+from router.gateway.routes.feedback import FeedbackRoutes
 from router.gateway.routes.models import ModelRoutes
 from router.gateway.routes.repository import RepositoryRoutes
 from router.gateway.routes.server import ServerRoutes
@@ -14,7 +16,9 @@ from router.gateway.statistics import Statistics
 from router.gateway.tuning import Tuning
 
 
-def http_routes(catalogue: Catalogue, statistics: Statistics, repository: Repository, tuning: Tuning) -> Routes:
+def http_routes(
+    catalogue: Catalogue, statistics: Statistics, repository: Repository, tuning: Tuning, labels: Labels
+) -> Routes:
     """Build the table; paths that name no model come first."""
     routes = Routes()
     for group in (
@@ -22,6 +26,7 @@ def http_routes(catalogue: Catalogue, statistics: Statistics, repository: Reposi
         ModelRoutes(catalogue, statistics),
         RepositoryRoutes(repository),
         TuningRoutes(tuning),
+        FeedbackRoutes(labels),
         SharedMemoryRoutes(),
     ):
         group.register(routes)
