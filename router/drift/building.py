@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from router.drift.binning import FIRST_CATEGORY, RECONSTRUCTION_ERROR, as_numbers, category_text, column_binner
+from router.drift.distance import population_stability_index, without_noise
 from router.drift.multivariate import minor_directions, reconstruction_errors, standardised
 from router.drift.profile import (
     HOURS,
@@ -27,6 +28,7 @@ from router.drift.profile import (
     Relations,
     Role,
 )
+from router.drift.reference import folded
 from router.performance.baseline import Baseline, Metric, Task
 from router.performance.calibration import calibrate
 from router.performance.metrics import baselines
@@ -98,6 +100,7 @@ def build_profile(
     labels: Floats | None = None,
     metrics: Sequence[Metric] = (),
     hours: Ints | None = None,
+    stretches: int = 0,
     model_sha256: str = "",
     self_referenced: bool = False,
 ) -> Profile:
@@ -111,14 +114,16 @@ def build_profile(
             should be of rows that the model was not fitted on, or the baseline promises too much.
         metrics: those to keep, the first being the one that alarms are raised on; by default those of the task.
         hours: [rows], hour of day, UTC: makes the profile seasonal.
+        stretches: cut the rows, which then are in order of time, into this many, about as long as the windows will be,
+            and forgive every column what it wanders from one to the other; 0 takes rows for independent.
         model_sha256: of the model file.
         self_referenced: the rows are the first requests, not the training data.
     """
     rows = len(columns[0].values) if columns else 0
     if not rows or any(len(column.values) != rows for column in columns):
         raise ValueError("a profile needs columns, all with the same number of rows, at least one")
-    made = [_build_column(column, hours) for column in columns]
-    relations, errors = _relate(columns, made, hours)
+    made = [_build_column(column, hours, stretches) for column in columns]
+    relations, errors = _relate(columns, made, hours, stretches)
     scores = next((as_numbers(column.values) for column in columns if column.name == score), None)
     calibration = None
     found: tuple[Baseline, ...] = ()
@@ -160,10 +165,10 @@ def quantile_edges(values: Floats, bins: int) -> tuple[float, ...]:
     return tuple(edges.tolist())
 
 
-def _build_column(data: ColumnData, hours: Ints | None) -> Column:
+def _build_column(data: ColumnData, hours: Ints | None, stretches: int) -> Column:
     kind = data.kind or _kind(data.values)
     column = _numeric(data) if kind == "numeric" else _categorical(data)
-    return _counted(column, data.values, hours)
+    return _counted(column, data.values, hours, stretches)
 
 
 def _kind(values: Array) -> Kind:
@@ -214,7 +219,7 @@ def _categorical(data: ColumnData) -> CategoricalColumn:
     )
 
 
-def _counted(column: Column, values: Array, hours: Ints | None) -> Column:
+def _counted(column: Column, values: Array, hours: Ints | None, stretches: int) -> Column:
     """Count the reference by the very function that will count the stream."""
     bins, size = column_binner(column)(values), len(column.counts)
     fields = {name: getattr(column, name) for name in column.__struct_fields__}
@@ -223,11 +228,26 @@ def _counted(column: Column, values: Array, hours: Ints | None) -> Column:
         fields["hourly"] = tuple(
             tuple(np.bincount(bins[hours == hour], minlength=size).tolist()) for hour in range(HOURS)
         )
+    if stretches:
+        fields["wander"] = _wander(column, bins, stretches)
     return type(column)(**fields)
 
 
+def _wander(column: Column, bins: Ints, stretches: int) -> float:
+    size = len(column.counts)
+    usual = folded(column, np.bincount(bins, minlength=size))
+    far = 0.0
+    for stretch in np.array_split(bins, stretches):
+        counts = folded(column, np.bincount(stretch, minlength=size))
+        if not counts.sum():
+            continue
+        index = population_stability_index(counts / counts.sum(), usual / usual.sum())
+        far = max(far, without_noise(index, len(counts), counts.sum(), usual.sum()))
+    return far
+
+
 def _relate(
-    data: Sequence[ColumnData], made: Sequence[Column], hours: Ints | None
+    data: Sequence[ColumnData], made: Sequence[Column], hours: Ints | None, stretches: int
 ) -> tuple[Relations | None, tuple[Column, ...]]:
     """Fit relations on every other row and bin the errors of the rows between, which the fit has not seen."""
     related = [
@@ -246,4 +266,4 @@ def _relate(
     errors = reconstruction_errors(z[1::2], directions)
     relations = Relations(tuple(column.name for _, column in related), tuple(map(tuple, directions.tolist())))
     derived = ColumnData(RECONSTRUCTION_ERROR, errors, "", 0, "derived", "numeric")
-    return relations, (_build_column(derived, None if hours is None else hours[1::2]),)
+    return relations, (_build_column(derived, None if hours is None else hours[1::2], stretches),)

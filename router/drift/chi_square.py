@@ -29,7 +29,7 @@ def noncentral_survival(x: float, degrees: float, shift: float) -> float:
     """
     if x <= 0:
         return 1.0
-    if shift <= 0:
+    if shift <= _PRECISION:
         return survival(x, degrees)
     mean, y = shift / 2, x / 2
     spread = 10 * sqrt(mean) + 20

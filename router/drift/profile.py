@@ -46,6 +46,9 @@ class _Column(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
     """Rows of the reference per bin."""
     hourly: Annotated[tuple[Counts, ...], msgspec.Meta(max_length=HOURS)] = ()
     """The same by hour of day (UTC), 24 of them, where the profile is seasonal."""
+    wander: Annotated[float, msgspec.Meta(ge=0, le=1e6)] = 0.0
+    """Largest population stability index, noise subtracted, of a stretch of the reference against all of it: how far
+    the column goes by itself, where neighbouring rows resemble each other. 0 where rows are taken for independent."""
 
     def _check(self, bins: int) -> None:
         if len(self.counts) != bins or any(len(counts) != bins for counts in self.hourly):

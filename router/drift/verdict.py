@@ -36,7 +36,7 @@ class DriftSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_
     expected_windows_between_false_alarms: Annotated[float, msgspec.Meta(ge=2)] = 1000.0
     """Mean windows from one false alarm of a whole version to the next, at least."""
     least_psi: Positive = 0.03
-    """Smallest effect that is reported, noise subtracted: 0.17 sd of a normal mean."""
+    """Smallest effect that is reported, noise and the column's own wander subtracted: 0.17 sd of a normal mean."""
     negligible_psi: Annotated[float, msgspec.Meta(ge=0)] = 0.005
     """Effect that is no evidence however many rows show it: 0.07 sd of a normal mean."""
     false_discovery_rate: Annotated[float, msgspec.Meta(gt=0, lt=1)] = 0.05
@@ -70,7 +70,7 @@ class ColumnVerdict(msgspec.Struct, frozen=True):
     kolmogorov_smirnov: float
     """Greatest gap of the distribution functions; NaN for categories."""
     p_value: float
-    """Of no difference at all, by chi-square."""
+    """Of no difference but the column's own wander, by chi-square."""
     q_value: float
     """The same over all columns, by Benjamini-Hochberg."""
     evidence: float
@@ -109,6 +109,11 @@ class _Measured(NamedTuple):
     p_value: float
     beyond_negligible: float
 
+    @property
+    def excess(self) -> float:
+        """Index beyond what the column wanders by itself."""
+        return self.psi - self.column.wander
+
 
 def judge_window(
     profile: Profile, window: Pane, state: Mapping[str, ColumnState], settings: DriftSettings
@@ -143,7 +148,7 @@ def judge_window(
                 p_value=each.p_value,
                 q_value=q_value,
                 evidence=after.evidence,
-                drifted=enough and each.psi >= settings.least_psi and q_value <= settings.false_discovery_rate,
+                drifted=enough and each.excess >= settings.least_psi and q_value <= settings.false_discovery_rate,
                 alarmed=after.alarmed,
             )
         )
@@ -174,8 +179,8 @@ def _measure(column: Column, window: Pane, settings: DriftSettings) -> _Measured
         jensen_shannon=jensen_shannon(q, shares),
         wasserstein=area,
         gap=gap,
-        p_value=comparison.p_value(),
-        beyond_negligible=comparison.p_value(settings.negligible_psi),
+        p_value=comparison.p_value(column.wander),
+        beyond_negligible=comparison.p_value(column.wander + settings.negligible_psi),
     )
 
 
@@ -183,6 +188,6 @@ def _remember(state: ColumnState, each: _Measured, level: float, settings: Drift
     e = min(p_to_e(each.beyond_negligible, settings.kappa), largest_e(level, settings.windows_to_alarm))
     evidence = min(shiryaev_roberts(state.evidence, e), level * CEILING)
     if not state.alarmed:
-        return ColumnState(evidence, evidence >= level and each.psi >= settings.least_psi)
-    small = state.small + 1 if each.psi < settings.least_psi / 2 else 0
+        return ColumnState(evidence, evidence >= level and each.excess >= settings.least_psi)
+    small = state.small + 1 if each.excess < settings.least_psi / 2 else 0
     return ColumnState() if small >= settings.windows_to_clear else ColumnState(evidence, alarmed=True, small=small)
