@@ -21,8 +21,9 @@ from serving.deployment.status import AppPhase, AppStatus
 _MAX_ONGOING: Final = 100_000
 _HEALTH_PERIOD_S: Final = 1.0
 _HEALTH_TIMEOUT_S: Final = 10.0
-#: Describing pickles the router class by value, for which Ray switches a process-wide registry on and off again.
-_describing: Final = threading.Lock()
+#: Describing pickles the router class by value, for which Ray switches a process-wide registry on and off again; and it
+#: describes whatever it reads back, too.
+_describing: Final = threading.RLock()
 
 
 def version_target(spec: VersionSpec) -> serve.RunTarget:
@@ -53,13 +54,13 @@ def version_target(spec: VersionSpec) -> serve.RunTarget:
 def deploy(specs: Sequence[VersionSpec]) -> None:
     """Start applications, or replace failed ones, without waiting for their replicas."""
     with _describing:
-        targets = [version_target(spec) for spec in specs]
-    run(targets)
+        run([version_target(spec) for spec in specs])
 
 
 def run(targets: Sequence[serve.RunTarget]) -> None:
     """Hand applications to Ray Serve without waiting for their replicas."""
-    serve.run_many(targets, wait_for_ingress_deployment_creation=False, wait_for_applications_running=False)
+    with _describing:
+        serve.run_many(targets, wait_for_ingress_deployment_creation=False, wait_for_applications_running=False)
 
 
 def delete(versions: Iterable[tuple[str, int]]) -> None:
@@ -70,7 +71,9 @@ def delete(versions: Iterable[tuple[str, int]]) -> None:
 
 def statuses() -> dict[tuple[str, int], AppStatus]:
     """Look at the applications of all versions."""
-    found = ((parse_app_name(name), app) for name, app in serve.status().applications.items())
+    with _describing:
+        applications = serve.status().applications
+    found = ((parse_app_name(name), app) for name, app in applications.items())
     return {key: _status(app) for key, app in found if key is not None}
 
 
