@@ -80,6 +80,11 @@ class MlflowStore:
         with self._reaching():
             self._client = MlflowClient(tracking_uri=uri, registry_uri=uri)
 
+    def prepare(self) -> None:
+        """Have an embedded registry make its tables, which its first use does."""
+        with self._reaching():
+            self._client.search_registered_models(max_results=1)
+
     def version(self, model: str, reference: int | str) -> VersionInfo:
         """Find a version by its number or by an alias.
 

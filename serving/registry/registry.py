@@ -7,6 +7,7 @@ is away, across restarts too.
 from __future__ import annotations
 
 import difflib
+import fcntl
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -56,7 +57,13 @@ class Registry:
         address = uri or f"sqlite:///{folder / 'mlflow.db'}"
         artifact_root = folder / "artifacts"
         sources = SourcePolicy(address, [artifact_root, *allowed_folders])
-        store = MlflowStore(address, sources, artifact_root if address.startswith("sqlite:") else None)
+        if not address.startswith("sqlite:"):
+            store = MlflowStore(address, sources, None)
+        else:
+            with (folder / "lock").open("ab") as lock:  # two processes that make the tables at once spoil them
+                fcntl.flock(lock, fcntl.LOCK_EX)
+                store = MlflowStore(address, sources, artifact_root)
+                store.prepare()
         return cls(store, ArtifactCache(state_dir / "cache", cache_max_bytes), allowed_hosts)
 
     @property
@@ -170,6 +177,16 @@ class Registry:
             example: a V2 inference request; None takes the `input_example` that was logged, or invents inputs.
         """
         self._fetcher.attach_golden(self.resolve(model, version), example)
+        return self.resolve(model, version)
+
+    def attach_profile(self, model: str, version: int, document: bytes) -> VersionInfo:
+        """Add a reference profile to a version, as `extra_files/reference_profile.json`, with its digest as a tag.
+
+        Raises:
+            ServingError: INVALID, the version has another one; NOT_FOUND.
+            RegistryUnavailable: the registry is away.
+        """
+        self._fetcher.attach_profile(self.resolve(model, version), document)
         return self.resolve(model, version)
 
     def set_alias(self, model: str, alias: str, version: int) -> None:

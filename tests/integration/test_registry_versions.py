@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -211,3 +213,16 @@ def test_random_models_are_told_what_to_set(registry: Registry) -> None:
     assert "shepherd.golden_rtol=inf" in refusal(registry, "random", onnx=models.random_noise())
     version = registry.register("random", models.random_noise(), tags={"shepherd.golden_rtol": "inf"})
     assert np.isinf(registry.fetch(registry.resolve("random", version)).options.golden_rtol)
+
+
+def test_processes_that_open_a_new_registry_at_once_do_not_spoil_it(tmp_path: Path) -> None:
+    """The command line and the gateway may both be first."""
+    program = f"""
+from pathlib import Path
+from serving.registry.registry import Registry
+assert Registry.open(None, state_dir=Path({str(tmp_path)!r})).list_models() == ()
+"""
+    started = [subprocess.Popen([sys.executable, "-c", program], stderr=subprocess.PIPE) for _ in range(2)]
+    ended = [(process.communicate()[1], process.returncode) for process in started]
+
+    assert [status for _, status in ended] == [0, 0], ended
