@@ -38,9 +38,9 @@ def body(value: float, width: int = 4) -> dict[str, Any]:
 class Steady:
     """Clients in threads, from `run` to `stop`."""
 
-    def __init__(self, url: str, *, width: int, timeout_s: float) -> None:
+    def __init__(self, url: str, *, width: int, timeout_s: float, bad: float) -> None:
         self._url = url
-        self._bodies = (body(1.0, width), body(BAD, width))
+        self._bodies = (body(1.0, width), body(bad, width))
         self._timeout_s = timeout_s
         self._stopped = False
         self.seen: list[Seen] = []
@@ -62,7 +62,7 @@ class Steady:
         self._stopped = True
 
     def recovery_s(self) -> float:
-        """Seconds from the first bad answer, or wait in vain, to the last answer of the canary, or last wait in vain."""
+        """Seconds from the first bad answer, or wait in vain, to the canary's last answer, or the last wait in vain."""
         first_bad = min(seen.at for seen in self.seen if not seen.is_fine)
         return max(seen.at for seen in self.seen if seen.variant == "canary" or not seen.is_fine) - first_bad
 
@@ -77,9 +77,9 @@ class Steady:
 
 
 @contextmanager
-def steady(url: str, *, width: int = 4, timeout_s: float = 10.0) -> Iterator[Steady]:
+def steady(url: str, *, width: int = 4, timeout_s: float = 10.0, bad: float = BAD) -> Iterator[Steady]:
     """Send steadily."""
-    load = Steady(url, width=width, timeout_s=timeout_s)
+    load = Steady(url, width=width, timeout_s=timeout_s, bad=bad)
     with ThreadPoolExecutor(1) as pool:
         running = pool.submit(load.run)
         try:
