@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import tempfile
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import ExitStack, asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Any, Literal
@@ -156,9 +156,22 @@ def running_door(settings: Settings, layout: Layout) -> Iterator[EnvoyDoor]:
 
 @asynccontextmanager
 async def running_data_plane(
-    redis_url: str, grpc_door: Literal["envoy", "aio"] = "aio", **settings: Any
+    redis_url: str,
+    grpc_door: Literal["envoy", "aio"] = "aio",
+    *,
+    policy: Mapping[str, Any] | None = None,
+    states: Sequence[VersionStatus] = (),
+    **settings: Any,
 ) -> AsyncIterator[DataPlane]:
-    """Run a router with no model yet, and Envoy before it if asked to; everything is gone afterwards."""
+    """Run a router, and Envoy before it if asked to; everything is gone afterwards.
+
+    Args:
+        redis_url: where the request log goes.
+        grpc_door: who has the public gRPC port.
+        policy: of the model, when the router starts; none as a rule.
+        states: of its versions, when the router starts.
+        **settings: of the router.
+    """
     with tempfile.TemporaryDirectory(prefix="dp-", dir="/tmp") as name, ExitStack() as stack:
         folder = Path(name)
         http, grpc = free_ports(2)
@@ -168,6 +181,10 @@ async def running_data_plane(
             MemoryPolicyStore(),
             MemoryVersionBoard(),
         )
+        if policy is not None:
+            first = parse_policy({"model": MODEL, **policy})
+            await plane.store.put(first, expected_revision=0, actor="test", reason="test", at=0.0)
+        await plane.board.publish(states)
         layout = Layout(folder, folder)
         if grpc_door == "envoy":
             plane.door = stack.enter_context(running_door(plane.settings, layout))

@@ -31,9 +31,16 @@ EXTENSIONS: Final = (
 class Catalogue:
     """Answers from the policies in force and the replicas that are connected."""
 
-    def __init__(self, view: PolicyView, pools: Callable[[VersionKey], VersionPool | None]) -> None:
+    def __init__(
+        self,
+        view: PolicyView,
+        pools: Callable[[VersionKey], VersionPool | None],
+        reason_unready: Callable[[], str | None],
+    ) -> None:
         self._view = view
         self._pools = pools
+        self.reason_unready: Final = reason_unready
+        """Why this router should get no traffic, None when it should."""
         self._version = distribution_version("model-shepherd")
         self._signatures: dict[VersionKey, Signature] = {}
         """As last published: a version never changes, so its signature outlives its replicas."""
@@ -41,10 +48,6 @@ class Catalogue:
     def server_metadata(self) -> dict[str, Any]:
         """V2 server metadata."""
         return {"name": SERVER_NAME, "version": self._version, "extensions": list(EXTENSIONS)}
-
-    def reason_unready(self) -> str | None:
-        """Why this router should get no traffic, None when it should."""
-        return None if self._view.loaded else "the policies have not been read yet"
 
     def reason_model_unready(self, model: str, version: int | None) -> str | None:
         """Why a model or version cannot answer now, None when it can; without a version, every variant with traffic.

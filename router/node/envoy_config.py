@@ -62,7 +62,7 @@ def bootstrap(config: DoorConfig, admin_socket: Path) -> dict[str, Any]:
             "listeners": [_listener(config)],
             "clusters": [
                 _cluster("infer", config.infer_sockets, config.idle_s, _http1(), _http_check()),
-                _cluster("grpc", config.grpc_sockets, config.idle_s, _http2(), {"grpc_health_check": {}}),
+                _cluster("grpc", config.grpc_sockets, config.idle_s, _http2(), _grpc_check()),
             ],
         },
         "overload_manager": {
@@ -248,6 +248,11 @@ def _http2_options() -> dict[str, Any]:
 
 def _http_check() -> dict[str, Any]:
     return {"http_health_check": {"path": "/v2/health/live"}}
+
+
+def _grpc_check() -> dict[str, Any]:
+    # Whether a router is there, not whether its models are: calls for those that are must not wait for the others.
+    return {"grpc_health_check": {"service_name": "liveness"}}
 
 
 def _downstream_tls(tls: DoorTls) -> dict[str, Any]:

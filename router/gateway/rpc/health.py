@@ -17,12 +17,16 @@ from serving.protocol.errors import not_found
 WATCH_PERIOD_S: Final = 0.5
 
 
+#: Asked by name, it tells whether to restart this process, where the server as a whole tells whether to send requests.
+LIVENESS: Final = "liveness"
+
+
 class HealthMethods:
-    """Knows the server as a whole (the empty name) and the services named."""
+    """Knows the server as a whole (the empty name), the services named, and `LIVENESS`."""
 
     def __init__(self, catalogue: Catalogue, services: frozenset[str]) -> None:
         self._catalogue = catalogue
-        self._services = services | {""}
+        self._services = services | {"", LIVENESS}
         self.draining = False
 
     async def check(self, message: bytes, _context: Context) -> bytes:
@@ -54,7 +58,7 @@ class HealthMethods:
         response = health_pb2.HealthCheckResponse
         if service not in self._services:
             return int(response.SERVICE_UNKNOWN)
-        ready = not self.draining and self._catalogue.reason_unready() is None
+        ready = not self.draining and (service == LIVENESS or self._catalogue.reason_unready() is None)
         return int(response.SERVING if ready else response.NOT_SERVING)
 
 
