@@ -13,7 +13,7 @@ bytes that look like a frame, and a search would let that client forge records.
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Final
 from zlib import crc32
 
@@ -167,8 +167,13 @@ class FirstSeen:
     however long the log.
     """
 
-    def __init__(self) -> None:
-        self._last: dict[str, int] = {}
+    def __init__(self, last: Mapping[str, int] | None = None) -> None:
+        self._last = dict(last or {})
+
+    @property
+    def last(self) -> Mapping[str, int]:
+        """Sequence number of the last record asked about, by incarnation: what a successor starts from."""
+        return self._last
 
     def is_new(self, record: Record) -> bool:
         """Return whether this record comes after all those of its incarnation that were asked about; remember it.

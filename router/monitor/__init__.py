@@ -1,0 +1,1 @@
+"""What the monitor knows of each version and arm, folded from records and labels; incidents that follow. Pure."""

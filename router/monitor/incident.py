@@ -1,0 +1,111 @@
+"""Incidents as documents: one for each transition, with what is known at that moment. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from math import isfinite
+from typing import Any
+
+import msgspec
+
+from router.drift.profile import Profile
+from router.monitor.labels import metrics_of, watched_baseline
+from router.monitor.state import ArmState
+from router.performance.ladder import Act, Command, LadderState
+
+
+class Incident(msgspec.Struct, frozen=True, kw_only=True):
+    """Where an incident stands."""
+
+    id: str
+    model: str
+    version: int
+    severity: str
+    """`warning`, `critical` or `emergency`: the worst that it has been."""
+    opened_at: float
+    """Unix seconds."""
+    resolved_at: float | None = None
+    evidence: dict[str, Any] = {}
+    self_referenced: bool = False
+    """Held against its own first answers, for want of a profile."""
+
+
+class Transition(msgspec.Struct, frozen=True, kw_only=True):
+    """One step of an incident, and what has to be done about it."""
+
+    act: Act
+    at: float
+    incident: Incident
+    target: int | None = None
+    """Of `roll_back`: the version to go back to."""
+    reason: str = ""
+    """Of `withhold`."""
+
+    @property
+    def id(self) -> str:
+        """Name the transition, the same however often it is told."""
+        return f"{self.incident.id}/{self.act}-{self.incident.severity}"
+
+
+encode_transition = msgspec.json.Encoder().encode
+decode_transition = msgspec.json.Decoder(Transition).decode
+
+
+def transition(
+    command: Command, state: LadderState, model: str, version: int, evidence: dict[str, Any], *, self_referenced: bool
+) -> Transition:
+    """Tell of a command of the ladder; `state` is where the ladder stood when it was given."""
+    resolved = command.act is Act.RESOLVE
+    incident = Incident(
+        id=command.incident,
+        model=model,
+        version=version,
+        severity=command.severity.word,
+        opened_at=state.opened_at,
+        resolved_at=command.at if resolved else None,
+        evidence=evidence,
+        self_referenced=self_referenced,
+    )
+    return Transition(act=command.act, at=command.at, incident=incident, target=command.version, reason=command.reason)
+
+
+def evidence_of(arms: Mapping[str, ArmState], profile: Profile) -> dict[str, Any]:
+    """Say what speaks against a version, arm by arm; nothing of what is as it should be."""
+    found: dict[str, Any] = {}
+    for name, state in arms.items():
+        lines: dict[str, Any] = {}
+        if state.verdict is not None:
+            columns = {each.name: each for each in state.verdict.columns}
+            drifting = {column: _number(columns[column].psi) for column in state.verdict.alarmed}
+            faults = [{"fault": f.fault.value, "column": f.column, "share": f.share} for f in state.verdict.faults]
+            lines |= ({"drift": drifting} if drifting else {}) | ({"faults": faults} if faults else {})
+        if state.alarm.severity:
+            lines["performance"] = performance_of(state, profile)
+        if lines:
+            found[name] = lines
+    return found
+
+
+def performance_of(state: ArmState, profile: Profile) -> dict[str, Any]:
+    """Show how an arm does by its labels."""
+    baseline = watched_baseline(profile)
+    lines: dict[str, Any] = {
+        "severity": state.alarm.severity.word,
+        "answers": state.answers,
+        "labelled": state.labelled,
+        "labelled_share": state.labelled / state.answers if state.answers else 0.0,
+        "mean_label_lag_s": state.lag_total_s / state.labelled if state.labelled else None,
+        "metrics": {
+            name: {"value": _number(found.value), "low": _number(found.low), "high": _number(found.high), "n": found.n}
+            for name, found in metrics_of(state, profile).items()
+        },
+    }
+    if baseline is not None:
+        lines["watched"] = baseline.metric.value
+        lines["baseline"] = {"value": baseline.value, "low": baseline.low, "high": baseline.high, "n": baseline.n}
+        lines["drop"] = baseline.drop_of_loss(max(0.0, state.alarm.current_loss)) if state.alarm.losses else None
+    return lines
+
+
+def _number(value: float) -> float | None:
+    return value if isfinite(value) else None

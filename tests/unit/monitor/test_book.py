@@ -1,0 +1,174 @@
+"""The book: what records and labels of a version amount to, whoever reads them, in whatever portions."""
+
+from __future__ import annotations
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from router.drift.binning import Binner
+from router.drift.profile import encode_profile
+from router.monitor.book import Book, Kept
+from router.monitor.drift import count, judge, merged
+from router.monitor.incident import Transition
+from router.monitor.labels import Label, Pairing
+from router.monitor.state import Arm, ArmState, Sample
+from router.performance.ladder import Act
+from router.performance.severity import Severity
+from tests.watched import MODEL, SETTINGS, START, Log, profile, rows, truth
+
+PROFILE = profile()
+DOCUMENT = encode_profile(PROFILE)
+ARM = Arm(MODEL, 1, "stable")
+LATER = START + 1e6
+
+
+def book(document: bytes | None = DOCUMENT) -> Book:
+    return Book(SETTINGS, lambda _model, _version: document)
+
+
+def labelled(kept: list[Kept], values: list[float], delay_s: float = 60.0) -> list[Pairing]:
+    return [
+        Pairing(each.prediction, Label(MODEL, each.request_id, (value,), each.prediction.at + delay_s))
+        for each, value in zip(kept, values, strict=True)
+    ]
+
+
+def evaluate(made: Book, target: int | None = None) -> list[Transition]:
+    return made.evaluate((MODEL, 1), LATER, target=target, held=False, serving=True)
+
+
+def test_shifted_inputs_are_an_incident_of_warning() -> None:
+    """One feature moved by a deviation: after two windows an alarm, which the incident names."""
+    made, log = book(), Log()
+    made.enter(log.records(rows(2, 400)))
+    made.judge(LATER)
+    assert evaluate(made) == []
+    made.enter(log.records(rows(3, 800, shift=1.0)))
+    made.judge(LATER)
+    (opened,) = evaluate(made)
+
+    assert opened.act is Act.OPEN
+    assert opened.incident.severity == "warning"
+    assert "x[0]" in opened.incident.evidence["stable"]["drift"]
+    assert "x[1]" not in opened.incident.evidence["stable"]["drift"]
+
+
+def test_labels_that_contradict_roll_back_once() -> None:
+    """A collapse is an emergency: open, retrain, roll back, and nothing more while it lasts."""
+    made, log = book(), Log()
+    x = rows(4, 600)
+    kept = made.enter(log.records(x))
+    made.learn(MODEL, labelled(kept, truth(x, wrong=0.5).tolist()))
+    first, again = evaluate(made, target=7), evaluate(made, target=7)
+
+    assert [each.act for each in first] == [Act.OPEN, Act.RETRAIN, Act.ROLL_BACK]
+    assert first[-1].target == 7
+    assert again == []
+    assert made.arms[ARM].alarm.severity is Severity.EMERGENCY
+    assert made.arms[ARM].lag_total_s == 600 * 60.0
+
+
+def test_sound_labels_are_no_incident() -> None:
+    """As wrong as the baseline: nothing."""
+    made, log = book(), Log()
+    x = rows(5, 2000)
+    made.learn(MODEL, labelled(made.enter(log.records(x)), truth(x).tolist()))
+
+    assert made.arms[ARM].labelled == 2000
+    assert evaluate(made) == []
+
+
+@settings(max_examples=20, deadline=None)
+@given(cuts=st.lists(st.integers(0, 600), max_size=6))
+def test_a_restart_changes_nothing(cuts: list[int]) -> None:
+    """A book that is stored, dropped and read back at any moments ends as one that never was."""
+    x = rows(6, 600, shift=0.5)
+    records = Log().records(x)
+    whole = book()
+    whole.learn(MODEL, labelled(whole.enter(records), truth(x).tolist()))
+    whole.judge(LATER)
+    stored: dict[str, bytes] = {}
+    bounds = sorted({0, *cuts, 600})
+    for low, high in zip(bounds, bounds[1:], strict=False):
+        part = book()
+        part.restore(stored)
+        part.learn(MODEL, labelled(part.enter(records[low:high]), truth(x)[low:high].tolist()))
+        stored |= part.changes()
+    last = book()
+    last.restore(stored)
+    last.judge(LATER)
+
+    assert last.arms[ARM].verdict == whole.arms[ARM].verdict
+    assert last.arms[ARM].windows == whole.arms[ARM].windows == 3
+    assert last.arms[ARM].alarm == whole.arms[ARM].alarm
+
+
+@settings(max_examples=20, deadline=None)
+@given(owners=st.lists(st.integers(0, 3), min_size=400, max_size=400))
+def test_four_consumers_count_what_one_counts(owners: list[int]) -> None:
+    """Slots add up: whoever read which record, the verdict is the same, bit for bit."""
+    binner = Binner(PROFILE)
+    samples = [Sample(bytes(r.inputs), bytes(r.outputs), r.at) for r in Log().records(rows(7, 400, shift=0.4))]
+    alone, together = ArmState(), ArmState()
+    count(alone, binner, samples, SETTINGS.window)
+    for owner in range(4):
+        share = ArmState()
+        mine = [each for each, number in zip(samples, owners, strict=True) if number == owner]
+        count(share, binner, mine, SETTINGS.window)
+        together.slots = merged(together.slots, share.slots, binner.layout)
+    verdicts = [judge(each, binner, LATER, SETTINGS.window, SETTINGS.drift) for each in (alone, together)]
+
+    assert verdicts[0] == verdicts[1]
+    assert len(verdicts[0]) == 2
+
+
+def test_a_version_without_profile_makes_its_own() -> None:
+    """From its first rows, marked as such; what shifts afterwards is seen."""
+    made, log = book(None), Log()
+    made.enter(log.records(rows(8, 300)))
+    own = made.profile(MODEL, 1)
+    assert own is not None
+    assert own.self_referenced
+    made.enter(log.records(rows(9, 800, shift=1.0)))
+    made.judge(LATER)
+    (opened,) = evaluate(made)
+    assert opened.incident.self_referenced
+
+
+def test_a_profile_of_another_model_is_refused_with_the_reason() -> None:
+    """The version then makes its own."""
+    other = encode_profile(profile()).replace(b'"tensor":"x"', b'"tensor":"z"')
+    made = book(other)
+    made.enter(Log().records(rows(10, 300)))
+    own = made.profile(MODEL, 1)
+
+    assert "no input 'z'" in made.versions[MODEL, 1].refused
+    assert own is not None
+    assert own.self_referenced
+
+
+def test_a_profile_that_is_attached_later_takes_over() -> None:
+    """The drift begins anew against it; what labels said is kept."""
+    documents: list[bytes | None] = [None]
+    made = Book(SETTINGS, lambda _model, _version: documents[0])
+    made.enter(Log().records(rows(11, 400)))
+    documents[0] = DOCUMENT
+    made.renew()
+    found = made.profile(MODEL, 1)
+
+    assert found == PROFILE
+    assert made.arms[ARM].slots == {}
+
+
+def test_labels_of_the_wrong_kind_are_counted() -> None:
+    """Not 0 or 1, or for another number of rows: nothing is learnt of them."""
+    made = book()
+    kept = made.enter(Log().records(rows(12, 2)))
+    wrong = [
+        Pairing(kept[0].prediction, Label(MODEL, "r1", (3.0,), START)),
+        Pairing(kept[1].prediction, Label(MODEL, "r2", (1.0, 0.0), START)),
+    ]
+    made.learn(MODEL, wrong)
+
+    assert made.labels[MODEL].invalid == 2
+    assert made.arms[ARM].labelled == 0
