@@ -37,19 +37,27 @@ def last_good(revisions: Sequence[AnyRevision]) -> AnyRevision | None:
     canary under way, that is the state before the canary and not the step before. Where none ever settled, because two
     versions always share the traffic, it is the latest one with another split.
 
-    What was rolled back from is never gone back to: a revision that restores another stands in that one's place, so
-    rolling back twice goes back twice and does not bring the bad version again.
+    What was rolled back from is never gone back to: see `_way_here`. So rolling back twice goes back twice.
     """
-    if not revisions:
+    way = _way_here(revisions)
+    if not way:
         return None
-    current = revisions[-1]
-    place = current.restores or current.revision
-    earlier = [each for each in revisions if each.revision < place and not each.restores]
-    split = _split(current.policy)
-    now = _versions(current.policy)
-    settled = [each for each in earlier if is_settled(each.policy) and _versions(each.policy) != now]
-    others = [each for each in earlier if _split(each.policy) != split]
+    current, earlier = way[-1].policy, way[:-1]
+    settled = [each for each in earlier if is_settled(each.policy) and _versions(each.policy) != _versions(current)]
+    others = [each for each in earlier if _split(each.policy) != _split(current)]
     return settled[-1] if settled else others[-1] if others else None
+
+
+def _way_here(revisions: Sequence[AnyRevision]) -> list[AnyRevision]:
+    """List the revisions that led to the one that stands: a revision that restores another takes back all after it."""
+    way: list[AnyRevision] = []
+    for revision in revisions:
+        known = [position for position, each in enumerate(way) if each.revision == revision.restores]
+        if known:
+            del way[known[0] + 1 :]
+        else:
+            way.append(revision)
+    return way
 
 
 def is_settled(policy: Policy) -> bool:
