@@ -62,8 +62,12 @@ class RunningGateway:
     @property
     def admin(self) -> AdminClient:
         """A client of its admin API with its own token."""
-        token = (self.state_dir / "admin.token").read_text().strip()
-        return AdminClient(f"http://127.0.0.1:{self.admin_port}", token)
+        return AdminClient(f"http://127.0.0.1:{self.admin_port}", self.token)
+
+    @property
+    def token(self) -> str:
+        """The admin token of its state directory."""
+        return (self.state_dir / "admin.token").read_text().strip()
 
     def launch(self) -> None:
         """Start it."""

@@ -34,12 +34,15 @@ def main() -> int:
 
 
 def _serve(gateway: RunningGateway) -> Target:
+    """Give version 1 all traffic; version 2 is there to be loaded and unloaded."""
     onnx = models.mlp()
     with gateway.admin as admin:
-        admin.register(MODEL, onnx, tags={})
+        for _ in range(2):
+            admin.register(MODEL, onnx, tags={})
     gateway.route(MODEL, ("stable", 1, 10_000))
     expected = onnxruntime.InferenceSession(onnx).run(None, {"features": ROWS})[0]
-    return Target(f"127.0.0.1:{gateway.http_port}", f"127.0.0.1:{gateway.grpc_port}", MODEL, expected)
+    token = f"Bearer {gateway.token}"
+    return Target(f"127.0.0.1:{gateway.http_port}", f"127.0.0.1:{gateway.grpc_port}", MODEL, expected, token)
 
 
 async def _run(target: Target) -> list[Outcome]:

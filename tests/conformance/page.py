@@ -11,8 +11,9 @@ _HEAD = """# Conformance
 What stock clients get from a live gateway, method by method. Written by `make conformance`; do not edit.
 
 Refused on purpose, each with its reason: shared memory (a name from the network must not choose memory of this
-machine), changes of log and trace settings (set at start, the same for all routers), files and configurations in a
-load request (models come from the registry), and loading or unloading without a token of the admin API.
+machine), and changes of log and trace settings (set at start, the same for all routers). Refused likewise, without a
+line below: files and configurations in a load request (models come from the registry), loading and unloading without a
+token of the admin API, and unloading a version that a policy names.
 """
 
 
