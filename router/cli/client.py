@@ -134,6 +134,14 @@ class AdminClient:
         """Pause, resume, promote or abort a rollout."""
         return self._json("POST", f"/rollouts/{model}/{act}", json={"reason": reason, **more})
 
+    def add_token(self, name: str, role: str) -> str:
+        """Make a token; an older one of the name ends."""
+        return str(self._json("PUT", f"/tokens/{name}", json={"role": role})["token"])
+
+    def remove_token(self, name: str) -> None:
+        """End a token."""
+        self._call("DELETE", f"/tokens/{name}")
+
     def models(self) -> list[dict[str, Any]]:
         """List models with their versions."""
         models: list[dict[str, Any]] = self._json("GET", "/models")["models"]

@@ -7,7 +7,9 @@ from rich.table import Table
 
 from router.admin.auth import INITIAL_NAME, TokenStore
 from router.admin.operations import Role
+from router.cli.client import AdminClient, GatewayUnreachable
 from router.cli.failures import CommandFailed
+from router.cli.location import connect
 from router.cli.options import output_option, reported_failures, state_dir, state_option
 from router.cli.output import OutputFormat, show
 
@@ -29,7 +31,12 @@ def add_token(name: str, role: str, state: str | None, output: OutputFormat) -> 
     if name == INITIAL_NAME:
         raise CommandFailed(f"{INITIAL_NAME} is the gateway's own; its token is in admin.token")
     with reported_failures():
-        made = TokenStore(state_dir(state)).add(name, Role[role.upper()])
+        client = running(state)
+        if client is None:
+            made = TokenStore(state_dir(state)).add(name, Role[role.upper()])
+        else:
+            with client:
+                made = client.add_token(name, role)
     show(output, {"name": name, "role": role, "token": made}, lambda: made)
 
 
@@ -57,6 +64,17 @@ def list_tokens(state: str | None, output: OutputFormat) -> None:
 def remove_token(name: str, state: str | None) -> None:
     """End the token of NAME, at once."""
     with reported_failures():
-        removed = TokenStore(state_dir(state)).remove(name)
-    if not removed:
-        raise CommandFailed(f"{name} has no token")
+        client = running(state)
+        if client is not None:
+            with client:
+                client.remove_token(name)
+        elif not TokenStore(state_dir(state)).remove(name):
+            raise CommandFailed(f"{name} has no token")
+
+
+def running(state: str | None) -> AdminClient | None:
+    """Connect to the gateway of a state directory, whose audit log then has the act; None when none runs."""
+    try:
+        return connect(state_dir(state), None, None)
+    except GatewayUnreachable:
+        return None
