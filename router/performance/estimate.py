@@ -1,9 +1,9 @@
 """Performance without labels, from how sure the model is: CBPE. A hint, never more than critical. Pure.
 
-Confidence-based performance estimation (NannyML; Kivimäki et al., 2024): if among rows of calibrated probability p a
-share p is positive, the expected confusion matrix follows from the probabilities alone. It sees what a shift of the
-inputs does to performance. It cannot see that the same inputs have come to mean something else (concept drift): then
-the calibration itself is wrong. So it may warn and may ask for a retraining, but never rolls anything back.
+Confidence-based performance estimation (NannyML; Kivimäki et al., arXiv 2505.05295): if among rows of calibrated
+probability p a share p is positive, the expected confusion matrix follows from the probabilities alone. It sees what a
+shift of the inputs does to performance. It cannot see that the same inputs have come to mean something else (concept
+drift): then the calibration itself is wrong. So it may warn and may ask for a retraining, but never rolls anything back.
 """
 
 from __future__ import annotations

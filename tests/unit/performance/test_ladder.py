@@ -15,7 +15,8 @@ def run(
     *evidence: Evidence, state: LadderState | None = None, settings: LadderSettings = SETTINGS
 ) -> tuple[LadderState, list[Command]]:
     """Evaluate one after another; the commands of all."""
-    state, commands = state or LadderState(), []
+    state = state or LadderState()
+    commands: list[Command] = []
     for each in evidence:
         state, more = advance(state, each, settings, "flights/3")
         commands += more
