@@ -12,7 +12,9 @@ import numpy as np
 import numpy.typing as npt
 
 from demo.flights import FEATURES, MODEL, Flights
+from demo.reference import reference
 from demo.train import INPUT, Recipe, Trained, recipes, train
+from router.control.profiling import attach_profile
 from serving.registry.registry import Registry
 
 _EXAMPLE_ROWS: Final = 16
@@ -35,6 +37,9 @@ def publish_missing(state_dir: Path, flights: Flights, *, say: Callable[[str], A
                 trained = train(flights, recipe)
                 with (logs / "training.log").open("a") as log, contextlib.redirect_stderr(log):
                     _publish(registry, recipe, trained)
+                if number == 1:
+                    say("profiling it, for drift and drops of performance to be told …")
+                    attach_profile(registry, MODEL, number, reference(recipe, trained))
     finally:
         registry.close()
 

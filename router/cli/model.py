@@ -17,6 +17,7 @@ from router.cli.failures import CommandFailed
 from router.cli.location import read_settings
 from router.cli.options import output_option, preferred, read_tags, reported_failures, state_option, with_client
 from router.cli.output import OutputFormat, show
+from router.cli.profile import profile
 
 _STYLE = {"ready": "green", "failed": "bold red", "absent": "dim"}
 #: Characters of a node's id that tell nodes apart; `-o json` gives all.
@@ -30,6 +31,7 @@ def model() -> None:
 
 
 model.add_command(check)
+model.add_command(profile)
 
 
 @model.command("register")

@@ -243,7 +243,7 @@ def _wander(column: Column, bins: Ints, stretches: int) -> float:
             continue
         index = population_stability_index(counts / counts.sum(), usual / usual.sum())
         far = max(far, without_noise(index, len(counts), counts.sum(), usual.sum()))
-    return far
+    return float(far)
 
 
 def _relate(

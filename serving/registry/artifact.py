@@ -17,6 +17,9 @@ MLMODEL: Final = "MLmodel"
 GOLDEN_REQUEST: Final = "shepherd/golden_request.json"
 GOLDEN_RESPONSE: Final = "shepherd/golden_response.json"
 
+PROFILE: Final = "extra_files/reference_profile.json"
+"""What drift is measured against; `mlflow.onnx.log_model(extra_files=...)` puts it at the same place."""
+
 MAX_FILES: Final = 1000
 MAX_ARTIFACT_BYTES: Final = 20 * 1024**3
 

@@ -8,6 +8,7 @@ registry where it lets us, and remembered here in any case.
 from __future__ import annotations
 
 import contextlib
+import hashlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ from typing import Any
 import msgspec
 
 from serving.protocol.errors import ServingError, invalid
-from serving.registry.artifact import Artifact, VersionInfo
+from serving.registry.artifact import PROFILE, Artifact, VersionInfo
 from serving.registry.assembly import assemble, origin_of
 from serving.registry.cache import ArtifactCache
 from serving.registry.digest import file_digests, model_digest
@@ -23,7 +24,14 @@ from serving.registry.golden import Golden
 from serving.registry.golden_json import golden_digest
 from serving.registry.mlflow import MlflowStore, RegistryUnavailable
 from serving.registry.model_files import find_model
-from serving.registry.options import GOLDEN_SHA256_TAG, GOLDEN_TAG, RECORDED_TAGS, SHA256_TAG, parse_options
+from serving.registry.options import (
+    GOLDEN_SHA256_TAG,
+    GOLDEN_TAG,
+    PROFILE_TAG,
+    RECORDED_TAGS,
+    SHA256_TAG,
+    parse_options,
+)
 from serving.registry.recording import read_golden, record, write_golden
 
 
@@ -51,12 +59,31 @@ class Fetcher:
             golden = record(find_model(folder), parse_options(info.tags), example, self._allowed_hosts).golden
             self._publish(info, golden, recorded_tags(folder, golden))
 
+    def attach_profile(self, info: VersionInfo, document: bytes) -> None:
+        """Add a reference profile to a version's files; see `Registry.attach_profile`."""
+        digest = hashlib.sha256(document).hexdigest()
+        attached = info.tags.get(PROFILE_TAG)
+        if attached == digest:
+            return
+        if attached is not None:
+            raise invalid(
+                f"{info.model} version {info.version} has another reference profile ({attached}); what belongs to a"
+                " version stays as it is: register a new version for a new profile"
+            )
+        with self._cache.staging_folder() as addition:
+            path = addition / PROFILE
+            path.parent.mkdir()
+            path.write_bytes(document)
+            self._store.upload(info, addition)
+        self._store.set_tags(info.model, info.version, {PROFILE_TAG: digest})
+
     def _download(self, info: VersionInfo) -> Artifact:
         options = parse_options(info.tags)
         with self._cache.staging_folder() as folder:
             self._store.download(info, folder)
             _verify_model(info, folder)
             _verify_golden(info, folder)
+            _verify_profile(info, folder)
             files = find_model(folder)
             tags = {SHA256_TAG: model_digest(file_digests(folder))}
             if read_golden(folder, origin_of(info)) is None:
@@ -109,6 +136,15 @@ def _verify_golden(info: VersionInfo, folder: Path) -> None:
     found = golden_digest(golden) if golden else "none"
     if found != registered:
         raise _refused(info, "golden example", found, registered)
+
+
+def _verify_profile(info: VersionInfo, folder: Path) -> None:
+    attached, path = info.tags.get(PROFILE_TAG), folder / PROFILE
+    if attached is None:
+        return
+    found = hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else "none"
+    if found != attached:
+        raise _refused(info, "reference profile", found, attached)
 
 
 def _refused(info: VersionInfo, what: str, found: str, registered: str) -> ServingError:

@@ -6,22 +6,21 @@ starts (the proof); here they are run on demand, each with its own verdict, in t
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Final
 
 from serving.protocol.errors import ServingError
-from serving.registry.artifact import is_wanted
+from serving.registry.artifact import PROFILE, is_wanted
 from serving.registry.digest import file_digests, model_digest
 from serving.registry.finding import Finding, Report, failed, ok, skipped, warning
 from serving.registry.labelled import Labelled
 from serving.registry.model_files import find_model
-from serving.registry.options import GOLDEN_SHA256_TAG, SHA256_TAG, parse_options
+from serving.registry.options import GOLDEN_SHA256_TAG, PROFILE_TAG, SHA256_TAG, parse_options
 from serving.registry.trial import DEFAULT_TIMEOUT_S, try_version
 
-PROFILE: Final = "extra_files/reference_profile.json"
-"""What drift is measured against; sits inside the version, immutable with it."""
 _MAX_SHOWN: Final = 5
 
 
@@ -64,7 +63,7 @@ def _static(folder: Path, tags: Mapping[str, str]) -> Iterator[Finding]:
     yield _digest(digests, tags)
     yield _options(tags)
     yield _graph(folder)
-    yield _profile(folder)
+    yield _profile(folder, tags)
 
 
 def _files(digests: Mapping[str, str]) -> Finding:
@@ -104,15 +103,19 @@ def _graph(folder: Path) -> Finding:
     return ok("graph", f"standard operators only ({opsets}), external data inside the folder")
 
 
-def _profile(folder: Path) -> Finding:
+def _profile(folder: Path, tags: Mapping[str, str]) -> Finding:
     path = folder / PROFILE
-    mend = "log the model with `extra_files=['reference_profile.json']`, for drift to be measured from"
+    mend = "make one with `shepherd model profile NAME --version V --data FILE.csv`, for drift to be measured from"
     if not path.is_file():
         return warning("profile", f"no {PROFILE}: drift would be measured from the first requests", mend)
     try:
-        document = json.loads(path.read_bytes())
+        content = path.read_bytes()
+        document = json.loads(content)
     except (ValueError, RecursionError) as error:
         return failed("profile", f"{PROFILE} is no JSON: {error}", mend)
     if not isinstance(document, dict):
         return failed("profile", f"{PROFILE} is no JSON object", mend)
-    return ok("profile", f"{len(document)} entries")
+    found, attached = hashlib.sha256(content).hexdigest(), tags.get(PROFILE_TAG)
+    if attached is not None and found != attached:
+        return failed("profile", f"sha256 {found}, attached was {attached}", "register the version again")
+    return ok("profile", f"{document.get('rows', '?')} rows, {len(document.get('columns', ()))} columns")

@@ -6,8 +6,6 @@ column; small slices are left out, since their score is chance.
 
 from __future__ import annotations
 
-import csv
-import io
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from typing import Final, Literal
@@ -17,13 +15,11 @@ import numpy as np
 import numpy.typing as npt
 
 from serving.backends.backend import Array, Backend
-from serving.protocol.datatypes import DATATYPES
 from serving.protocol.errors import invalid
-from serving.protocol.messages import TensorSpec
 from serving.registry.finding import Finding, failed, ok, skipped
+from serving.registry.table import read_table, run_rows, table_inputs
 
 Metric = Literal["accuracy", "mae", "rmse"]
-_ROWS_PER_RUN: Final = 64
 MIN_SLICE_ROWS: Final = 30
 Floats = npt.NDArray[np.float64]
 
@@ -49,9 +45,9 @@ def score(backend: Backend, asked: Labelled) -> tuple[Finding, ...]:
     Raises:
         ServingError: INVALID, the table does not fit the model.
     """
-    columns = _read(asked)
+    columns = read_table(asked.table, (asked.label, *asked.slices))
     features = {name: values for name, values in columns.items() if name != asked.label}
-    inputs = _inputs(backend.signature.inputs, features, asked.slices)
+    inputs = table_inputs(backend.signature.inputs, features, asked.slices).arrays
     predictions = _predict(backend, inputs, len(columns[asked.label]))
     losses = _losses(asked.metric, predictions, columns[asked.label])
     overall = _value(asked.metric, losses)
@@ -85,54 +81,10 @@ def _is_worse(metric: Metric, value: float, threshold: float) -> bool:
     return value < threshold if metric == "accuracy" else value > threshold
 
 
-def _read(asked: Labelled) -> dict[str, list[str]]:
-    rows = list(csv.DictReader(io.StringIO(asked.table)))
-    names = list(rows[0]) if rows else []
-    for wanted in (asked.label, *asked.slices):
-        if wanted not in names:
-            raise invalid(
-                f"the labelled file has no column '{wanted}'; it has {', '.join(map(str, names)) or 'no rows'}"
-            )
-    return {name: [row[name] or "" for row in rows] for name in names}
-
-
-def _inputs(specs: Sequence[TensorSpec], features: Mapping[str, list[str]], slices: Sequence[str]) -> dict[str, Array]:
-    """Find each input's column; else the columns, in the order of the file, are the one input's features."""
-    if all(spec.name in features for spec in specs):
-        return {
-            spec.name: _array(spec, features[spec.name]).reshape(-1, *[1] * (len(spec.shape) - 1)) for spec in specs
-        }
-    if len(specs) != 1 or len(specs[0].shape) != 2:
-        raise invalid(f"the labelled file has no columns for the inputs {', '.join(spec.name for spec in specs)}")
-    (spec,) = specs
-    names = [name for name in features if spec.shape[1] in (-1, len(features)) or name not in slices]
-    if spec.shape[1] not in (-1, len(names)):
-        raise invalid(f"input '{spec.name}' takes {spec.shape[1]} features, the labelled file has {len(names)}")
-    return {spec.name: np.stack([_array(spec, features[name]) for name in names], axis=1)}
-
-
-def _column(spec: TensorSpec, texts: Sequence[str]) -> Array:
-    """Shape a column as the input wants it: [N], or [N, 1] and so on."""
-    return _array(spec, texts).reshape(-1, *[1] * (len(spec.shape) - 1))
-
-
-def _array(spec: TensorSpec, texts: Sequence[str]) -> Array:
-    if spec.datatype == "BYTES":
-        array = np.empty(len(texts), dtype=object)
-        array[:] = [text.encode() for text in texts]
-        return array
-    try:
-        return np.array([float(text) if text else np.nan for text in texts]).astype(DATATYPES[spec.datatype].dtype)
-    except ValueError as error:
-        raise invalid(f"the labelled file has text where input '{spec.name}' wants numbers: {error}") from error
-
-
 def _predict(backend: Backend, inputs: Mapping[str, Array], rows: int) -> Array:
-    """Run in pieces; take integer or text answers as classes, the largest of several numbers as the class's place."""
-    size = _ROWS_PER_RUN if backend.signature.batchable else 1
+    """Take integer or text answers as classes, the largest of several numbers as the class's place."""
     pieces = []
-    for start in range(0, rows, size):
-        outputs = backend.infer({name: array[start : start + size] for name, array in inputs.items()}, ())
+    for outputs in run_rows(backend, inputs, rows):
         classes = next((array for array in outputs.values() if array.dtype.kind in "iuO"), None)
         pieces.append(next(iter(outputs.values())) if classes is None else classes)
     answers = np.concatenate(pieces)

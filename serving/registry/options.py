@@ -21,7 +21,10 @@ GOLDEN_TAG: Final = "shepherd.golden"
 GOLDEN_SHA256_TAG: Final = "shepherd.golden_sha256"
 """Digest of the golden example and its answer."""
 
-RECORDED_TAGS: Final = frozenset({SHA256_TAG, GOLDEN_TAG, GOLDEN_SHA256_TAG})
+PROFILE_TAG: Final = "shepherd.profile_sha256"
+"""Digest of the reference profile, where one was attached."""
+
+RECORDED_TAGS: Final = frozenset({SHA256_TAG, GOLDEN_TAG, GOLDEN_SHA256_TAG, PROFILE_TAG})
 """Tags that the registry writes itself and nobody may choose."""
 
 

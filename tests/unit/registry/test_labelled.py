@@ -62,7 +62,7 @@ def test_columns_are_the_features_of_a_model_with_one_input() -> None:
     [
         ("x,y\n1,2", TensorSpec("x", "FP32", (-1,)), "no column 'label'; it has x, y"),
         ("label\n", TensorSpec("x", "FP32", (-1,)), "it has no rows"),
-        ("a,label\n1,2", TensorSpec("x", "FP32", (-1, 3)), "takes 3 features, the labelled file has 1"),
+        ("a,label\n1,2", TensorSpec("x", "FP32", (-1, 3)), "takes 3 features, the file has 1"),
         ("x,label\nred,2", TensorSpec("x", "FP32", (-1,)), "text where input 'x' wants numbers"),
     ],
 )
