@@ -12,6 +12,8 @@ import zlib
 from collections.abc import Mapping
 from typing import Final
 
+import msgspec
+
 from router.gateway.http_wire import OCTETS, Answer
 from serving.protocol.errors import invalid, too_large
 from serving.protocol.messages import Buffer
@@ -91,7 +93,7 @@ def compress_answer(answer: Answer, coding: str) -> Answer:
     parts = [stream.compress(piece) for piece in answer.body]
     body = b"".join([*parts, stream.flush()])
     lines = answer.headers + b"content-encoding: %s\r\nvary: accept-encoding\r\n" % coding.encode()
-    return answer._replace(headers=lines, body=[body])
+    return msgspec.structs.replace(answer, headers=lines, body=[body])
 
 
 def _has_zlib_header(body: Buffer) -> bool:

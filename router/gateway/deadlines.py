@@ -26,7 +26,10 @@ class DeadlineWheel(Generic[T]):
 
     def add(self, item: T, deadline: float) -> None:
         """Watch an item; a deadline in the past expires at the next sweep."""
-        item.bucket = bucket = max(int(deadline / SLOT_S) + 1, self._swept + 1)
+        bucket = int(deadline / SLOT_S) + 1
+        if bucket <= self._swept:
+            bucket = self._swept + 1
+        item.bucket = bucket
         slot = self._slots.get(bucket)
         if slot is None:
             slot = self._slots[bucket] = set()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from functools import lru_cache
-from typing import Final, NamedTuple, Protocol
+from typing import Final, Protocol
 from urllib.parse import unquote_to_bytes
 
 import msgspec
@@ -16,6 +16,7 @@ from router.gateway.statuses import STATUSES, retry_after
 from router.policy.decision import Decision
 from serving.protocol.binary_codec import decode_binary, encode_response
 from serving.protocol.errors import ServingError, invalid
+from serving.protocol.json_answer import print_packed
 from serving.protocol.json_codec import decode_json
 from serving.protocol.messages import Buffer, InferRequest, Limits
 
@@ -30,7 +31,7 @@ _INFER_PATH: Final = re.compile(rb"/v2/models/([^/]+)(?:/versions/([^/]+))?/infe
 _MAX_PATH_BYTES: Final = 1024
 
 
-class Answer(NamedTuple):
+class Answer(msgspec.Struct, frozen=True, gc=False):
     """An encoded answer, ready to be framed."""
 
     status: int
@@ -151,8 +152,13 @@ def encode_refusal(status: int, reason: str, message: str) -> Answer:
 
 
 def _encode_outputs(call: Call) -> Answer:
-    assert call.request is not None, "only a decided call has outputs"
-    body, json_length = encode_response(response_of(call), call.request)
+    request, decision = call.request, call.decision
+    assert request is not None and decision is not None, "only a decided call has outputs"
+    if not request.outputs and not request.binary_output:
+        text = print_packed(call.model, decision.version, call.outputs, request.id)
+        if text is not None:
+            return Answer(200, "OK", JSON_LINE + decision_lines(call), [text])
+    body, json_length = encode_response(response_of(call), request)
     head = JSON_LINE if json_length is None else _BINARY_LINES % json_length
     return Answer(200, "OK", head + decision_lines(call), body)
 
@@ -165,17 +171,17 @@ def _decided_lines(variant: str, version: int, reason: str) -> bytes:
 def decision_lines(call: Call) -> bytes:
     """Say in header lines who answered and why."""
     decision: Decision | None = call.decision
-    own = b"x-shepherd-request-id: %s\r\n" % call.id.encode()
-    return _decided_lines(decision.variant, decision.version, decision.reason) + own if decision else own
+    decided = _decided_lines(decision.variant, decision.version, decision.reason) if decision else b""
+    return b"%sx-shepherd-request-id: %s\r\n" % (decided, call.id.encode())
 
 
 def frame_answer(answer: Answer, *, keep_alive: bool, common: bytes = b"") -> list[Buffer]:
-    """Put the status line and headers before the body; `common` holds header lines that every answer has."""
+    """Put the status line and headers before the body, in pieces; `common` holds lines that every answer has."""
     if answer.trailers:
         return _frame_chunked(answer, keep_alive=keep_alive)
     start = b"HTTP/1.1 200 OK\r\n" if answer.status == 200 else f"HTTP/1.1 {answer.status} {answer.reason}\r\n".encode()
     ending = b"content-length: %d\r\n\r\n" if keep_alive else b"content-length: %d\r\nconnection: close\r\n\r\n"
-    return [b"".join((start, common, answer.headers, ending % answer.size)), *answer.body]
+    return [start, common, answer.headers, ending % answer.size, *answer.body]
 
 
 def _frame_chunked(answer: Answer, *, keep_alive: bool) -> list[Buffer]:

@@ -7,11 +7,13 @@ from itertools import count
 from typing import Final, Generic, Protocol, TypeVar, cast
 
 from serving.channel.endpoint import Endpoint
-from serving.channel.frames import VERSION, Frame, FrameBuffer, Kind, MalformedFrame, frame_head
+from serving.channel.frames import HEAD_BYTES, VERSION, Frame, FrameBuffer, Kind, MalformedFrame, frame_head, infer_head
 from serving.channel.server import write_pieces
 from serving.protocol.messages import Buffer
 
 CONNECT_TIMEOUT_S: Final = 5.0
+#: Kinds of frames that answer a call, as plain numbers.
+_ANSWERS: Final = frozenset({int(Kind.RESULT), int(Kind.ERROR)})
 
 T = TypeVar("T")
 
@@ -81,15 +83,15 @@ class ReplicaChannel(asyncio.Protocol, Generic[T]):
         number = next(self._numbers) & 0xFFFFFFFF
         self.pending[number] = call
         size = len(extra) + len(packed)
-        head = frame_head(Kind.INFER, size, call_id=number, small=shadow, extra_bytes=len(extra), first=timeout_ms)
-        self._queue([head, extra, packed] if extra else [head, packed], size + len(head))
+        head = infer_head(number, size, len(extra), timeout_ms, shadow)
+        self._queue((head, extra, packed) if extra else (head, packed), size + HEAD_BYTES)
         return number
 
     def cancel(self, number: int) -> None:
         """Give up on a call: its credit is free at once and an answer that still comes is ignored."""
         if self.pending.pop(number, None) is not None:
             head = frame_head(Kind.CANCEL, 0, call_id=number)
-            self._queue([head], len(head))
+            self._queue((head,), HEAD_BYTES)
 
     def close(self) -> None:
         """Hang up; unanswered calls are reported as lost."""
@@ -115,7 +117,7 @@ class ReplicaChannel(asyncio.Protocol, Generic[T]):
         pop = self.pending.pop
         try:
             for frame in self._frames.feed(data):
-                if frame.kind == Kind.RESULT or frame.kind == Kind.ERROR:  # noqa: PLR1714 - quicker than `in`
+                if frame.kind in _ANSWERS:
                     call = pop(frame.call_id, None)
                     if call is not None:
                         answers.append((call, frame))
@@ -146,7 +148,7 @@ class ReplicaChannel(asyncio.Protocol, Generic[T]):
             raise MalformedFrame(f"kind {frame.kind} is not for routers")
         self._owner.on_credit(self)
 
-    def _queue(self, pieces: list[Buffer], size: int) -> None:
+    def _queue(self, pieces: tuple[Buffer, ...], size: int) -> None:
         if not self._pieces:
             self._loop.call_soon(self._flush)
         self._pieces += pieces

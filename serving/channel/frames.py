@@ -23,7 +23,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Iterable
 from enum import IntEnum
-from typing import Final, NamedTuple
+from typing import Final
 
 import msgspec
 
@@ -48,7 +48,15 @@ class Kind(IntEnum):
     GOAWAY = 7
 
 
-class Frame(NamedTuple):
+#: Plain numbers of the kinds that are written per request: a look-up in an enumeration costs as much as the packing.
+_INFER: Final = int(Kind.INFER)
+_RESULT: Final = int(Kind.RESULT)
+_NO_EXTRA: Final = memoryview(b"")
+_pack_head = HEAD.pack
+_unpack_head = HEAD.unpack_from
+
+
+class Frame(msgspec.Struct, frozen=True, gc=False):
     """One received frame; `body` is a view of the received bytes without `extra`."""
 
     kind: int
@@ -79,8 +87,20 @@ def frame_head(
     first: int = 0,
     second: int = 0,
 ) -> bytes:
-    """Build a head for a body of `body_bytes`, extra included."""
+    """Build a head for a body of `body_bytes`, extra included; INFER and RESULT have functions of their own."""
     return HEAD.pack(body_bytes, kind, small, extra_bytes, call_id, first, second)
+
+
+def infer_head(call_id: int, body_bytes: int, extra_bytes: int, timeout_ms: int, is_shadow: bool) -> bytes:  # noqa: FBT001 - made per request, and names cost
+    """Build the head of an INFER."""
+    return _pack_head(body_bytes, _INFER, is_shadow, extra_bytes, call_id, timeout_ms, 0)
+
+
+def result_head(call_id: int, body_bytes: int, batch_size: int, queued_us: int, run_us: int) -> bytes:
+    """Build the head of a RESULT; numbers too large for their field are capped."""
+    return _pack_head(
+        body_bytes, _RESULT, min(batch_size, 0xFF), 0, call_id, min(queued_us, 0xFFFFFFFF), min(run_us, 0xFFFFFFFF)
+    )
 
 
 def pack_extra(outputs: tuple[str, ...], parameters: dict[str, Parameter]) -> bytes:
@@ -94,7 +114,7 @@ def unpack_extra(extra: memoryview) -> _Extra:
         return ((), {})
     try:
         return _extra_decoder.decode(extra)
-    except msgspec.MsgspecError as error:
+    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
         raise MalformedFrame(str(error)) from error
 
 
@@ -108,15 +128,18 @@ def split_frames(data: bytes | bytearray, max_body_bytes: int = MAX_BODY_BYTES) 
     view = memoryview(data)
     position, size = 0, len(data)
     while size - position >= HEAD_BYTES:
-        length, kind, small, extra_bytes, call_id, first, second = HEAD.unpack_from(data, position)
+        length, kind, small, extra_bytes, call_id, first, second = _unpack_head(data, position)
         if length > max_body_bytes or extra_bytes > length or not 1 <= kind <= 7:
             raise MalformedFrame(f"kind {kind}, {length} bytes of body, {extra_bytes} of extra")
         start = position + HEAD_BYTES
         end = start + length
         if end > size:
             break
-        body = start + extra_bytes
-        frames.append(Frame(kind, small, call_id, first, second, view[start:body], view[body:end]))
+        extra = _NO_EXTRA
+        if extra_bytes:
+            extra = view[start : start + extra_bytes]
+            start += extra_bytes
+        frames.append(Frame(kind, small, call_id, first, second, extra, view[start:end]))
         position = end
     return frames, position
 

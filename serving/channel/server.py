@@ -78,7 +78,8 @@ class Connection(asyncio.Protocol):
         if not self._pieces:
             self._loop.call_soon(self._flush)
         self._pieces += pieces
-        self._size += sum([len(piece) for piece in pieces])
+        for piece in pieces:
+            self._size += len(piece)
 
     def close(self) -> None:
         """Flush and hang up."""

@@ -13,13 +13,13 @@ from serving.batching.batcher import Batcher, BatchLimits, OnRun
 from serving.batching.concurrent import ConcurrentRunner
 from serving.batching.job import Job, Plan, Result
 from serving.channel.endpoint import Endpoint
-from serving.channel.frames import Frame, Kind, frame_head, unpack_extra
+from serving.channel.frames import Frame, Kind, frame_head, result_head, unpack_extra
 from serving.channel.server import ChannelServer, Connection
 from serving.deployment.warm_up import warm_up
 from serving.protocol.arrays import to_array
 from serving.protocol.errors import ServingError
 from serving.protocol.messages import Buffer, InferRequest, RequestedOutput, Tensor
-from serving.protocol.packing import unpack_tensors
+from serving.protocol.packing import header_bytes, unpack_tensors
 from serving.protocol.validation import compile_validator
 
 #: Plans kept per model; requests of one client have one header, so a handful is the rule.
@@ -179,8 +179,7 @@ class ModelServer:
 
     def _infer(self, connection: Connection, frame: Frame) -> None:
         body = frame.body
-        header_end = 4 + int.from_bytes(body[:4], "little")
-        header = bytes(body[:header_end])
+        header = header_bytes(body)
         try:
             plan = self._plans.get(header) if not frame.extra else None
             if plan is None:
@@ -191,7 +190,7 @@ class ModelServer:
         now = time.monotonic()
         job = Job(
             plan,
-            body[header_end:],
+            body[len(header) :],
             arrived=now,
             deadline=now + frame.first / 1e3 if frame.first else float("inf"),
             shadow=bool(frame.small),
@@ -235,16 +234,5 @@ class ModelServer:
             return
         pieces: list[Buffer] = outcome.packed
         size = sum([len(piece) for piece in pieces])
-        head = frame_head(
-            Kind.RESULT,
-            size,
-            call_id=call_id,
-            small=min(outcome.batch_size, 255),
-            first=_microseconds(outcome.queued_s),
-            second=_microseconds(outcome.run_s),
-        )
+        head = result_head(call_id, size, outcome.batch_size, int(outcome.queued_s * 1e6), int(outcome.run_s * 1e6))
         connection.send([head, *pieces])
-
-
-def _microseconds(seconds: float) -> int:
-    return min(int(seconds * 1e6), 0xFFFFFFFF)

@@ -82,9 +82,9 @@ def read_json_input(member: InputMember, limits: Limits) -> Tensor:
         refuse_shared_memory(member.parameters)
         if "binary_data_size" in member.parameters:
             raise invalid("binary_data_size needs the header Inference-Header-Content-Length")
-    check_datatype(member.datatype)
     text = member.data
     if not text:
+        check_datatype(member.datatype)
         raise invalid("data is missing")
     return Tensor(member.name, member.datatype, member.shape, parse_data(text, member.datatype, member.shape, limits))
 

@@ -14,13 +14,13 @@ import itertools
 import math
 import re
 import struct
-from collections.abc import Sequence
-from typing import Any, Final
+from collections.abc import Callable, Sequence
+from typing import Any, Final, NamedTuple
 
 import msgspec
 import numpy as np
 
-from serving.protocol.checks import element_count, join_elements, show, split_elements
+from serving.protocol.checks import check_datatype, element_count, join_elements, show, split_elements
 from serving.protocol.datatypes import DATATYPES
 from serving.protocol.errors import invalid
 from serving.protocol.json_schema import parse
@@ -36,15 +36,44 @@ _ELEMENT_TYPES: Final[dict[str, Any]] = {
 }
 
 
-def parse_data(text: msgspec.Raw, datatype: str, shape: Sequence[int], limits: Limits) -> bytes:
-    """Turn JSON data, flat or nested, into the raw bytes of a known datatype and shape."""
+class _Form(NamedTuple):
+    """What a datatype and a shape ask of their data: found out once, since clients send the same again and again."""
+
+    elements: int
+    decode: Callable[[msgspec.Raw], list[Any]]
+    """Parses flat data, by far the most common."""
+    pack: Callable[..., bytes] | None
+    """Packs that many elements; None for BYTES and BF16."""
+
+
+@functools.lru_cache(maxsize=4096)
+def _form(datatype: str, shape: tuple[int, ...], limits: Limits) -> _Form:
+    check_datatype(datatype)
     count = element_count(shape, limits)
-    values = _values(text, datatype, shape)
-    if len(values) != count:
-        raise invalid(f"shape {show(shape)} needs {count} elements, data has {len(values)}")
+    row = DATATYPES[datatype]
+    kind = "f" if datatype == "BF16" else row.dtype.kind
+    return _Form(
+        count, _decoder(kind, 1).decode, struct.Struct(f"<{count}{row.typecode}").pack if row.typecode else None
+    )
+
+
+def parse_data(text: msgspec.Raw, datatype: str, shape: tuple[int, ...], limits: Limits) -> bytes:
+    """Turn JSON data, flat or nested, into the raw bytes of a datatype and shape."""
+    form = _form(datatype, shape, limits)
+    try:
+        values = form.decode(text)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):  # nested, or wrong
+        values = _values(text, datatype, shape)
+    if len(values) != form.elements:
+        raise invalid(f"shape {show(shape)} needs {form.elements} elements, data has {len(values)}")
     if datatype == "BYTES":
         return join_elements([value.encode() for value in values])
-    return _pack(values, datatype)
+    if form.pack is None:
+        return _pack(values, datatype)
+    try:
+        return form.pack(*values)
+    except (struct.error, OverflowError):
+        return _pack_one_by_one(values, datatype, DATATYPES[datatype].typecode)
 
 
 def pack_values(values: list[Any], datatype: str) -> bytes:

@@ -95,9 +95,13 @@ def parse(decoder: msgspec.json.Decoder[Document], text: Buffer | msgspec.Raw, r
         raise invalid(f"{root}: the JSON is nested too deeply") from None
 
 
+print_json: Final = _ENCODER.encode
+"""Prints any value as compact JSON."""
+
+
 def print_response(document: ResponseDocument) -> bytes:
     """Print an answer as compact JSON."""
-    return _ENCODER.encode(document)
+    return print_json(document)
 
 
 def _explain(error: msgspec.DecodeError, root: str) -> str:

@@ -78,7 +78,7 @@ class Signature(msgspec.Struct, frozen=True):
     """Every input's and output's first axis is dynamic, so requests may be stacked along it."""
 
 
-class Limits(msgspec.Struct, frozen=True):
+class Limits(msgspec.Struct, frozen=True, cache_hash=True):
     """Ceilings that codecs enforce before they allocate anything."""
 
     max_body_bytes: int = 64 * 1024 * 1024

@@ -39,8 +39,18 @@ def pack_tensors(tensors: Sequence[Tensor]) -> bytes:
     return b"".join([header, *[t.data for t in tensors]])
 
 
+def header_bytes(packed: Buffer) -> bytes:
+    """Copy the length-prefixed header: requests, or answers, with equal ones differ in nothing but their data."""
+    return bytes(packed[: 4 + int.from_bytes(packed[:4], "little")])
+
+
 @lru_cache(maxsize=4096)
-def _read_header(header: bytes) -> tuple[Entry, ...]:
+def read_entries(header: bytes) -> tuple[Entry, ...]:
+    """Read a header without its length.
+
+    Raises:
+        msgspec.MsgspecError, UnicodeDecodeError: the bytes are not of this form.
+    """
     return _decode_entries(header)
 
 
@@ -53,8 +63,8 @@ def unpack_tensors(packed: Buffer) -> tuple[Tensor, ...]:
     view = memoryview(packed)
     try:
         start = 4 + _LENGTH.unpack_from(view)[0]
-        entries = _read_header(bytes(view[4:start]))
-    except (struct.error, msgspec.MsgspecError) as error:
+        entries = read_entries(bytes(view[4:start]))
+    except (struct.error, msgspec.MsgspecError, UnicodeDecodeError) as error:
         message = f"packed tensors: the header cannot be read ({error})"
         raise invalid(message) from error
     tensors = []

@@ -13,6 +13,7 @@ from hypothesis import example, given
 from serving.protocol.binary_codec import decode_binary, encode_response
 from serving.protocol.errors import ErrorKind, ServingError
 from serving.protocol.grpc_codec import decode_infer, encode_infer_response
+from serving.protocol.json_answer import print_packed
 from serving.protocol.json_codec import decode_json, encode_json
 from serving.protocol.messages import InferRequest, InferResponse, Limits, RequestedOutput, Tensor
 from serving.protocol.packing import pack_tensors, unpack_tensors
@@ -21,6 +22,7 @@ from serving.protocol.protobuf_wire import byte_field, cut_field, write_varint
 from tests.tensors import TEXTS, tensor_lists, tensors
 
 LIMITS = Limits(max_body_bytes=1 << 20, max_tensors=8, max_rank=6, max_elements=1 << 12)
+_NAMES = st.text(st.characters(codec="utf-8"), max_size=6)
 CLIENT_ERRORS = {ErrorKind.INVALID, ErrorKind.TOO_LARGE, ErrorKind.UNSUPPORTED}
 
 
@@ -40,6 +42,26 @@ def test_json_carries_every_tensor_of_numbers_and_text(sent: tuple[Tensor, ...])
     body = as_request(encode_json(InferResponse("m", "1", sent)))
 
     assert plain(decode_json(body, LIMITS).inputs) == plain(sent)
+
+
+@given(tensor_lists(elements=TEXTS), _NAMES, _NAMES)
+def test_the_short_way_to_json_prints_what_the_long_way_does(sent: tuple[Tensor, ...], model: str, own: str) -> None:
+    """Byte for byte, or it declines: BYTES and BF16 have no short way."""
+    printed = print_packed(model, 3, memoryview(pack_tensors(sent)), own)
+
+    if any(tensor.datatype in {"BYTES", "BF16"} for tensor in sent):
+        assert printed is None
+    else:
+        assert printed == encode_json(InferResponse(model, "3", sent, own))
+
+
+@given(tensor_lists(elements=TEXTS), st.integers(0, 60))
+def test_the_short_way_declines_what_was_not_packed_well(sent: tuple[Tensor, ...], cut: int) -> None:
+    """Its caller then takes the long way, which says what is wrong."""
+    packed = pack_tensors(sent)
+
+    assert print_packed("m", 1, packed[: max(0, len(packed) - 1 - cut)]) is None
+    assert print_packed("m", 1, packed + b"!") is None
 
 
 @given(tensors(elements=TEXTS, finite=True))
