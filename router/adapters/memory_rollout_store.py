@@ -6,8 +6,9 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 
 from router.adapters.rollout_write import KEPT_ROLLOUTS, entry_of, plan_rollout
-from router.ports import KeptAnswer, Note, PolicyStore
+from router.ports import PolicyStore
 from router.rollout.rollout import Rollout
+from router.rollout_ports import KeptAnswer, Note
 
 
 class MemoryRolloutStore:

@@ -22,8 +22,9 @@ from redis.exceptions import RedisError
 
 from router.adapters.redis_audit import queue_entry, read_last_entry, transact
 from router.adapters.rollout_write import KEPT_ROLLOUTS, entry_of, plan_rollout
-from router.ports import KeptAnswer, Note, StoreUnavailable
+from router.ports import StoreUnavailable
 from router.rollout.rollout import Rollout
+from router.rollout_ports import KeptAnswer, Note
 
 #: How long an answer can be had again.
 KEPT_S: Final = 86_400

@@ -7,8 +7,8 @@ from typing import Any
 import msgspec
 
 from router.policy.audit import AuditEntry, next_entry
-from router.ports import Note, RolloutConflict
 from router.rollout.rollout import Rollout
+from router.rollout_ports import Note, RolloutConflict
 
 #: Rollouts kept of one model beside the last.
 KEPT_ROLLOUTS = 100

@@ -26,7 +26,8 @@ from router.admin.guard import GuardedRoute
 from router.admin.operations import OPERATIONS
 from router.admin.perimeter import Perimeter
 from router.admin.services import NodeStatus, RolloutServices, Services
-from router.ports import AnswerStore, LogAccounting, PolicyStore, Readings, VersionManager
+from router.ports import LogAccounting, PolicyStore, Readings, VersionManager
+from router.rollout_ports import AnswerStore
 
 ROUTERS: tuple[APIRouter, ...] = (
     policies.router,

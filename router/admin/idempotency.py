@@ -14,7 +14,7 @@ from fastapi import Request, Response
 
 from router.admin.operations import Caller
 from router.admin.problems import Problem
-from router.ports import AnswerStore, KeptAnswer
+from router.rollout_ports import AnswerStore, KeptAnswer
 
 HEADER: Final = "idempotency-key"
 _MAX_KEY_LENGTH: Final = 255

@@ -20,12 +20,13 @@ from router.admin.readiness import require_known, require_ready
 from router.admin.representations import show_rollout, split_reason
 from router.admin.services import Actor, ModelName, Ports, Services
 from router.policy.document import VersionNumber
-from router.ports import Note, RolloutConflict, StoredPolicy
+from router.ports import StoredPolicy
 from router.rollout import acts
 from router.rollout.plan import parse_plan
 from router.rollout.rollout import Rollout, begin
 from router.rollout.split import shares_at
 from router.rollout.turn import go_to_step
+from router.rollout_ports import Note, RolloutConflict
 from serving.protocol.errors import ErrorKind, ServingError
 
 router = APIRouter(prefix="/admin/v1/rollouts", tags=["rollouts"], route_class=GuardedRoute)

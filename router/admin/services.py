@@ -10,9 +10,10 @@ from fastapi import Depends, Path, Request
 
 from router.admin.guard import caller_of
 from router.admin.operations import Caller
-from router.ports import LogAccounting, PolicyStore, Readings, RolloutStore, VersionManager
+from router.ports import LogAccounting, PolicyStore, Readings, VersionManager
 from router.rollout.evidence import Judgement
 from router.rollout.rollout import Rollout
+from router.rollout_ports import RolloutStore
 
 #: Gives what the node knows of itself: addresses, processes, start time. Must not fail when a part is away.
 NodeStatus = Callable[[], Awaitable[Mapping[str, Any]]]

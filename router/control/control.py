@@ -52,15 +52,7 @@ class Control:
         self._standby = Standby(self._store, settings.standby_s, time.time)
         self._rollouts = RedisRolloutStore(settings.redis_url)
         self._answers = RedisAnswerStore(settings.redis_url)
-        self._loop = RolloutLoop(
-            self._rollouts,
-            self._store,
-            versions=self._versions,
-            registry=self._catalogue,
-            gates=Gates(Webhooks(settings.webhook_hosts, ensure_secret(layout.webhook_secret_file)), time.time),
-            metrics_dir=layout.metrics_dir,
-            ready_timeout_s=settings.ready_timeout_s,
-        )
+        self._loop = self._make_loop()
         self._follower = AliasFollower(
             self._store,
             self._versions,
@@ -125,6 +117,19 @@ class Control:
             return admin
         secret = self._settings.registry_webhook_key_file.read_bytes().strip()
         return with_registry_webhook(admin, Signatures(secret, time.time), self._follower.nudge)
+
+    def _make_loop(self) -> RolloutLoop:
+        settings, layout = self._settings, self._layout
+        webhooks = Webhooks(settings.webhook_hosts, ensure_secret(layout.webhook_secret_file))
+        return RolloutLoop(
+            self._rollouts,
+            self._store,
+            versions=self._versions,
+            registry=self._catalogue,
+            gates=Gates(webhooks, time.time),
+            metrics_dir=layout.metrics_dir,
+            ready_timeout_s=settings.ready_timeout_s,
+        )
 
     async def _follow_policies(self) -> None:
         async for snapshot in self._store.watch():

@@ -12,24 +12,14 @@ from typing import Final, Protocol
 
 from router.control.gates import Gates
 from router.control.hard_watch import HardWatch
-from router.ports import (
-    Note,
-    PolicyChange,
-    PolicyStore,
-    RevisionConflict,
-    RolloutConflict,
-    RolloutMonitor,
-    RolloutStore,
-    StoreUnavailable,
-    VersionStatus,
-    VersionUnready,
-)
+from router.ports import PolicyChange, PolicyStore, RevisionConflict, StoreUnavailable, VersionStatus, VersionUnready
 from router.rollout.advance import advance
 from router.rollout.counters import read_counters
 from router.rollout.evidence import Counters, Judgement, Observation
 from router.rollout.phase import Phase
 from router.rollout.rollout import Rollout
 from router.rollout.turn import AskGates, Command, LoadVersion, SetPolicy, Turn, WriteRegistry
+from router.rollout_ports import Note, RolloutConflict, RolloutMonitor, RolloutStore
 from serving.protocol.errors import ServingError
 from serving.telemetry.folder import read_folder
 from serving.telemetry.snapshot import Snapshot

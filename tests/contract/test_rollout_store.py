@@ -16,8 +16,9 @@ from router.adapters.memory_rollout_store import MemoryAnswerStore, MemoryRollou
 from router.adapters.redis_policy_store import RedisPolicyStore
 from router.adapters.redis_rollout_store import RedisAnswerStore, RedisRolloutStore
 from router.policy.audit import verify_chain
-from router.ports import AnswerStore, KeptAnswer, Note, PolicyStore, RolloutConflict, RolloutStore
+from router.ports import PolicyStore
 from router.rollout.phase import Phase
+from router.rollout_ports import AnswerStore, KeptAnswer, Note, RolloutConflict, RolloutStore
 from tests.rollouts import MODEL, at, started
 
 pytestmark = pytest.mark.asyncio

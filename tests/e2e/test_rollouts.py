@@ -18,6 +18,7 @@ from tests.steady import BAD, RATE, Steady, body, steady
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(180)]
 
 ECHO = {"shepherd.backend": "echo"}
+WIDTHS = {"error": 4, "nan": 2, "hang": 4}
 
 
 def registered(gateway: RunningGateway, model: str, good: bytes, bad: bytes, bad_tags: dict[str, str]) -> None:
@@ -28,18 +29,22 @@ def registered(gateway: RunningGateway, model: str, good: bytes, bad: bytes, bad
     gateway.route(model, ("stable", 1, 10_000))
 
 
-def roll_out_badly(gateway: RunningGateway, model: str, fault: str) -> tuple[Steady, dict[str, Any]]:
-    """Give a bad version 10 % of steady traffic, and see what becomes of it."""
-    width = 2 if fault == "nan" else 4
+def register_fault(gateway: RunningGateway, model: str, fault: str) -> None:
+    """Register a good version, and one that goes wrong on the bad value."""
     bad, tags = {
         "error": (add(2.0), ECHO | {"shepherd.echo.fail_on": str(BAD)}),
         "nan": (logarithm(), {}),
         "hang": (add(2.0), ECHO | {"shepherd.echo.hang_on": str(BAD), "shepherd.echo.hang_ms": "2000"}),
     }[fault]
-    registered(gateway, model, add(1.0, features=width), bad, tags)
+    registered(gateway, model, add(1.0, features=WIDTHS[fault]), bad, tags)
+
+
+def roll_out_badly(gateway: RunningGateway, model: str, fault: str) -> tuple[Steady, dict[str, Any]]:
+    """Give the bad version 10 % of steady traffic, and see what becomes of it."""
+    width = WIDTHS[fault]
     with steady(url_of(gateway, model), width=width, timeout_s=1.0 if fault == "hang" else 10.0) as load:
         eventually(lambda: len(load.seen) > RATE)
-        plan = {"version": 2, "steps": [1000, 10_000], "checks": [], "min_time_s": 3600}
+        plan = {"version": 2, "steps": [1000, 10_000], "checks": [], "min_time_s": 3600, "force": True}
         with gateway.admin as admin:
             admin.start_rollout(model, plan, "a test")
         rollout = eventually(ended(gateway, model), timeout_s=60, what="the rollback")
@@ -101,6 +106,7 @@ def test_a_version_that_fails_hard_is_gone_within_seconds(gateway: RunningGatewa
 
     The aim is 5 s from the first bad answer; the bound here leaves room for a busy machine.
     """
+    register_fault(gateway, f"bad-{fault}", fault)
     load, rollout = roll_out_badly(gateway, f"bad-{fault}", fault)
 
     assert rollout["phase"] == "failed"
