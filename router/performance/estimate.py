@@ -3,7 +3,7 @@
 Confidence-based performance estimation (NannyML; Kivimäki et al., arXiv 2505.05295): if among rows of calibrated
 probability p a share p is positive, the expected confusion matrix follows from the probabilities alone. It sees what a
 shift of the inputs does to performance. It cannot see that the same inputs have come to mean something else (concept
-drift): then the calibration itself is wrong. So it may warn and may ask for a retraining, but never rolls anything back.
+drift): then the calibration itself is wrong. So it may warn and may ask for a retraining, but it never rolls back.
 """
 
 from __future__ import annotations
