@@ -99,7 +99,7 @@ def _parse(body: bytes) -> Registration:
     """
     try:
         registration = msgspec.json.decode(body, type=Registration)
-    except msgspec.DecodeError as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise Problem("invalid-request", f"body: {error}") from None
     if not registration.onnx and registration.tags.get(_BACKEND, _ONNX) == _ONNX:
         raise Problem("invalid-request", "onnx: is empty", field="onnx")
