@@ -12,6 +12,7 @@ from typing import Final
 import ray
 from ray import serve
 
+from router.adapters.log_rules_file import read_log_rules
 from router.adapters.redis_labels import RedisLabels
 from router.adapters.redis_policy_store import RedisPolicyStore
 from router.adapters.redis_request_log import RedisRequestLog
@@ -25,6 +26,7 @@ from router.gateway.slots import Slot
 from router.layout import Layout
 from router.settings import Settings
 from serving.deployment.discovery import VersionWatch, watch_version
+from serving.deployment.garbage import spare_what_is_loaded
 from serving.deployment.process_log import log_to
 from serving.deployment.spec import CHANNEL_TOKEN_FILE
 
@@ -49,6 +51,7 @@ class Router:
         self._board = RedisVersionBoard(settings.redis_url, poll_s=settings.policy_poll_s)
         self._stream = RedisRequestLog(settings.redis_url, retention_bytes=settings.log_retention_bytes)
         self._labels = RedisLabels(settings.redis_url)
+        rules = await asyncio.to_thread(read_log_rules, settings.log_rules_file, layout.log_key_file)
         spool = await asyncio.to_thread(_open_spool, settings, layout, incarnation)
         self._gateway = Gateway(
             settings,
@@ -60,8 +63,10 @@ class Router:
             recorder=Recorder(
                 spool,
                 incarnation=incarnation,
-                sample_bp=settings.log_sample_bp if settings.log_enabled else 0,
+                sample_bp=rules.other_sample_bp(settings.log_sample_bp) if settings.log_enabled else 0,
+                model_sample_bp=rules.sample_bp if settings.log_enabled else None,
                 payload_max_bytes=settings.log_payload_max_bytes,
+                redactors=rules.redactors,
             ),
             shipper=Shipper(spool, self._stream, root=layout.spool_dir),
             labels=self._labels,
@@ -71,6 +76,7 @@ class Router:
         )
         self._gateway.on_versions_wanted = self._watch
         await self._gateway.start()
+        spare_what_is_loaded()
         self._waking = asyncio.create_task(self._wake_versions(), name="wake-versions")
 
     async def check_health(self) -> None:

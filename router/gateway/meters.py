@@ -9,7 +9,6 @@ from router.gateway.call import Call
 from serving.telemetry import catalog
 from serving.telemetry.instruments import Counter, Histogram, Registry
 
-
 #: Reasons of decisions that followed the weights; the others say who was sent somewhere on purpose.
 _SPLIT: Final = frozenset({"split", "only"})
 
@@ -46,7 +45,7 @@ class Meters:
             meter = self._shadow.get(key) or self._make_shadow(key)
         else:
             variant = decision.variant if decision else catalog.UNKNOWN
-            full = (model, version, variant, call.protocol, outcome_of(call))
+            full = (model, version, variant, call.protocol, catalog.OK if call.error is None else outcome_of(call))
             meter = self._primary.get(full) or self._make_primary(full)
             if decision and decision.reason not in _SPLIT:
                 self._count_directed(full)

@@ -17,6 +17,7 @@ from serving.backends.catalog import create
 from serving.batching.batcher import BatchLimits
 from serving.deployment.failures import LoadFailed, describe
 from serving.deployment.finite_outputs import watch_outputs
+from serving.deployment.garbage import spare_what_is_loaded
 from serving.deployment.listeners import publish
 from serving.deployment.model_server import ModelServer
 from serving.deployment.opening import open_version
@@ -62,6 +63,7 @@ class ModelReplica:
             raise LoadFailed(describe(error)) from error
         self._load_s = time.monotonic() - started
         await self._report_load(started, OK)
+        spare_what_is_loaded()
 
     def record_replica_metadata(self) -> dict[str, str]:
         """Tell Ray Serve where this replica listens; called once, when the constructor has returned."""
