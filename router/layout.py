@@ -41,6 +41,11 @@ class Layout(msgspec.Struct, frozen=True):
         return self.state_dir / "webhook.secret"
 
     @property
+    def log_key_file(self) -> Path:
+        """Key of the hashes that stand for hidden values in the request log."""
+        return self.state_dir / "log.key"
+
+    @property
     def logs_dir(self) -> Path:
         """Logs of all processes."""
         return self.state_dir / "logs"

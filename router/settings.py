@@ -119,6 +119,12 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     log_payload_max_bytes: Annotated[Bytes, _about("Largest tensor payload a record keeps; larger are cut.")] = (
         64 * _KIB
     )
+    log_rules_file: Annotated[
+        Path | None, _about("YAML file of what the log keeps of single models, and what it hides; none hides nothing.")
+    ] = None
+    log_retention_s: Annotated[
+        float, Meta(ge=0, le=3650 * 86_400), _about("Age at which records leave Redis; 0 keeps them while they fit.")
+    ] = 0.0
     log_retention_bytes: Annotated[Bytes, _about("Recorded bytes kept in Redis before the oldest go.")] = 256 * _MIB
     spool_max_bytes: Annotated[Bytes, _about("Disk for records that are not shipped yet; beyond it they drop.")] = _GIB
     spool_segment_bytes: Annotated[Bytes, _about("Size at which a spool file is closed and the next begun.")] = (

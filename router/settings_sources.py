@@ -34,7 +34,14 @@ COMMAND_VARIABLES: Final = frozenset({"SHEPHERD_CONFIG", "SHEPHERD_URL", "SHEPHE
 
 _SIZE_UNITS: Final = {"": 1, "B": 1, "KIB": 1 << 10, "MIB": 1 << 20, "GIB": 1 << 30}
 _SIZE = re.compile(r"(\d+)\s*([A-Za-z]*)", re.ASCII)
-_PATH_KEYS: Final = {"state_dir", "tls_certificate", "tls_key", "tls_client_ca", "registry_webhook_key_file"}
+_PATH_KEYS: Final = {
+    "state_dir",
+    "tls_certificate",
+    "tls_key",
+    "tls_client_ca",
+    "registry_webhook_key_file",
+    "log_rules_file",
+}
 _CHOICES: Final = {"log_level": get_args(LogLevel), "grpc_door": get_args(GrpcDoorKind)}
 _KEY_OF_VARIABLE: Final = {VARIABLE_PREFIX + key.upper(): key for key in KEYS} | {"SHEPHERD_STATE": "state_dir"}
 

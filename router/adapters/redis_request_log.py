@@ -45,6 +45,19 @@ end
 return ARGV[4]
 """
 
+# KEYS: stream, bytes. ARGV: seconds. Returns how many entries older than that went, at most 64.
+_EXPIRE: Final = """
+local now = redis.call('TIME')
+local before = now[1] * 1000 + math.floor(now[2] / 1000) - ARGV[1] * 1000
+local gone = 0
+for _, entry in ipairs(redis.call('XRANGE', KEYS[1], '-', string.format('(%.0f-0', before), 'COUNT', 64)) do
+  redis.call('XDEL', KEYS[1], entry[1])
+  redis.call('DECRBY', KEYS[2], #entry[2][6])
+  gone = gone + 1
+end
+return gone
+"""
+
 
 class LogEntry(msgspec.Struct, frozen=True):
     """What one append added."""
@@ -74,6 +87,7 @@ class RedisRequestLog:
         self._bytes = f"{prefix}log:bytes"
         self._retention_bytes = retention_bytes
         self._append = self._redis.register_script(_APPEND)
+        self._expire = self._redis.register_script(_EXPIRE)
 
     async def close(self) -> None:
         """Give back the connections."""
@@ -95,6 +109,14 @@ class RedisRequestLog:
                 args=[incarnation, known, offset, offset + len(records), records, self._retention_bytes],
             )
             return int(stands)
+
+    async def expire(self, age_s: float) -> int:
+        """Delete what has been in the stream for longer; return how many entries went."""
+        total = 0
+        with _reporting():
+            while gone := int(await self._expire(keys=[self._stream, self._bytes], args=[age_s])):
+                total += gone
+        return total
 
     async def forget(self, incarnation: str) -> None:
         """Drop the offset of an incarnation whose spool is gone."""

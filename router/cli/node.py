@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 
 import click
 import msgspec
 from rich.table import Table
 
+from router.adapters.log_rules_file import parse_log_rules
+from router.cli.failures import WrongSetting
 from router.cli.options import output_option, reported_failures, state_dir, state_option, with_settings
 from router.cli.output import OutputFormat, show
 from router.settings_sources import ResolvedSettings, effective
+from serving.protocol.errors import ServingError
 
 
 @click.command()
@@ -20,9 +24,21 @@ def up(resolved: ResolvedSettings) -> None:
 
     Every setting may also come from a SHEPHERD_* variable or a YAML file; `shepherd config` shows what holds.
     """
+    _check_log_rules(resolved.settings.log_rules_file)
     from router import app  # Ray and everything with it
 
     sys.exit(app.run(resolved.settings))
+
+
+def _check_log_rules(file: Path | None) -> None:
+    """Say at once what a router would refuse to start with."""
+    if file is None:
+        return
+    with reported_failures():
+        try:
+            parse_log_rules(file)
+        except ServingError as error:
+            raise WrongSetting(f"log_rules_file: {error}") from None
 
 
 @click.command()

@@ -6,6 +6,7 @@ import asyncio
 import logging
 import secrets
 import time
+from contextlib import suppress
 from functools import partial
 from typing import Final
 
@@ -24,6 +25,7 @@ from router.gateway.recorder import Recorder
 from router.gateway.shipper import Shipper
 from router.gateway.slots import Slot
 from router.layout import Layout
+from router.ports import StoreUnavailable
 from router.settings import Settings
 from serving.deployment.discovery import VersionWatch, watch_version
 from serving.deployment.garbage import spare_what_is_loaded
@@ -35,6 +37,8 @@ _DEPLOYMENT: Final = "Router"
 _MAX_ONGOING: Final = 100_000
 #: How often to look whether requests wait for a version that was scaled to zero: little, beside starting a process.
 _STARVING_PERIOD_S: Final = 0.1
+#: How often to look for records that are too old.
+_EXPIRE_PERIOD_S: Final = 60.0
 _log = logging.getLogger(__name__)
 
 
@@ -77,14 +81,17 @@ class Router:
         self._gateway.on_versions_wanted = self._watch
         await self._gateway.start()
         spare_what_is_loaded()
-        self._waking = asyncio.create_task(self._wake_versions(), name="wake-versions")
+        self._tasks = [asyncio.create_task(self._wake_versions(), name="wake-versions")]
+        if settings.log_retention_s:
+            self._tasks.append(asyncio.create_task(self._expire_log(settings.log_retention_s), name="expire-log"))
 
     async def check_health(self) -> None:
         """Answer, which proves that the event loop turns; a dead process is noticed without."""
 
     async def __del__(self) -> None:
         """Drain: Ray Serve awaits this before it ends the process."""
-        self._waking.cancel()
+        for task in self._tasks:
+            task.cancel()
         await self._gateway.close()
         await asyncio.gather(*(watch.close() for watch in self._watches.values()), *self._closing)
         stores = (self._store, self._board, self._stream, self._labels)
@@ -99,6 +106,13 @@ class Router:
         for model, version in wanted - self._watches.keys():
             on_endpoints = partial(self._gateway.set_endpoints, model, version)
             self._watches[model, version] = watch_version(model, version, on_endpoints)
+
+    async def _expire_log(self, age_s: float) -> None:
+        """Delete old records; every router does, and whoever comes first finds some."""
+        while True:
+            with suppress(StoreUnavailable):  # said by the shipper already
+                await self._stream.expire(age_s)
+            await asyncio.sleep(min(age_s / 10, _EXPIRE_PERIOD_S))
 
     async def _wake_versions(self) -> None:
         """Have a version started that was scaled to zero, once requests wait for it."""

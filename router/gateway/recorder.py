@@ -13,6 +13,7 @@ from zlib import crc32
 from router.adapters.spool import RecordLog, SpoolFull
 from router.requestlog.books import DROPPED, SAMPLED_OUT
 from router.requestlog.record import SCHEMA, Record, encode_record, record_id
+from router.requestlog.redaction import Redactor, Redactors
 from serving.protocol.messages import Buffer
 
 ALL_BP: Final = 10_000
@@ -31,6 +32,7 @@ class Recorder:
         sample_bp: int = ALL_BP,
         model_sample_bp: Mapping[str, int] | None = None,
         payload_max_bytes: int = 64 << 10,
+        redactors: Redactors | None = None,
     ) -> None:
         """Write to `log`.
 
@@ -40,6 +42,7 @@ class Recorder:
             sample_bp: share of requests recorded, in basis points; 0 records none and counts all as sampled out.
             model_sample_bp: the same for single models.
             payload_max_bytes: larger packed inputs, or outputs, are left out of their record.
+            redactors: rules of single models, which say what to hide; None costs nothing.
         """
         self.sample_bp = sample_bp
         self.model_sample_bp = dict(model_sample_bp or {})
@@ -47,6 +50,7 @@ class Recorder:
         self._books = log.books
         self._incarnation = incarnation
         self._payload_max_bytes = payload_max_bytes
+        self._redactors = redactors
         self._sequence = 0
         self._frames: list[bytes] = []
         self._columns: list[int] = []
@@ -83,7 +87,12 @@ class Recorder:
         if share < ALL_BP and not is_sampled(primary_id or request_id, share):
             self._books.cells[column + SAMPLED_OUT] += 1
             return
-        cap = self._payload_max_bytes
+        cap, inputs_hidden, outputs_hidden = self._payload_max_bytes, False, False
+        if self._redactors is not None and (redactor := self._redactors.of(model)) is not None:
+            cap = redactor.rule.payload_max_bytes or cap
+            key = redactor.sticky_key(key)
+            inputs, inputs_hidden = _redacted(redactor, inputs, cap)
+            outputs, outputs_hidden = _redacted(redactor, outputs, cap)
         self._sequence += 1
         record = Record(
             SCHEMA,
@@ -104,8 +113,8 @@ class Recorder:
             queue_us,
             batch_size,
             primary_id,
-            b"" if (inputs_truncated := len(inputs) > cap) else bytes(inputs),
-            b"" if (outputs_truncated := len(outputs) > cap) else bytes(outputs),
+            b"" if (inputs_truncated := inputs_hidden or len(inputs) > cap) else bytes(inputs),
+            b"" if (outputs_truncated := outputs_hidden or len(outputs) > cap) else bytes(outputs),
             inputs_truncated,
             outputs_truncated,
         )
@@ -132,6 +141,14 @@ class Recorder:
             self._books.add(columns, DROPPED["spool_full"])
         except OSError:
             self._books.add(columns, DROPPED["disk_error"])
+
+
+def _redacted(redactor: Redactor, packed: Buffer, cap: int) -> tuple[Buffer, bool]:
+    """Hide what a rule says in a payload that will be kept; return also whether it must be left out after all."""
+    if len(packed) > cap:
+        return b"", True
+    hidden = redactor.payload(packed)
+    return (b"", True) if hidden is None else (hidden, False)
 
 
 def is_sampled(request_id: str, share_bp: int) -> bool:

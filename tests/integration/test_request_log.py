@@ -369,3 +369,17 @@ async def _fails(stream: RedisRequestLog) -> bool:
 
 async def _folded(root: Path, incarnation: str) -> bool:
     return not (root / incarnation).exists()
+
+
+async def test_records_leave_the_stream_when_they_are_too_old(tmp_path: Path, stream: RedisRequestLog) -> None:
+    """Whatever their number; the bytes that are left stay counted right."""
+    spool = a_spool(tmp_path)
+    for part in range(100):
+        _answer(spool, 1, first=part + 1)
+        await Transfer(spool.folder, stream).ship(1)
+
+    assert await stream.expire(3600) == 0
+    assert await stream.expire(0) == 100
+
+    assert await _raw_ids(stream) == []
+    assert int(await stream._redis.get(stream._bytes) or 0) == 0
