@@ -13,11 +13,11 @@ from serving.batching.batcher import Batcher, BatchLimits, OnRun
 from serving.batching.concurrent import ConcurrentRunner
 from serving.batching.job import Job, Plan, Result
 from serving.channel.endpoint import Endpoint
-from serving.channel.frames import Frame, Kind, frame_head, result_head, unpack_extra
+from serving.channel.frames import MAX_BODY_BYTES, Frame, Kind, frame_head, result_head, unpack_extra
 from serving.channel.server import ChannelServer, Connection
 from serving.deployment.warm_up import warm_up
 from serving.protocol.arrays import to_array
-from serving.protocol.errors import ServingError
+from serving.protocol.errors import ErrorKind, ServingError
 from serving.protocol.messages import Buffer, InferRequest, RequestedOutput, Tensor
 from serving.protocol.packing import header_bytes, unpack_tensors
 from serving.protocol.validation import compile_validator
@@ -228,11 +228,16 @@ class ModelServer:
             jobs.pop(call_id, None)
         if not connection.is_open:
             return
+        size = sum([len(piece) for piece in outcome.packed]) if isinstance(outcome, Result) else 0
+        if size > MAX_BODY_BYTES:  # the router would drop the connection, and all that waits on it
+            outcome = ServingError(
+                ErrorKind.MODEL_FAILED,
+                f"the answer has {size} bytes, the limit is {MAX_BODY_BYTES}: ask for less at once",
+            )
         if isinstance(outcome, ServingError):
             message = outcome.message.encode()
             connection.send([frame_head(Kind.ERROR, len(message), call_id=call_id, small=outcome.kind), message])
             return
         pieces: list[Buffer] = outcome.packed
-        size = sum([len(piece) for piece in pieces])
         head = result_head(call_id, size, outcome.batch_size, int(outcome.queued_s * 1e6), int(outcome.run_s * 1e6))
         connection.send([head, *pieces])

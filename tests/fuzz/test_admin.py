@@ -31,7 +31,7 @@ _BODIES: Final = (
     b"[" * 50_000,
     b'{"example":' + b"[" * 50_000,
 )
-_HEADERS: Final = (
+_HEADERS: Final[tuple[dict[str, str], ...]] = (
     {},
     {"If-None-Match": "*"},
     {"If-Match": '"1"'},
