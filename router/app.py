@@ -168,12 +168,15 @@ def _deploy_applications(settings: Settings, layout: Layout, specs: list[Version
     from router.control.deployment import control_target
     from router.gateway.deployment import APP as GATEWAY
     from router.gateway.deployment import gateway_target
+    from router.watch.deployment import monitor_target
     from serving.deployment.failures import read_reason
     from serving.deployment.lifecycle import run as deploy
     from serving.deployment.lifecycle import version_target
 
     serve.start(proxy_location="Disabled")
-    deploy([gateway_target(settings, layout), control_target(settings, layout), *map(version_target, specs)])
+    monitors = [monitor_target(settings, layout)] if settings.monitor_enabled else []
+    core = [gateway_target(settings, layout), control_target(settings, layout)]
+    deploy([*core, *monitors, *map(version_target, specs)])
     deadline = time.monotonic() + _START_TIMEOUT_S
     while time.monotonic() < deadline:
         apps = serve.status().applications

@@ -131,6 +131,24 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         16 * _MIB
     )
 
+    monitor_enabled: Annotated[bool, _about("Watch the log for drift, and labels for drops of performance.")] = True
+    monitor_window_rows: Annotated[int, Meta(ge=1, le=1_000_000), _about("Rows on which drift is judged at once.")] = (
+        1000
+    )
+    monitor_reference_rows: Annotated[
+        int, Meta(ge=10, le=1_000_000), _about("First rows that a version without a profile is held against.")
+    ] = 1000
+    monitor_label_ttl_s: Annotated[
+        float, Meta(ge=60, le=400 * 86_400), _about("How long an answer waits for its label.")
+    ] = 7 * 86_400.0
+    monitor_rollback: Annotated[bool, _about("Roll back by itself when performance drops by more than 15 %.")] = True
+    incident_webhooks: Annotated[tuple[str, ...], _about("URLs that get CloudEvents of incidents.")] = ()
+    alert_webhooks: Annotated[tuple[str, ...], _about("URLs that get incidents as Alertmanager posts alerts.")] = ()
+    retrain_url: Annotated[str | None, _about("Where a retraining is asked for; none asks nobody.")] = None
+    retrain_format: Annotated[
+        Literal["generic", "airflow", "prefect"], _about("Whose words a retraining is asked for in.")
+    ] = "generic"
+
     metrics_interval_s: Annotated[Seconds, _about("How often a process publishes its metrics.")] = 0.5
     log_level: Annotated[LogLevel, _about("Least severe line of the gateway's own log.")] = "info"
 
@@ -149,6 +167,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
                 "grpc_door: routers of a joined Ray cluster may be on other machines, out of reach of envoy; use aio"
             )
         _check_url("redis_url", self.redis_url, ("redis", "rediss", "unix"))
+        _check_url("retrain_url", self.retrain_url, ("http", "https"))
+        for key in ("incident_webhooks", "alert_webhooks"):
+            for url in getattr(self, key):
+                _check_url(key, url, ("http", "https"))
         _check_url("registry_uri", self.registry_uri, ("http", "https", "sqlite"))
         if self.spool_segment_bytes > self.spool_max_bytes:
             raise SettingsError(

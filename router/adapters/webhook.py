@@ -69,7 +69,16 @@ class Webhooks:
         self._allowed = AllowList(allowed)
         self._secret = secret
 
-    async def post(self, url: str, body: Mapping[str, Any], *, delivery: str, at: float, timeout_s: float) -> bool:
+    async def post(
+        self,
+        url: str,
+        body: Mapping[str, Any],
+        *,
+        delivery: str,
+        at: float,
+        timeout_s: float,
+        content_type: str = "application/json",
+    ) -> bool:
         """Post; tell whether the answer was 2xx.
 
         The signature is HMAC-SHA256 over `<delivery>.<at>.<body>`, `at` in whole Unix seconds: a receiver that refuses
@@ -86,7 +95,7 @@ class Webhooks:
         signed = hmac.new(self._secret, f"{delivery}.{timestamp}.".encode() + content, hashlib.sha256).hexdigest()
         headers = {
             "Host": parts.netloc.decode(),
-            "Content-Type": "application/json",
+            "Content-Type": content_type,
             "X-Shepherd-Delivery": delivery,
             "X-Shepherd-Timestamp": timestamp,
             "X-Shepherd-Signature": f"sha256={signed}",

@@ -142,6 +142,27 @@ LOG_SHIPPED: Final = CounterMetric(
 )
 LOG_SPOOL: Final = GaugeMetric("shepherd_log_spool_bytes", "Spooled records on disk that are not shipped yet.")
 
+# ── monitor ──────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+MONITORED: Final = GaugeMetric("shepherd_monitored_answers", "Answers that the monitor has counted.", _VARIANT)
+LABELLED: Final = GaugeMetric("shepherd_labelled_answers", "Those of them whose label has come.", _VARIANT)
+DRIFT_EVIDENCE: Final = GaugeMetric(
+    "shepherd_drift_evidence_ratio",
+    "Evidence of drift of the column that has most, over the level that alarms.",
+    _VARIANT,
+)
+DRIFTING_COLUMNS: Final = GaugeMetric("shepherd_drifting_columns", "Columns under drift alarm.", _VARIANT)
+PERFORMANCE_DROP: Final = GaugeMetric(
+    "shepherd_performance_drop_ratio",
+    "Drop of the watched metric by labels, relative to its baseline; 0.05 is 5 % worse.",
+    _VARIANT,
+)
+INCIDENT_SEVERITY: Final = GaugeMetric(
+    "shepherd_incident_severity",
+    "Of the incident under way: 1 warning, 2 critical, 3 emergency; 0 when none.",
+    _VERSION,
+)
+
 # ── the metrics themselves ───────────────────────────────────────────────────────────────────────────────────────────
 
 LABEL_OVERFLOWS: Final = CounterMetric(
@@ -182,6 +203,12 @@ CATALOG: Final[tuple[Metric, ...]] = (
     LOG_RECORDS,
     LOG_SHIPPED,
     LOG_SPOOL,
+    MONITORED,
+    LABELLED,
+    DRIFT_EVIDENCE,
+    DRIFTING_COLUMNS,
+    PERFORMANCE_DROP,
+    INCIDENT_SEVERITY,
     LABEL_OVERFLOWS,
     PUBLISH_FAILURES,
     UNREADABLE_FILES,

@@ -1,0 +1,45 @@
+"""The monitor as a Ray Serve deployment: one process, brought back when it dies."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from ray import serve
+
+from router.layout import Layout
+from router.settings import Settings
+from router.watch.process import MonitorProcess
+from serving.deployment.process_log import log_to
+
+APP: Final = "monitor"
+_DEPLOYMENT: Final = "Monitor"
+
+
+class MonitorReplica:
+    """The one monitor of a gateway."""
+
+    async def __init__(self, settings: Settings, layout: Layout) -> None:  # type: ignore[misc] # Ray Serve awaits it
+        log_to(layout.logs_dir, "monitor", settings.log_level)
+        self._process = MonitorProcess(settings, layout)
+        await self._process.start()
+
+    async def check_health(self) -> None:
+        """Answer, which proves that the event loop turns; a dead process is noticed without."""
+
+    async def __del__(self) -> None:
+        """Stop: Ray Serve awaits this before it ends the process."""
+        await self._process.close()
+
+
+def monitor_target(settings: Settings, layout: Layout) -> serve.RunTarget:
+    """Describe the application of the monitor."""
+    deployment = serve.deployment(MonitorReplica).options(
+        name=_DEPLOYMENT,
+        num_replicas=1,
+        ray_actor_options={"num_cpus": 0},
+        health_check_period_s=2.0,
+        health_check_timeout_s=30.0,
+        graceful_shutdown_wait_loop_s=0.05,
+        graceful_shutdown_timeout_s=5.0,
+    )
+    return serve.RunTarget(deployment.bind(settings, layout), name=APP, route_prefix=None)

@@ -1,0 +1,237 @@
+"""The monitor's loop: read, enter, judge, store all of it at once; then act on what was stored. Knows no Ray."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from typing import Final
+
+from router.adapters.redis_monitor_state import Commit, LeaseLost, RedisMonitorState, StreamEntry
+from router.monitor.book import Book, BookSettings, Version
+from router.monitor.incident import Transition
+from router.monitor.labels import Label, Pairing, read_label
+from router.performance.severity import Severity
+from router.ports import StoreUnavailable
+from router.requestlog.record import FirstSeen, Record, read_records
+from router.watch.cancelling import end_if_cancelled
+from router.watch.rollback import Rollback, Standing
+
+#: Entries of either stream that are taken at once.
+_BATCH: Final = 64
+#: Longest pause between two looks at the clock; new entries end it at once.
+_BLOCK_MS: Final = 500
+_RETRY_S: Final = 1.0
+#: A label may come before the record of its answer was shipped.
+LABEL_PATIENCE_S: Final = 30.0
+_LOOK_AGAIN_S: Final = 1.0
+#: Pause between two looks for profiles that were attached later.
+_RENEW_S: Final = 5.0
+_MAX_WAITING: Final = 10_000
+_log = logging.getLogger(__name__)
+
+
+class Monitor:
+    """One run of the monitor: goes on where the last one stored, and holds nothing that cannot be read again."""
+
+    def __init__(
+        self,
+        state: RedisMonitorState,
+        rollback: Rollback,
+        settings: BookSettings,
+        *,
+        attached: Callable[[str, int], bytes | None],
+        clock: Callable[[], float] = time.time,
+        label_patience_s: float = LABEL_PATIENCE_S,
+    ) -> None:
+        self._state = state
+        self._rollback = rollback
+        self._settings = settings
+        self._attached = attached
+        self._clock = clock
+        self._label_patience_s = label_patience_s
+        self.book = Book(settings, attached)
+        self._seen = FirstSeen()
+        self._waiting: dict[str, tuple[Label, float]] = {}
+        """By stream id: labels whose answer was not found yet, and when they were read."""
+        self._looked_at = 0.0
+        self._renewed_at = 0.0
+        self._careful = False
+        """The last turn failed: entries are taken in one by one, to find the one that is to blame."""
+
+    async def run(self) -> None:
+        """Go on until cancelled, whatever goes away and comes back."""
+        is_down = False
+        while True:
+            try:
+                await self._begin()
+                is_down = False
+                while True:
+                    end_if_cancelled()
+                    log, labels = await self._state.read(_BATCH, _BLOCK_MS)
+                    await self.turn(log, labels)
+            except (StoreUnavailable, LeaseLost) as error:
+                if not is_down:
+                    _log.warning("The monitor waits: %s", error)
+                is_down = True
+            except Exception:  # noqa: BLE001 - one that ends watches nothing
+                _log.exception("A turn of the monitor failed; it begins again from what is stored")
+                self._careful = True
+            end_if_cancelled()
+            await asyncio.sleep(_RETRY_S)
+
+    async def _begin(self) -> None:
+        """Become the one who writes, read what is stored, and enter what was read but never stored."""
+        while not await self._state.take_lease():  # noqa: ASYNC110 - nobody tells when a lease expires
+            await asyncio.sleep(_RETRY_S)
+        await self._restore()
+        log, labels = await self._state.unacknowledged()
+        size = 1 if self._careful else _BATCH
+        for start in range(0, max(len(log), len(labels)), size):
+            part = log[start : start + size], labels[start : start + size]
+            if self._careful:
+                await self._turn_or_set_aside(*part)
+            else:
+                await self.turn(*part)
+        self._careful = False
+
+    async def _restore(self) -> None:
+        parts, seen = await self._state.load()
+        self.book = Book(self._settings, self._attached)
+        self.book.restore(parts)
+        self._seen = FirstSeen(seen)
+
+    async def _turn_or_set_aside(self, log: Sequence[StreamEntry], labels: Sequence[StreamEntry]) -> None:
+        """Take one entry of each stream in; the one that cannot be, whatever it raises, is kept aside."""
+        try:
+            await self.turn(log, labels)
+        except (StoreUnavailable, LeaseLost):
+            raise
+        except Exception:  # noqa: BLE001 - any failure is the entry's: everything else has been stored
+            _log.exception("An entry of the log or of the labels cannot be taken in; it is kept aside")
+            await self._restore()
+            aside = [(entry.id, entry.fields.get(b"records", b"")) for entry in log]
+            ids = [entry.id for entry in labels]
+            for entry_id in ids:
+                self._waiting.pop(entry_id, None)
+            await self._state.commit(Commit(log_ids=[entry.id for entry in log], label_ids=ids, poison=aside))
+
+    async def turn(self, log: Sequence[StreamEntry], labels: Sequence[StreamEntry]) -> None:
+        """Take entries in, judge what can be judged, and store the whole."""
+        now = self._clock()
+        commit = Commit(log_ids=[entry.id for entry in log])
+        records, commit.poison = self._new_records(log)
+        commit.kept = self.book.enter(records)
+        if records:
+            commit.seen = self._seen.last
+        if now - self._renewed_at >= _RENEW_S:
+            self._renewed_at = now
+            self.book.renew()
+        self.book.judge(now)
+        if commit.kept:  # their labels may lie in this very turn
+            await self._store(commit)
+            commit = Commit()
+        commit.label_ids, commit.labelled = await self._take_labels(labels, now)
+        commit.transitions = await self._evaluate(now)
+        await self._store(commit)
+
+    async def _store(self, commit: Commit) -> None:
+        commit.parts = self.book.changes()
+        if not commit.is_empty:
+            await self._state.commit(commit)
+        elif not await self._state.take_lease():
+            raise LeaseLost
+
+    def _new_records(self, entries: Sequence[StreamEntry]) -> tuple[list[Record], list[tuple[str, bytes]]]:
+        """Read each record once; what cannot be read is given back to be kept aside."""
+        records: list[Record] = []
+        poison: list[tuple[str, bytes]] = []
+        for entry in entries:
+            data = entry.fields.get(b"records", b"")
+            reading = read_records(data)
+            records += [record for record in reading.records if self._seen.is_new(record)]
+            poison += [(entry.id, data[start:end]) for start, end in reading.corrupt]
+            if reading.consumed < len(data):
+                poison.append((entry.id, data[reading.consumed :]))
+        return records, poison
+
+    async def _take_labels(self, entries: Sequence[StreamEntry], now: float) -> tuple[list[str], list[tuple[str, str]]]:
+        """Join labels with their answers; return the entries that are done with, and the answers that were labelled."""
+        done: list[str] = []
+        for entry in entries:
+            label = _read(entry)
+            if label is not None:
+                self._waiting[entry.id] = (label, now)
+                continue
+            done.append(entry.id)
+            if b"model" in entry.fields and b"label" in entry.fields:  # not an outcome alone, nor trimmed
+                self.book.miss(entry.fields[b"model"].decode("utf-8", "replace"), invalid=1)
+        if not entries and now - self._looked_at < _LOOK_AGAIN_S:
+            return done, []
+        self._looked_at = now
+        by_model: defaultdict[str, dict[str, Label]] = defaultdict(dict)
+        for entry_id, (label, _) in self._waiting.items():
+            by_model[label.model][entry_id] = label
+        labelled: list[tuple[str, str]] = []
+        for model, waiting in by_model.items():
+            joined, over = await self._join(model, waiting, now)
+            labelled += joined
+            done += over
+        for entry_id in done:
+            self._waiting.pop(entry_id, None)
+        return done, labelled
+
+    async def _join(self, model: str, waiting: dict[str, Label], now: float) -> tuple[list[tuple[str, str]], list[str]]:
+        found = await self._state.find(model, list({label.request_id for label in waiting.values()}), now)
+        labelled: dict[str, str] = {}
+        pairings: list[Pairing] = []
+        over: list[str] = []
+        for entry_id, label in waiting.items():
+            answer = found.get(label.request_id)
+            if answer is None:
+                is_late = now - self._waiting[entry_id][1] > self._label_patience_s
+                if is_late or len(self._waiting) - len(over) > _MAX_WAITING:
+                    self.book.miss(model, unknown=1)
+                    over.append(entry_id)
+                continue
+            over.append(entry_id)
+            if answer.prediction is None or label.request_id in labelled:
+                self.book.miss(model, duplicate=1)
+            else:
+                labelled[label.request_id] = answer.key
+                pairings.append(Pairing(answer.prediction, label))
+        if pairings:
+            self.book.learn(model, pairings)
+        return [(key, request_id) for request_id, key in labelled.items()], over
+
+    async def _evaluate(self, now: float) -> list[Transition]:
+        stirred = self.book.stirred()
+        if not stirred:
+            return []
+        holds = await self._state.holds()
+        transitions: list[Transition] = []
+        for model, version in sorted(stirred):
+            standing = await self._standing((model, version))
+            transitions += self.book.evaluate(
+                (model, version), now, target=standing.target, held=model in holds, serving=standing.serving
+            )
+        for each in transitions:
+            _log.info("Incident %s: %s, %s", each.incident.id, each.act, each.incident.severity)
+        return transitions
+
+    async def _standing(self, version: Version) -> Standing:
+        """Ask where traffic could go only when that matters."""
+        worst = max((arm.alarm.severity for key, arm in self.book.arms.items() if key[:2] == version), default=None)
+        if worst is None or worst < Severity.EMERGENCY:
+            return Standing(serving=False, target=None)
+        return await self._rollback.standing(*version)
+
+
+def _read(entry: StreamEntry) -> Label | None:
+    try:
+        model, request_id, document, at = (entry.fields[key] for key in (b"model", b"request_id", b"label", b"at"))
+        return read_label(model.decode(), request_id.decode(), document, at.decode())
+    except (KeyError, UnicodeDecodeError):
+        return None

@@ -1,0 +1,239 @@
+"""The monitor over a real Valkey: killed and restarted anywhere, it misses nothing and counts nothing twice."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import uuid
+from collections.abc import AsyncIterator, Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+import pytest_asyncio
+from redis.asyncio import Redis
+
+from router.adapters.memory import MemoryPolicyStore
+from router.adapters.memory_rollout_store import MemoryRolloutStore
+from router.adapters.redis_incidents import RedisIncidents
+from router.adapters.redis_labels import RedisLabels
+from router.adapters.redis_monitor_state import Commit, LeaseLost, RedisMonitorState
+from router.adapters.redis_request_log import RedisRequestLog
+from router.adapters.redis_watch import RedisWatch
+from router.drift.profile import encode_profile
+from router.monitor.state import Arm, ArmState
+from router.performance.ladder import Act
+from router.policy.document import parse_policy
+from router.ports import VersionStatus
+from router.requestlog.label import Label
+from router.requestlog.record import Record, encode_record
+from router.watch.monitor import Monitor
+from router.watch.rollback import Rollback
+from tests.watched import MODEL, SETTINGS, Log, ids, profile, rows, truth
+
+pytestmark = pytest.mark.asyncio
+
+DOCUMENT = encode_profile(profile())
+ARM = Arm(MODEL, 1, "stable")
+
+
+class Board:
+    """Says that versions 1 and 2 are ready."""
+
+    async def read(self) -> Sequence[VersionStatus]:
+        return [VersionStatus(MODEL, number, "ready") for number in (1, 2)]
+
+
+class World:
+    """A log, labels, policies, and monitors that come and go."""
+
+    def __init__(self, url: str) -> None:
+        self.url = url
+        self.prefix = f"test-{uuid.uuid4().hex}:"
+        self.redis: Redis = Redis.from_url(url)
+        self.log = RedisRequestLog(url, prefix=self.prefix)
+        self.labels = RedisLabels(url, prefix=self.prefix)
+        self.incidents = RedisIncidents(url, prefix=self.prefix)
+        self.watch = RedisWatch(url, prefix=self.prefix)
+        self.policies = MemoryPolicyStore()
+        self.rollback = Rollback(self.policies, MemoryRolloutStore(self.policies), Board())
+        self.clock = 0.0
+        self._shipped = 0
+        self._states: list[RedisMonitorState] = []
+
+    def state(self) -> RedisMonitorState:
+        """Open the state as a monitor of its own."""
+        made = RedisMonitorState(self.url, holder=uuid.uuid4().hex, label_ttl_s=86_400.0, prefix=self.prefix)
+        self._states.append(made)
+        return made
+
+    def monitor(self, state: RedisMonitorState | None = None, patience_s: float = 30.0) -> Monitor:
+        return Monitor(
+            state or self.state(),
+            self.rollback,
+            SETTINGS,
+            attached=lambda _model, _version: DOCUMENT,
+            clock=lambda: self.clock,
+            label_patience_s=patience_s,
+        )
+
+    async def ship(self, records: Sequence[Record]) -> None:
+        data = b"".join(map(encode_record, records))
+        self._shipped = await self.log.append("router-1", self._shipped, data, known=self._shipped)
+        self.clock = max(self.clock, records[-1].at)
+
+    async def post(self, request_ids: Sequence[str], values: Sequence[float]) -> None:
+        labels = [Label(each, value, None) for each, value in zip(request_ids, values, strict=True)]
+        await self.labels.add(MODEL, labels, at=self.clock)
+
+    async def arm(self) -> ArmState:
+        return (await self.watch.book()).arms.get(ARM, ArmState())
+
+    async def close(self) -> None:
+        await asyncio.gather(*(each.close() for each in (self.log, self.labels, self.incidents, self.watch)))
+        await asyncio.gather(*(each.close() for each in self._states))
+        await self.redis.aclose()
+
+
+@pytest_asyncio.fixture
+async def world(valkey_socket: Path) -> AsyncIterator[World]:
+    made = World(f"unix://{valkey_socket}")
+    yield made
+    await made.close()
+
+
+async def eventually(look: Callable[[], Any]) -> Any:
+    """Wait until it is true."""
+    async with asyncio.timeout(20):
+        while not (found := await look()):
+            await asyncio.sleep(0.02)
+    return found
+
+
+async def kill(running: asyncio.Task[None], world: World) -> None:
+    """End a monitor wherever it is; its lease runs out later, or is waited for."""
+    running.cancel()
+    await asyncio.gather(running, return_exceptions=True)
+    await world.redis.delete(f"{world.prefix}monitor:lease")
+
+
+async def test_a_monitor_that_is_killed_again_and_again_counts_each_answer_once(world: World) -> None:
+    """Ten runs, each cut off somewhere between reading and storing: as if there had been one."""
+    x = rows(2, 1000, shift=0.6)
+    records = Log().records(x)
+    for start in range(0, 1000, 100):
+        await world.ship(records[start : start + 100])
+        await world.post(ids(records[start : start + 100]), truth(x[start : start + 100]).tolist())
+        running = asyncio.create_task(world.monitor().run())
+        await asyncio.sleep(0.003 * (start // 100))
+        await kill(running, world)
+    world.clock += 10.0
+    running = asyncio.create_task(world.monitor().run())
+
+    async def is_done() -> bool:
+        arm = await world.arm()
+        return arm.answers == arm.labelled == 1000 and arm.windows == 5
+
+    await eventually(is_done)
+    await kill(running, world)
+    pending: Any = await world.redis.xpending(f"{world.prefix}log", "monitor")
+    assert pending["pending"] == 0
+
+
+async def test_who_lost_the_lease_writes_nothing(world: World) -> None:
+    """A monitor that was only slow, and has a successor by now."""
+    slow, successor = world.state(), world.state()
+    assert await slow.take_lease()
+    assert not await successor.take_lease()
+    await world.redis.delete(f"{world.prefix}monitor:lease")
+    assert await successor.take_lease()
+    with pytest.raises(LeaseLost):
+        await slow.commit(Commit(parts={"labels x": b"late"}))
+    assert await successor.load() == ({}, {})
+
+
+async def test_what_cannot_be_read_is_kept_aside(world: World) -> None:
+    """A broken frame between good ones: the good ones count."""
+    records = Log().records(rows(3, 3))
+    frames = [encode_record(each) for each in records]
+    broken = frames[1][:-1] + bytes([frames[1][-1] ^ 0xFF])
+    data = frames[0] + broken + frames[2]
+    await world.log.append("router-1", 0, data, known=0)
+    running = asyncio.create_task(world.monitor().run())
+
+    async def is_counted() -> bool:
+        return (await world.arm()).answers == 2
+
+    await eventually(is_counted)
+    found: Any = await world.redis.xrange(f"{world.prefix}log:poison")
+    ((_, aside),) = found
+    assert aside[b"bytes"] == broken
+    await kill(running, world)
+
+
+async def test_records_that_are_in_the_log_twice_count_once(world: World) -> None:
+    """Known by their ids."""
+    records = Log().records(rows(4, 10))
+    await world.ship(records)
+    await world.ship(records)
+    running = asyncio.create_task(world.monitor().run())
+
+    async def is_read() -> bool:
+        arm = await world.arm()
+        info: Any = await world.redis.xinfo_groups(f"{world.prefix}log")
+        return arm.answers == 10 and info[0]["lag"] == 0
+
+    await eventually(is_read)
+    assert (await world.arm()).answers == 10
+    await kill(running, world)
+
+
+async def test_labels_meet_their_answers_whichever_comes_first(world: World) -> None:
+    """Early ones wait; repeated, unknown and nonsensical ones are counted."""
+    x = rows(5, 4)
+    records = Log().records(x)
+    await world.post(["r1", "r2", "r1", "nobody"], [1.0, 0.0, 1.0, 1.0])
+    await world.labels.add(MODEL, [Label("r3", "late", None)], at=0.0)
+    running = asyncio.create_task(world.monitor(patience_s=1.0).run())
+    await asyncio.sleep(0)
+    await world.ship(records)
+
+    async def is_joined() -> bool:
+        world.clock += 0.5
+        counts = (await world.watch.book()).labels.get(MODEL)
+        return counts is not None and (counts.joined, counts.duplicate, counts.unknown, counts.invalid) == (2, 1, 1, 1)
+
+    await eventually(is_joined)
+    await kill(running, world)
+
+
+async def test_an_emergency_takes_the_traffic_back_once(world: World) -> None:
+    """The worst of labels on a version: one transition, one policy write by the monitor, to the version before."""
+    for revision, version in ((0, 2), (1, 1)):
+        variants = [{"name": "stable", "version": version, "weight": 10_000}]
+        policy = parse_policy({"model": MODEL, "variants": variants})
+        await world.policies.put(policy, expected_revision=revision, actor="ada", reason="a test", at=0.0)
+    x = rows(6, 600)
+    records = Log().records(x)
+    await world.ship(records)
+    await world.post(ids(records), truth(x, wrong=0.6).tolist())
+    running = asyncio.create_task(world.monitor().run())
+    await world.incidents.unacknowledged("test")
+
+    async def due() -> list[Any]:
+        found = await world.incidents.wait("test", 100)
+        return [each for _, each in found if each.act is Act.ROLL_BACK]
+
+    (transition,) = await eventually(due)
+    assert transition.target == 2
+    assert not await world.rollback.perform(transition, world.clock)
+    assert await world.rollback.perform(transition, world.clock)
+    stored = await world.policies.get(MODEL)
+    assert stored is not None
+    assert [each.version for each in stored.policy.variants] == [2]
+    assert stored.actor == "monitor"
+    assert transition.incident.id in stored.reason
+    incident = next(iter(await world.watch.incidents(10)))
+    assert json.dumps(incident.evidence)
+    assert incident.severity == "emergency"
+    await kill(running, world)
