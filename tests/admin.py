@@ -24,6 +24,8 @@ from router.admin.services import RolloutServices
 from router.analysis.counts import Moments
 from router.analysis.shadow_report import ShadowReport
 from router.cli.location import NODE_FILE, Node
+from router.monitor.book import Book, BookSettings
+from router.monitor.incident import Incident
 from router.policy.document import Policy
 from router.ports import (
     PolicySnapshot,
@@ -136,6 +138,29 @@ class FixedReadings:
         return self.posted if model == MODEL else {}
 
 
+class FixedWatch:
+    """A `Watch` that a test fills."""
+
+    def __init__(self) -> None:
+        self.known = Book(BookSettings(), lambda _model, _version: None)
+        self.told: list[Incident] = []
+        self.held: dict[str, str] = {}
+
+    async def book(self) -> Book:
+        return self.known
+
+    async def incidents(self, limit: int, model: str | None = None) -> Sequence[Incident]:
+        return [each for each in self.told if model in {None, each.model}][:limit]
+
+    async def holds(self) -> Mapping[str, str]:
+        return self.held
+
+    async def hold(self, model: str, reason: str | None) -> None:
+        self.held.pop(model, None)
+        if reason is not None:
+            self.held[model] = reason
+
+
 class AdminWorld:
     """One admin API: its app, what it stands on, and tokens of each role."""
 
@@ -146,6 +171,7 @@ class AdminWorld:
         self.readings = FixedReadings()
         self.rollouts = MemoryRolloutStore(self.store)
         self.nudges = 0
+        self.watch = FixedWatch()
         self.tokens = TokenStore(state_dir)
         self.admin_token = self.tokens.ensure_admin().read_text().strip()
         self.token_of = {
@@ -161,6 +187,7 @@ class AdminWorld:
             self._status,
             readings=self.readings,
             rollouts=RolloutServices(self.rollouts, lambda rollout: rollout.findings, self._nudge),
+            watch=self.watch,
             answers=MemoryAnswerStore(),
             allowed_hosts=["gateway.example"],
         )

@@ -13,6 +13,7 @@ from router.admin import (
     explanation,
     loading,
     models,
+    monitoring,
     observation,
     page,
     policies,
@@ -25,7 +26,7 @@ from router.admin.auth import TokenStore
 from router.admin.guard import GuardedRoute
 from router.admin.operations import OPERATIONS
 from router.admin.perimeter import Perimeter
-from router.admin.services import NodeStatus, RolloutServices, Services
+from router.admin.services import NodeStatus, RolloutServices, Services, Watch
 from router.ports import LogAccounting, PolicyStore, Readings, VersionManager
 from router.rollout_ports import AnswerStore
 
@@ -39,6 +40,7 @@ ROUTERS: tuple[APIRouter, ...] = (
     models.router,
     loading.router,
     experiments.router,
+    monitoring.router,
     observation.router,
     page.router,
 )
@@ -53,6 +55,7 @@ def build_admin(
     *,
     readings: Readings,
     rollouts: RolloutServices,
+    watch: Watch,
     answers: AnswerStore,
     allowed_hosts: Iterable[str] = (),
     ready_timeout_s: float = 60.0,
@@ -68,6 +71,7 @@ def build_admin(
         status: gives what the node knows of itself.
         readings: what was measured of models.
         rollouts: where rollouts are kept, and who carries them on.
+        watch: what the monitor knows.
         answers: keeps answers of writes by idempotency key.
         allowed_hosts: names beside loopback's that a request's Host may carry.
         ready_timeout_s: how long a write waits for the versions that it names.
@@ -84,7 +88,7 @@ def build_admin(
     )
     app.state.tokens = tokens
     app.state.answers = answers
-    app.state.services = Services(store, versions, log, status, clock, ready_timeout_s, readings, rollouts)
+    app.state.services = Services(store, versions, log, status, clock, ready_timeout_s, readings, rollouts, watch)
     for router in ROUTERS:
         app.include_router(router)
     _require_rights(ROUTERS)

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import Annotated, Any, Protocol
 
 from fastapi import Depends, Path, Request
 
 from router.admin.guard import caller_of
 from router.admin.operations import Caller
+from router.monitor.book import Book
+from router.monitor.incident import Incident
 from router.ports import LogAccounting, PolicyStore, Readings, VersionManager
 from router.rollout.evidence import Judgement
 from router.rollout.rollout import Rollout
@@ -17,6 +19,22 @@ from router.rollout_ports import RolloutStore
 
 #: Gives what the node knows of itself: addresses, processes, start time. Must not fail when a part is away.
 NodeStatus = Callable[[], Awaitable[Mapping[str, Any]]]
+
+
+class Watch(Protocol):
+    """What the monitor knows, and the one thing that operators tell it. May raise `StoreUnavailable`."""
+
+    async def book(self) -> Book:
+        """Read the monitor's book as last stored."""
+
+    async def incidents(self, limit: int, model: str | None = None) -> Sequence[Incident]:
+        """List incidents as they stand, the youngest first."""
+
+    async def holds(self) -> Mapping[str, str]:
+        """Read for which models automatic rollbacks are held, and why."""
+
+    async def hold(self, model: str, reason: str | None) -> None:
+        """Forbid automatic rollbacks of a model; None allows them again."""
 
 
 @dataclass(frozen=True)
@@ -43,6 +61,7 @@ class Services:
     ready_timeout_s: float
     readings: Readings
     rollouts: RolloutServices
+    watch: Watch
 
 
 def services_of(request: Request) -> Services:

@@ -176,6 +176,22 @@ class AdminClient:
         """Compare a model's variants with `control`, else with the heaviest."""
         return self._json("GET", f"/models/{model}/experiment", params={"control": control} if control else {})
 
+    def drift(self, model: str) -> dict[str, Any]:
+        """Show how far a model's data and predictions are from their reference."""
+        return self._json("GET", f"/drift/{model}")
+
+    def performance(self, model: str) -> dict[str, Any]:
+        """Show how a model does by the labels that have come."""
+        return self._json("GET", f"/performance/{model}")
+
+    def hold_rollbacks(self, model: str, reason: str, *, held: bool = True) -> dict[str, Any]:
+        """Forbid automatic rollbacks of a model, or allow them again."""
+        return self._json("POST", f"/performance/{model}/hold", json={"held": held, "reason": reason})
+
+    def incidents(self, model: str | None = None) -> dict[str, Any]:
+        """List incidents as they stand, the youngest first."""
+        return self._json("GET", "/incidents", params={"model": model} if model else {})
+
     def log(self) -> dict[str, Any]:
         """Read the request log's accounting."""
         return self._json("GET", "/log")

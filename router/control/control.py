@@ -10,6 +10,7 @@ from router.adapters.node_readings import NodeReadings
 from router.adapters.redis_policy_store import RedisPolicyStore
 from router.adapters.redis_rollout_store import RedisAnswerStore, RedisRolloutStore
 from router.adapters.redis_version_board import RedisVersionBoard
+from router.adapters.redis_watch import RedisWatch
 from router.adapters.spool_accounting import LocalLogAccounting
 from router.adapters.webhook import Webhooks, ensure_secret
 from router.admin.api import build_admin
@@ -52,6 +53,7 @@ class Control:
         self._standby = Standby(self._store, settings.standby_s, time.time)
         self._rollouts = RedisRolloutStore(settings.redis_url)
         self._answers = RedisAnswerStore(settings.redis_url)
+        self._watch = RedisWatch(settings.redis_url)
         self._loop = self._make_loop()
         self._follower = AliasFollower(
             self._store,
@@ -74,6 +76,7 @@ class Control:
             allowed_hosts=settings.admin_allowed_hosts,
             ready_timeout_s=settings.ready_timeout_s,
             rollouts=RolloutServices(self._rollouts, self._loop.findings, self._loop.nudge),
+            watch=self._watch,
             answers=self._answers,
         )
         self._servers = (
@@ -110,7 +113,8 @@ class Control:
         await self._versions.close()
         await self._readings.close()
         await self._publisher.close()
-        await asyncio.gather(*(store.close() for store in (self._store, self._board, self._rollouts, self._answers)))
+        stores = (self._store, self._board, self._rollouts, self._answers, self._watch)
+        await asyncio.gather(*(store.close() for store in stores))
 
     def _with_webhook(self, admin: App) -> App:
         if self._settings.registry_webhook_key_file is None:

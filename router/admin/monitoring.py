@@ -1,0 +1,129 @@
+"""What the monitor knows, over HTTP: drift by column, performance by label, incidents; and the hold on rollbacks."""
+
+from __future__ import annotations
+
+from math import isfinite
+from typing import Annotated, Any
+
+import msgspec
+from fastapi import APIRouter, Body, Header, Query
+
+from router.admin.guard import GuardedRoute
+from router.admin.problems import Problem
+from router.admin.representations import split_reason
+from router.admin.services import Actor, ModelName, Ports
+from router.drift.verdict import WindowVerdict
+from router.monitor.book import Book
+from router.monitor.incident import performance_of
+from router.monitor.labels import can_be_judged
+from router.monitor.state import LabelCounts
+
+router = APIRouter(prefix="/admin/v1", tags=["monitoring"], route_class=GuardedRoute)
+
+Reason = Annotated[str | None, Header(alias="x-shepherd-reason", description="Why; goes before the body's reason.")]
+
+
+@router.get("/drift/{model}")
+async def get_drift(model: ModelName, ports: Ports) -> dict[str, Any]:
+    """Show how far each version's data and predictions are from its reference, arm by arm, column by column."""
+    book = await ports.watch.book()
+    return {"model": model, "versions": [_drift(book, model, version) for version in _versions(book, model)]}
+
+
+@router.get("/performance/{model}")
+async def get_performance(model: ModelName, ports: Ports) -> dict[str, Any]:
+    """Show how each version does by the labels that have come, arm by arm."""
+    book = await ports.watch.book()
+    holds = await ports.watch.holds()
+    return {
+        "model": model,
+        "labels": msgspec.to_builtins(book.labels.get(model, LabelCounts())),
+        "rollbacks_held": holds.get(model),
+        "versions": [_performance(book, model, version) for version in _versions(book, model)],
+    }
+
+
+@router.get("/incidents")
+async def list_incidents(
+    ports: Ports,
+    model: Annotated[str, Query(description="Of one model only.")] = "",
+    limit: Annotated[int, Query(ge=1, le=1000)] = 100,
+) -> dict[str, Any]:
+    """List incidents as they stand, the youngest first."""
+    incidents = await ports.watch.incidents(limit, model or None)
+    return {"incidents": [msgspec.to_builtins(each) for each in incidents]}
+
+
+@router.post("/performance/{model}/hold")
+async def hold_rollbacks(
+    model: ModelName,
+    body: Annotated[dict[str, Any], Body(examples=[{"held": True, "reason": "labels of the last hour are wrong"}])],
+    ports: Ports,
+    caller: Actor,
+    reason: Reason = None,
+) -> dict[str, Any]:
+    """Forbid automatic rollbacks of a model, or allow them again."""
+    fields, why = split_reason(body, reason)
+    held = fields.get("held")
+    if not isinstance(held, bool):
+        raise Problem("invalid-request", "held: must be true or false", field="held")
+    before = (await ports.watch.holds()).get(model)
+    after = why if held else None
+    action = "monitor.hold" if held else "monitor.release"
+    await ports.store.note(
+        action=action, actor=caller.name, reason=why, model=model, before=before, after=after, at=ports.clock()
+    )
+    await ports.watch.hold(model, after)
+    return {"model": model, "rollbacks_held": after}
+
+
+def _versions(book: Book, model: str) -> list[int]:
+    found = sorted(version for name, version in book.versions if name == model)
+    if not found:
+        raise Problem("not-found", f"{model} has no answers that the monitor has seen")
+    return found
+
+
+def _drift(book: Book, model: str, version: int) -> dict[str, Any]:
+    profile, state = book.profile(model, version), book.versions[model, version]
+    arms = {arm.name: each for arm, each in book.arms.items() if arm[:2] == (model, version)}
+    return {
+        "version": version,
+        "reference": {
+            "kind": "gathering" if profile is None else "self" if profile.self_referenced else "profile",
+            "rows": state.gathered_rows if profile is None else profile.rows,
+            "refused": state.refused,
+        },
+        "arms": [
+            {"arm": name, "answers": each.answers, "windows": each.windows, **_window(each.verdict)}
+            for name, each in sorted(arms.items())
+        ],
+    }
+
+
+def _window(verdict: WindowVerdict | None) -> dict[str, Any]:
+    if verdict is None:
+        return {"rows": 0, "alarmed": [], "drifted": [], "faults": [], "columns": []}
+    return {
+        "rows": verdict.rows,
+        "alarmed": list(verdict.alarmed),
+        "drifted": list(verdict.drifted),
+        "faults": [msgspec.to_builtins(fault._asdict()) for fault in verdict.faults],
+        "level": verdict.level,
+        "columns": [_finite(msgspec.to_builtins(column)) for column in verdict.columns],
+    }
+
+
+def _performance(book: Book, model: str, version: int) -> dict[str, Any]:
+    profile = book.profile(model, version)
+    arms = {arm.name: each for arm, each in book.arms.items() if arm[:2] == (model, version)}
+    if profile is None or not can_be_judged(profile):
+        why = "its reference profile has no baseline by labels; `shepherd model profile` makes one"
+        return {"version": version, "judged": False, "why": why, "arms": []}
+    lines = [{"arm": name, **performance_of(each, profile)} for name, each in sorted(arms.items())]
+    return {"version": version, "judged": True, "why": "", "arms": lines}
+
+
+def _finite(fields: dict[str, Any]) -> dict[str, Any]:
+    """JSON has no NaN."""
+    return {key: None if isinstance(value, float) and not isfinite(value) else value for key, value in fields.items()}

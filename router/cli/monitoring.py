@@ -1,0 +1,115 @@
+"""`shepherd drift`, `performance`, `incidents`: what the monitor knows."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+
+import click
+from rich.console import Group
+from rich.table import Table
+
+from router.cli.client import AdminClient
+from router.cli.options import output_option, with_client
+from router.cli.output import OutputFormat, show
+
+#: Columns of a version that are shown: those with most evidence.
+_SHOWN = 12
+
+
+@click.command()
+@click.argument("model")
+@output_option
+@with_client
+def drift(client: AdminClient, *, model: str, output: OutputFormat) -> None:
+    """Show how far the data and predictions of MODEL are from their reference."""
+    found = client.drift(model)
+    show(output, found, lambda: Group(*(part for version in found["versions"] for part in _drift(version))))
+
+
+@click.command()
+@click.argument("model")
+@output_option
+@with_client
+def performance(client: AdminClient, *, model: str, output: OutputFormat) -> None:
+    """Show how MODEL does by the labels that have come."""
+    found = client.performance(model)
+    show(output, found, lambda: _performance(found))
+
+
+@click.command()
+@click.option("--model", metavar="MODEL", help="Of one model only.")
+@output_option
+@with_client
+def incidents(client: AdminClient, *, model: str | None, output: OutputFormat) -> None:
+    """List incidents, the youngest first."""
+    found = client.incidents(model)
+    show(output, found, lambda: _incidents(found["incidents"]))
+
+
+def _drift(version: dict[str, Any]) -> list[str | Table]:
+    reference = version["reference"]
+    kinds = {
+        "gathering": f"gathering its first {reference['rows']} rows as a reference",
+        "self": f"held against its own first {reference['rows']} rows",
+        "profile": f"held against its profile of {reference['rows']} rows",
+    }
+    refused = f"; its profile is refused: {reference['refused']}" if reference["refused"] else ""
+    parts: list[str | Table] = [f"version {version['version']}: {kinds[reference['kind']]}{refused}"]
+    for arm in version["arms"]:
+        alarmed = ", ".join(arm["alarmed"]) or "none"
+        parts.append(f"  {arm['arm']}: {arm['answers']} answers, {arm['windows']} windows judged, alarms: {alarmed}")
+        parts += [f"    {each['fault']} {each['column']}: {each['share']:.2%} of rows" for each in arm["faults"]]
+        table = Table("column", "PSI", "JS", "q-value", "evidence", "", box=None, header_style="bold")
+        for column in sorted(arm["columns"], key=lambda each: -each["evidence"])[:_SHOWN]:
+            says = "alarm" if column["alarmed"] else "drifted" if column["drifted"] else ""
+            table.add_row(
+                column["name"],
+                f"{column['psi']:.3f}",
+                f"{column['jensen_shannon']:.3f}",
+                f"{column['q_value']:.2g}",
+                f"{column['evidence'] / arm['level']:.2g}",
+                says,
+                style="red" if column["alarmed"] else "",
+            )
+        if table.rows:
+            parts.append(table)
+    return parts
+
+
+def _performance(found: dict[str, Any]) -> Group:
+    counts = found["labels"]
+    head = "labels: " + ", ".join(f"{count} {kind}" for kind, count in counts.items())
+    held = [f"automatic rollbacks are held: {found['rollbacks_held']}"] if found["rollbacks_held"] else []
+    table = Table("version", "arm", "labelled", "watched", "baseline", "now", "drop", "", box=None, header_style="bold")
+    reasons = [f"version {each['version']}: {each['why']}" for each in found["versions"] if not each["judged"]]
+    for version in found["versions"]:
+        for arm in version["arms"]:
+            now = arm["metrics"].get(arm["watched"], {}).get("value")
+            table.add_row(
+                str(version["version"]),
+                arm["arm"],
+                f"{arm['labelled']} ({arm['labelled_share']:.0%})",
+                arm["watched"],
+                f"{arm['baseline']['value']:.4f}",
+                "-" if now is None else f"{now:.4f}",
+                "-" if arm["drop"] is None else f"{arm['drop']:+.1%}",
+                "" if arm["severity"] == "ok" else arm["severity"],
+            )
+    return Group(head, *held, *reasons, *([table] if table.rows else []))
+
+
+def _incidents(found: list[dict[str, Any]]) -> Table | str:
+    if not found:
+        return "no incidents"
+    table = Table("incident", "severity", "opened", "resolved", "about", box=None, header_style="bold")
+    for each in found:
+        about = sorted({what for arm in each["evidence"].values() for what in arm})
+        table.add_row(
+            each["id"], each["severity"], _time(each["opened_at"]), _time(each["resolved_at"]), ", ".join(about)
+        )
+    return table
+
+
+def _time(at: float | None) -> str:
+    return "-" if at is None else f"{datetime.fromtimestamp(at, UTC):%Y-%m-%d %H:%M:%S}Z"
