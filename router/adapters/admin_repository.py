@@ -40,10 +40,11 @@ class AdminRepository:
         await self._post(model, version, "unload", authorization)
 
     async def _post(self, model: str, version: int | None, verb: str, authorization: str) -> None:
+        headers = {b"authorization": authorization.encode("latin-1", "replace")}
         path = f"/{model}/{verb}" if version is None else f"/{model}/versions/{version}/{verb}"
         try:
             async with httpx.AsyncClient(timeout=self._timeout_s, trust_env=False) as client:
-                answer = await client.post(self._base + path, headers={"authorization": authorization})
+                answer = await client.post(self._base + path, headers=headers)
         except httpx.TimeoutException:
             raise ServingError(ErrorKind.DEADLINE, f"{verb}: control did not answer in time; it goes on") from None
         except httpx.HTTPError as error:

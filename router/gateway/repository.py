@@ -10,8 +10,8 @@ from collections.abc import Mapping
 from typing import Any, Final, Protocol
 
 from router.gateway.catalogue import Catalogue
-from router.gateway.names import read_version
-from serving.protocol.errors import ErrorKind, ServingError, invalid
+from router.gateway.names import NAME, read_version
+from serving.protocol.errors import ErrorKind, ServingError, invalid, not_found
 
 _STATES: Final = {
     "absent": "UNAVAILABLE",
@@ -68,11 +68,19 @@ class Repository:
             ServingError: see `RepositoryControl.load`; UNSUPPORTED for files and configurations from the network.
         """
         _refuse_overrides(parameters)
+        _check_name(model)
         await self._control.load(model, _version(parameters), _authorization(headers))
 
     async def unload(self, model: str, parameters: Mapping[str, object], headers: Mapping[str, str]) -> None:
         """Ask control to drain and free a version; the parameter `unload_dependents` means nothing here."""
+        _check_name(model)
         await self._control.unload(model, _version(parameters), _authorization(headers))
+
+
+def _check_name(model: str) -> None:
+    """Let through what is a model's name: it becomes part of a path under the caller's credentials."""
+    if not NAME.fullmatch(model):
+        raise not_found(f'"{model[:64]}" is no name of a model')
 
 
 def _refuse_overrides(parameters: Mapping[str, object]) -> None:

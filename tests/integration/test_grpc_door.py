@@ -260,3 +260,15 @@ async def test_reflection_describes_the_public_service(plane: DataPlane) -> None
     (service,) = file.service
     assert {"ModelInfer", "ModelStreamInfer", "LogSettings"} <= {method.name for method in service.method}
     assert next(m for m in service.method if m.name == "ModelInfer").input_type == ".inference.ModelInferRequest"
+
+
+@pytest.mark.parametrize("name", ["../policies/m", "m/versions/1/load?", "..", "", "m#", "a" * 200])
+async def test_a_name_that_no_model_can_have_never_reaches_control(channel: grpc.aio.Channel, name: str) -> None:
+    """It would choose another operation, with the caller's credentials."""
+    request = pb.RepositoryModelUnloadRequest(model_name=name).SerializeToString()
+    unload = channel.unary_unary("/inference.GRPCInferenceService/RepositoryModelUnload")
+
+    with pytest.raises(grpc.aio.AioRpcError) as failure:
+        await unload(request, metadata=(("authorization", "Bearer x"),))
+
+    assert failure.value.code() is grpc.StatusCode.NOT_FOUND
