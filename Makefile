@@ -37,6 +37,9 @@ check: setup ## format, lint, types, import contracts, architecture, unit, law a
 conformance: setup ## every public method of the stock clients against a live gateway; writes docs/conformance.md
 	$(BIN)/python -m tests.conformance
 
+fuzz: .venv/fuzz-installed ## readers of bytes and both APIs against random input, for some minutes (FUZZ="--seconds 600")
+	$(BIN)/python -m tests.fuzz $(FUZZ)
+
 ##@ Measure
 bench: setup ## throughput and latency against a bare uvicorn + onnxruntime app; needs wrk
 	exec $(BIN)/python -m loadtests.bench
@@ -60,6 +63,7 @@ lock: ## renew requirements/*.txt: pinned versions and hashes, no addresses (UPG
 	$(COMPILE) $(if $(UPGRADE),--upgrade) pyproject.toml --extra cpu -c requirements/dev.txt -o requirements/cpu.txt
 	$(COMPILE) $(if $(UPGRADE),--upgrade) pyproject.toml --extra gpu --extra triton -c requirements/dev.txt -o requirements/gpu.txt
 	$(COMPILE) $(if $(UPGRADE),--upgrade) pyproject.toml --extra cpu --extra demo --extra loadtest -c requirements/dev.txt -o requirements/loadtest.txt
+	$(COMPILE) $(if $(UPGRADE),--upgrade) pyproject.toml --extra cpu --extra fuzz -c requirements/dev.txt -o requirements/fuzz.txt
 	! grep -nE '://|^(-i|--(extra-)?index|--find-links)' requirements/*.txt
 
 clean: ## remove what was built; the state directory stays
@@ -69,7 +73,7 @@ clean: ## remove what was built; the state directory stays
 help: ## this list
 	@awk 'BEGIN {FS = ":.*## "} /^##@/ {printf "\n%s\n", substr($$0, 5)} /^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-.PHONY: gpu-check setup demo test check conformance bench loadtest format lock clean help triton-venv
+.PHONY: gpu-check setup demo test check conformance fuzz bench loadtest format lock clean help triton-venv
 
 .venv/installed: requirements/dev.txt requirements/build.txt requirements/uv.txt pyproject.toml
 	$(if $(PYTHON),,$(error no Python found: install Python 3.11, 3.12 or 3.13))
@@ -85,4 +89,8 @@ help: ## this list
 
 .venv/loadtest-installed: .venv/installed requirements/loadtest.txt
 	$(INSTALL) --require-hashes -r requirements/loadtest.txt
+	touch $@
+
+.venv/fuzz-installed: .venv/installed requirements/fuzz.txt
+	$(INSTALL) --require-hashes -r requirements/fuzz.txt
 	touch $@

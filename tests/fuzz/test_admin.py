@@ -58,7 +58,6 @@ async def test_no_request_makes_the_admin_api_fail(tmp_path: Path, method: str, 
             url = path.format_map({name: quote(next(names), safe="") for name in ("model", "version", "name")})
             content = body if method in {"POST", "PUT", "PATCH"} else b""
             sent = {"Content-Type": "application/json", **next(headers)} if content else next(headers)
-            answer = await client.request(
-                method, url, content=content, headers={k: v.encode("latin-1") for k, v in sent.items()}
-            )
+            encoded = {name.encode(): value.encode("latin-1") for name, value in sent.items()}
+            answer = await client.request(method, url, content=content, headers=encoded)
             assert answer.status_code < 500, (url, sent, body[:200], answer.text)

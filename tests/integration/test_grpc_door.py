@@ -266,7 +266,7 @@ async def test_reflection_describes_the_public_service(plane: DataPlane) -> None
 async def test_a_name_that_no_model_can_have_never_reaches_control(channel: grpc.aio.Channel, name: str) -> None:
     """It would choose another operation, with the caller's credentials."""
     request = pb.RepositoryModelUnloadRequest(model_name=name).SerializeToString()
-    unload = channel.unary_unary("/inference.GRPCInferenceService/RepositoryModelUnload")
+    unload: Any = channel.unary_unary("/inference.GRPCInferenceService/RepositoryModelUnload")
 
     with pytest.raises(grpc.aio.AioRpcError) as failure:
         await unload(request, metadata=(("authorization", "Bearer x"),))
