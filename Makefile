@@ -59,7 +59,7 @@ lock: ## renew requirements/*.txt: pinned versions and hashes, no addresses (UPG
 	$(COMPILE) $(if $(UPGRADE),--upgrade) requirements/triton.in -o requirements/triton.txt
 	$(COMPILE) requirements/uv.in -o requirements/uv.txt
 	$(COMPILE) $(if $(UPGRADE),--upgrade) requirements/build.in -o requirements/build.txt
-	$(COMPILE) $(if $(UPGRADE),--upgrade) pyproject.toml --extra cpu --extra demo --extra dev -o requirements/dev.txt
+	$(COMPILE) $(if $(UPGRADE),--upgrade) pyproject.toml --extra cpu --extra demo --extra dev --extra export -o requirements/dev.txt
 	$(COMPILE) $(if $(UPGRADE),--upgrade) pyproject.toml --extra cpu -c requirements/dev.txt -o requirements/cpu.txt
 	$(COMPILE) $(if $(UPGRADE),--upgrade) pyproject.toml --extra gpu --extra triton -c requirements/dev.txt -o requirements/gpu.txt
 	$(COMPILE) $(if $(UPGRADE),--upgrade) pyproject.toml --extra cpu --extra demo --extra loadtest -c requirements/dev.txt -o requirements/loadtest.txt

@@ -134,6 +134,18 @@ class RedisRequestLog:
             if len(page) < _PAGE_ENTRIES:
                 return
 
+    async def entries_backwards(self) -> AsyncGenerator[LogEntry, None]:
+        """Yield what the stream holds, newest first."""
+        before = "+"
+        while True:
+            with _reporting():
+                page: Any = await self._redis.xrevrange(self._stream, max=before, count=_PAGE_ENTRIES)
+            for raw_id, fields in page:
+                before = f"({raw_id.decode()}"
+                yield LogEntry(before[1:], fields[b"incarnation"].decode(), int(fields[b"offset"]), fields[b"records"])
+            if len(page) < _PAGE_ENTRIES:
+                return
+
     async def records(self, after: str = "0-0") -> AsyncGenerator[Record, None]:
         """Yield each record once, oldest first per router; what cannot be read is left out."""
         seen = FirstSeen()

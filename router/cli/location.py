@@ -10,6 +10,7 @@ import msgspec
 
 from router.admin.auth import TOKEN_FILE
 from router.cli.client import AdminClient, GatewayUnreachable
+from router.layout import Layout
 from router.node.directory import NodeRecord
 from router.settings_sources import ResolvedSettings, parse_file, resolve
 
@@ -61,6 +62,22 @@ def connect(state_dir: Path, url: str | None, token: str | None) -> AdminClient:
     """
     address = url or find_node(state_dir).admin
     return AdminClient(address, token or _read_token(state_dir))
+
+
+def redis_url(state: str | None) -> str:
+    """Find the Redis of a state directory's gateway: the one of its settings, else its embedded Valkey.
+
+    Raises:
+        GatewayUnreachable: none runs there.
+        SettingsError: naming what is wrong.
+    """
+    settings = read_settings({"state_dir": state}).settings
+    if settings.redis_url is not None:
+        return settings.redis_url
+    find_node(settings.state_dir)
+    run = settings.state_dir / "run"
+    elsewhere = run / "elsewhere"
+    return f"unix://{Layout(settings.state_dir, elsewhere.readlink() if elsewhere.is_symlink() else run).redis_socket}"
 
 
 def is_alive(pid: int) -> bool:

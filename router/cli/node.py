@@ -9,7 +9,6 @@ import click
 import msgspec
 from rich.table import Table
 
-from router.adapters.log_rules_file import parse_log_rules
 from router.cli.failures import WrongSetting
 from router.cli.options import output_option, reported_failures, state_dir, state_option, with_settings
 from router.cli.output import OutputFormat, show
@@ -34,6 +33,8 @@ def _check_log_rules(file: Path | None) -> None:
     """Say at once what a router would refuse to start with."""
     if file is None:
         return
+    from router.adapters.log_rules_file import parse_log_rules  # NumPy comes with it
+
     with reported_failures():
         try:
             parse_log_rules(file)

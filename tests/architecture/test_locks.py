@@ -43,7 +43,7 @@ def test_everything_that_the_project_asks_for_is_locked() -> None:
     """A dependency added without `make lock` would be missing from a fresh clone."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     extras = project["optional-dependencies"]
-    asked = [*project["dependencies"], *extras["cpu"], *extras["demo"], *extras["dev"]]
+    asked = [*project["dependencies"], *extras["cpu"], *extras["demo"], *extras["dev"], *extras["export"]]
     names = {re.split(r"[\[<>=!~; ]", requirement, maxsplit=1)[0].lower() for requirement in asked}
 
     assert names - _pinned(ROOT / "requirements" / "dev.txt").keys() == set()
