@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Literal
 
 import onnxruntime
 import pytest
@@ -18,7 +19,7 @@ pytestmark = pytest.mark.asyncio
 
 
 @pytest.mark.parametrize("door", ["aio", "envoy"])
-async def test_no_method_of_a_stock_client_fails(valkey_socket: Path, door: str) -> None:
+async def test_no_method_of_a_stock_client_fails(valkey_socket: Path, door: Literal["aio", "envoy"]) -> None:
     """Over both gRPC doors: the same matrix, without a failing line."""
     async with running_data_plane(f"unix://{valkey_socket}", grpc_door=door) as plane:
         path = plane.folder / "model.onnx"
