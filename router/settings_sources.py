@@ -153,7 +153,7 @@ def _convert(key: str, value: Any, origin: str) -> Any:
 
 def _from_text(key: str, text: str, origin: str) -> Any:
     """Read what text may say in a form of its own: sizes with a unit, lists with commas."""
-    if key.endswith(("_hosts", "_folders")):
+    if key.endswith(("_hosts", "_folders", "_webhooks")):
         return [part.strip() for part in text.split(",") if part.strip()]
     if key.endswith("_bytes"):
         match = _SIZE.fullmatch(text.strip())
