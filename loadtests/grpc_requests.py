@@ -80,8 +80,8 @@ class Case(msgspec.Struct, frozen=True):
 
     def _header(self) -> bytes:
         array = self.array()
-        tensor = {"name": INPUT, "datatype": "FP32", "shape": array.shape}
-        tensor["parameters"] = {"binary_data_size": array.nbytes}
+        size = {"binary_data_size": array.nbytes}
+        tensor = {"name": INPUT, "datatype": "FP32", "shape": array.shape, "parameters": size}
         return msgspec.json.encode({"inputs": [tensor], "parameters": {"binary_data_output": True}})
 
 

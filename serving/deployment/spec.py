@@ -9,8 +9,6 @@ from typing import Final
 
 import msgspec
 
-from serving.registry.cache import DEFAULT_MAX_BYTES
-
 #: Name of the one deployment in each version's application.
 DEPLOYMENT: Final = "ModelReplica"
 #: File of a node's run directory with the shared secret of the tensor channel.
@@ -54,7 +52,7 @@ class VersionSpec(msgspec.Struct, frozen=True, kw_only=True):
     """Where, beside the embedded registry, versions may have local files."""
     allowed_hosts: tuple[str, ...] = ()
     """Machines, beside this one, that a backend may speak to."""
-    cache_max_bytes: int = DEFAULT_MAX_BYTES
+    cache_max_bytes: int
     tags: Mapping[str, str] = {}
     """The version's registry tags as they are now, which may be newer than those in the cache."""
     replicas: int = 1

@@ -117,6 +117,7 @@ def make_spec(info: VersionInfo) -> VersionSpec:
         run_dir=here,
         metrics_dir=here,
         logs_dir=here,
+        cache_max_bytes=1 << 30,
     )
 
 

@@ -50,6 +50,9 @@ class World:
     async def versions(self) -> Sequence[VersionStatus]:
         return ()
 
+    async def unload(self, model: str, version: int, *, timeout_s: float) -> VersionStatus:
+        raise NotImplementedError
+
     async def register(self, name: str, onnx: bytes, *, example: bytes | None, tags: Mapping[str, str]) -> int:
         raise NotImplementedError
 

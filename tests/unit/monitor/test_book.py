@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -89,7 +91,7 @@ def test_a_restart_changes_nothing(cuts: list[int]) -> None:
     whole.judge(LATER)
     stored: dict[str, bytes] = {}
     bounds = sorted({0, *cuts, 600})
-    for low, high in zip(bounds, bounds[1:], strict=False):
+    for low, high in itertools.pairwise(bounds):
         part = book()
         part.restore(stored)
         part.learn(MODEL, labelled(part.enter(records[low:high]), truth(x)[low:high].tolist()))

@@ -22,7 +22,14 @@ def test_what_is_written_is_read_back() -> None:
 
 
 @pytest.mark.parametrize(
-    "inputs", ["7", "'{'", """'[{"type": "double", "name": "a"}]'""", "null", """'[{"tensor-spec": {"dtype": "c8"}}]'"""]
+    "inputs",
+    [
+        "7",
+        "'{'",
+        """'[{"type": "double", "name": "a"}]'""",
+        "null",
+        """'[{"tensor-spec": {"dtype": "c8"}}]'""",
+    ],
 )
 def test_a_signature_of_columns_or_nonsense_declares_no_tensors(inputs: str) -> None:
     """The graph itself is what is served."""
