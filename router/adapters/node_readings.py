@@ -6,7 +6,7 @@ import asyncio
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, Protocol
 
 from router.adapters.shadow_folder import ShadowFolder
 from router.analysis.counts import Moments
@@ -29,6 +29,13 @@ class _Beginning(NamedTuple):
     counters: Counters
 
 
+class PostedOutcomes(Protocol):
+    """Where outcome values are joined with the requests that they are about."""
+
+    async def since(self, model: str, at: float) -> Mapping[str, Moments]:
+        """Sum up those of requests after a time (Unix seconds), by variant; raises `StoreUnavailable`."""
+
+
 class NodeReadings:
     """Reads the metrics folder; fits `router.ports.Readings`.
 
@@ -37,10 +44,16 @@ class NodeReadings:
     """
 
     def __init__(
-        self, metrics_dir: Path, *, settle_s: float = SETTLE_S, clock: Callable[[], float] = time.time
+        self,
+        metrics_dir: Path,
+        posted: PostedOutcomes | None = None,
+        *,
+        settle_s: float = SETTLE_S,
+        clock: Callable[[], float] = time.time,
     ) -> None:
         self._metrics_dir = metrics_dir
         self._shadows = ShadowFolder(metrics_dir)
+        self._posted = posted
         self._settle_s = settle_s
         self._clock = clock
         self._policies: dict[str, Policy] = {}
@@ -75,8 +88,11 @@ class NodeReadings:
         return Reading(beginning.at, since(now, beginning.counters))
 
     async def outcomes(self, model: str) -> Mapping[str, Moments]:
-        """Give the posted outcomes by variant: nothing posts any yet."""
-        return {}
+        """Sum up the outcomes posted for requests since the split changed, by variant."""
+        beginning = self._beginnings.get(model)
+        if beginning is None or self._posted is None:
+            return {}
+        return await self._posted.since(model, beginning.at)
 
     async def close(self) -> None:
         """Stop waiting for splits to settle."""

@@ -6,8 +6,7 @@ Key, under one prefix (default `shepherd:`):
                       `outcome` (a number; absent when none was given)
 
 A message's entries go in one transaction: all are in the stream or none. One that is sent again, because its answer was
-lost, is in the stream twice; whoever joins takes the last label of a request, so that this is harmless and a label can
-be corrected.
+lost, is in the stream twice: whoever joins must take one label of a request, the first or the last.
 """
 
 from __future__ import annotations

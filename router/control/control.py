@@ -7,6 +7,7 @@ import logging
 import time
 
 from router.adapters.node_readings import NodeReadings
+from router.adapters.redis_outcomes import RedisOutcomes
 from router.adapters.redis_policy_store import RedisPolicyStore
 from router.adapters.redis_rollout_store import RedisAnswerStore, RedisRolloutStore
 from router.adapters.redis_version_board import RedisVersionBoard
@@ -65,7 +66,8 @@ class Control:
         self._metrics = Registry("control")
         self._metrics.before_snapshot(self._refresh_gauges)
         self._publisher = Publisher(self._metrics, layout.metrics_dir, interval_s=settings.metrics_interval_s)
-        self._readings = NodeReadings(layout.metrics_dir)
+        self._outcomes = RedisOutcomes(settings.redis_url)
+        self._readings = NodeReadings(layout.metrics_dir, self._outcomes)
         admin = build_admin(
             self._store,
             self._versions,
@@ -113,7 +115,7 @@ class Control:
         await self._versions.close()
         await self._readings.close()
         await self._publisher.close()
-        stores = (self._store, self._board, self._rollouts, self._answers, self._watch)
+        stores = (self._store, self._board, self._rollouts, self._answers, self._watch, self._outcomes)
         await asyncio.gather(*(store.close() for store in stores))
 
     def _with_webhook(self, admin: App) -> App:

@@ -90,7 +90,8 @@ def attach_profile(registry: Registry, model: str, version: int, reference: Refe
         profile = profile_version(artifact, reference)
     finally:
         registry.release(artifact)
-    registry.attach_profile(model, version, encode_profile(profile))
+    attached = registry.attach_profile(model, version, encode_profile(profile))
+    registry.release(registry.fetch(attached))  # so that this machine's cache has it too
     return profile
 
 

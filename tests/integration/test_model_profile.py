@@ -122,15 +122,19 @@ def test_a_version_keeps_its_first_profile(registry: Registry, name: str, rows: 
     assert attached(registry, name) == first
 
 
-def test_a_profile_that_was_exchanged_is_not_served(state: Path, registry: Registry, name: str, rows: Any) -> None:
-    """Its digest is registered, like the model's."""
+def test_a_profile_that_was_exchanged_is_not_fetched(
+    tmp_path: Path, state: Path, registry: Registry, name: str, rows: Any
+) -> None:
+    """Its digest is registered, like the model's: another machine refuses it."""
     attach_profile(registry, name, 1, Reference({"x": rows}))
     run = registry.resolve(name, 1).run_id
     for path in (state / "registry").rglob(f"{run}/**/{Path(PROFILE).name}"):
         path.write_text("{}")
 
+    elsewhere = Registry.open(registry.uri, state_dir=tmp_path, allowed_folders=[state / "registry"])
     with pytest.raises(ServingError, match="reference profile"):
-        registry.fetch(registry.resolve(name, 1))
+        elsewhere.fetch(elsewhere.resolve(name, 1))
+    elsewhere.close()
 
 
 def test_answers_of_cross_validation_replace_those_of_the_version(registry: Registry, name: str, rows: Any) -> None:
