@@ -17,6 +17,8 @@ import pyarrow.parquet as pq
 from router.requestlog.rows import FIXED, Rows
 
 _PART_ROWS: Final = 50_000
+#: How Hive calls a partition without a value: requests that named no known model.
+_NO_MODEL: Final = "__HIVE_DEFAULT_PARTITION__"
 _TYPES: Final = {
     "text": pa.string(),
     "integer": pa.int64(),
@@ -77,7 +79,8 @@ class ParquetFolder:
     def close(self) -> None:
         """Write what waits."""
         for (model, day, schema), rows in self._waiting.items():
-            self._write_part(self._root / f"model={quote(model, safe='')}" / f"date={day}", schema, rows)
+            named = quote(model, safe="") or _NO_MODEL
+            self._write_part(self._root / f"model={named}" / f"date={day}", schema, rows)
         self._waiting.clear()
         self._rows_waiting = 0
 

@@ -29,7 +29,7 @@ AT = 1_700_000_000.25
 
 @pytest.fixture
 def redis(valkey_socket: Path, tmp_path: Path) -> Iterator[str]:
-    """Forty answers of two models over two days, in several entries, one of them shipped twice; two labels."""
+    """Forty answers of two models, and of none, over two days, in several entries, one of them shipped twice; two labels."""
     url = f"unix://{valkey_socket}"
     asyncio.run(_fill(url, tmp_path / "spool"))
     yield url
@@ -45,7 +45,9 @@ async def _fill(url: str, root: Path) -> None:
         inputs = pack_tensors([to_tensor("x", f32([[n, n / 2]]))])
         outputs = pack_tensors([to_tensor("y", f32([[n * 2]]))])
         model = "flights" if n % 4 else "a/b"
-        add_answer(recorder, n, model=model, at=AT + 86_400 * (n > 20), inputs=inputs, outputs=outputs)
+        add_answer(
+            recorder, n, model=model if n != 40 else "", at=AT + 86_400 * (n > 20), inputs=inputs, outputs=outputs
+        )
         recorder.flush()
         if n % 10 == 0:
             await Transfer(spool.folder, stream).ship(1)
@@ -80,7 +82,8 @@ def test_the_log_is_exported_once_by_model_and_day(redis: str, tmp_path: Path) -
     assert json.loads(result.stdout) == {"records": 40, "rows": 40, "labelled": 1}
     folders = {str(part.parent.relative_to(tmp_path / "out")) for part in (tmp_path / "out").rglob("*.parquet")}
     assert folders == {
-        f"model={model}/date={day}" for model in ("flights", "a%2Fb") for day in ("2023-11-14", "2023-11-15")
+        *(f"model={model}/date={day}" for model in ("flights", "a%2Fb") for day in ("2023-11-14", "2023-11-15")),
+        "model=__HIVE_DEFAULT_PARTITION__/date=2023-11-15",
     }
     rows = {row["request_id"]: row for row in exported(tmp_path / "out")}
     assert len(rows) == 40
