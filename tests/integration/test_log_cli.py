@@ -29,7 +29,7 @@ AT = 1_700_000_000.25
 
 @pytest.fixture
 def redis(valkey_socket: Path, tmp_path: Path) -> Iterator[str]:
-    """Forty answers of two models, and of none, over two days, in several entries, one of them shipped twice; two labels."""
+    """Forty answers over two days, of two models and of none; several entries, one shipped twice; two labels."""
     url = f"unix://{valkey_socket}"
     asyncio.run(_fill(url, tmp_path / "spool"))
     yield url
