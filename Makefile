@@ -21,6 +21,9 @@ setup: .venv/installed ## install everything from the lock file; .venv/bin/sheph
 demo: setup ## two models, a canary, a shadow and replayed flights, live in the terminal; Ctrl-C ends it
 	exec $(BIN)/python -m demo.main
 
+demo-drift: setup ## March to December against the model of January and February: Warning, Critical, a retraining is asked for
+	exec $(BIN)/python -m demo.drift
+
 ##@ Check
 test: setup triton-venv ## all tests
 	$(BIN)/pytest

@@ -20,8 +20,10 @@ from serving.registry.registry import Registry
 _EXAMPLE_ROWS: Final = 16
 
 
-def publish_missing(state_dir: Path, flights: Flights, *, say: Callable[[str], Any]) -> None:
-    """Train and register each version that the registry in the state directory lacks.
+def publish_missing(
+    state_dir: Path, flights: Flights, *, say: Callable[[str], Any], versions: int | None = None
+) -> None:
+    """Train and register each version, of the first `versions`, that the registry in the state directory lacks.
 
     A version's number is its place among the recipes, so what is there is not trained again.
     MLflow reports on standard error; that goes to `logs/training.log`.
@@ -31,7 +33,7 @@ def publish_missing(state_dir: Path, flights: Flights, *, say: Callable[[str], A
     registry = Registry.open(None, state_dir=state_dir)
     try:
         present = {info.version for info in registry.list_versions(MODEL)}
-        for number, recipe in enumerate(recipes(), start=1):
+        for number, recipe in enumerate(recipes()[:versions], start=1):
             if number not in present:
                 say(f"training version {number}: {recipe.about} …")
                 trained = train(flights, recipe)
