@@ -46,10 +46,12 @@ def running(target: Callable[..., None], *arguments: Any) -> Iterator[tuple[Fork
         here.close()
 
 
-def wait_for(pipe: Connection, answered: int) -> None:
-    """Wait until the process has told of so many answers."""
-    while struct.unpack("<q", pipe.recv_bytes())[0] < answered:
-        pass
+def wait_for(pipe: Connection, answered: int) -> int:
+    """Wait until the process has told of so many answers; return how many it told of then, which may be more."""
+    told = 0
+    while told < answered:
+        told = struct.unpack("<q", pipe.recv_bytes())[0]
+    return told
 
 
 def last_told(pipe: Connection) -> int:

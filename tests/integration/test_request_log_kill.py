@@ -48,8 +48,7 @@ def test_a_router_killed_at_full_speed_loses_no_answer_and_no_count(tmp_path: Pa
         name = f"router-{life}"
         limits = SpoolLimits(max_bytes=max_bytes, segment_bytes=20_000)
         with running(answer_for_ever, tmp_path, name, limits, life) as (process, pipe):
-            waited_for = chance.randint(1, 3_000)
-            wait_for(pipe, waited_for)
+            waited_for = wait_for(pipe, chance.randint(1, 3_000))
             process.kill()
             process.join()
             answered = max(waited_for, last_told(pipe))
