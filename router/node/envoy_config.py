@@ -110,7 +110,8 @@ def _manager() -> dict[str, Any]:
         "drain_timeout": "0.5s",
         "generate_request_id": False,
         "use_remote_address": True,  # headers that steer Envoy are taken from no client
-        "internal_address_config": {},
+        # An empty list would mean Envoy's own idea of internal, which includes loopback: name what nobody can be.
+        "internal_address_config": {"cidr_ranges": [{"address_prefix": "255.255.255.255", "prefix_len": 32}]},
         "skip_xff_append": True,
         "server_header_transformation": "PASS_THROUGH",
         "route_config": {"virtual_hosts": [{"name": "all", "domains": ["*"], "routes": _routes()}]},
