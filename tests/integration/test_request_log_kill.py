@@ -19,7 +19,8 @@ from router.requestlog.record import SHADOW, Record
 from tests.answers import a_recorder, a_spool, add_answer, die, records_on_disk
 from tests.doomed import adopt_and_fold, answer_a_little, answer_for_ever, last_told, running, wait_for
 
-pytestmark = pytest.mark.slow
+# Hundreds of processes live and die here, one after the other.
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(400)]
 
 
 def _requests(tallies: Mapping[str, ModelTally]) -> int:
