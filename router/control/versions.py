@@ -7,14 +7,13 @@ import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from functools import partial
 from typing import Final
 
 import msgspec
 
 from router.control.catalogue import VersionSource
-from router.control.deaths import has_died
-from router.control.fleet import Fleet, Watch
+from router.control.fleet import Fleet
+from router.control.portrait import Portraits
 from router.control.reconciler import (
     Phase,
     Standing,
@@ -29,22 +28,19 @@ from router.control.reconciler import (
     started,
     stopping,
 )
+from router.control.replicas import Replicas
 from router.control.specs import SpecMaker
-from router.policy.document import versions_of
+from router.control.wishes import Wishes
 from router.ports import (
     PolicySnapshot,
-    ReplicaStatus,
     StoreUnavailable,
     VersionBoard,
     VersionInUse,
     VersionStatus,
     VersionUnready,
 )
-from serving.channel.endpoint import Endpoint
-from serving.deployment.scaling_record import read_record, record_path
 from serving.deployment.status import AppPhase, AppStatus
 from serving.protocol.errors import ErrorKind, ServingError
-from serving.registry.cache import CachedVersion
 
 _BUSY_PERIOD_S: Final = 0.2
 _IDLE_PERIOD_S: Final = 1.0
@@ -68,30 +64,22 @@ class Versions:
         self._make_spec = make_spec
         self._clock = clock
         self._standings: dict[VersionKey, Standing] = {}
-        self._endpoints: dict[VersionKey, Sequence[Endpoint]] = {}
-        self._watches: dict[VersionKey, Watch] = {}
-        self._known: dict[VersionKey, CachedVersion] = {}
         self._starting: dict[VersionKey, asyncio.Task[None]] = {}
-        self._closing: set[asyncio.Task[None]] = set()
-        self._named: frozenset[VersionKey] | None = None
-        self._standby: frozenset[VersionKey] = frozenset()
-        self._unloaded: set[VersionKey] = set()
-        """Unloaded by somebody's wish, which goes before `_standby`."""
+        self._wishes = Wishes()
+        self._replicas = Replicas(fleet, self._on_replicas)
+        self._portraits = Portraits(catalogue, make_spec)
         self._published: Sequence[VersionStatus] | None = None
         self._wake = asyncio.Event()
         self._changed = asyncio.Condition()
 
     def follow(self, policies: PolicySnapshot) -> None:
         """Learn which versions the policies name."""
-        self._named = frozenset(
-            (model, version) for model, stored in policies.policies.items() for version in versions_of(stored.policy)
-        )
-        self._unloaded -= self._named
+        self._wishes.follow(policies)
         self._wake.set()
 
     def keep(self, standby: frozenset[VersionKey]) -> None:
         """Learn which further versions to keep loaded, as long as they are: those that a rollback would need."""
-        self._standby = standby
+        self._wishes.keep(standby)
 
     async def run(self) -> None:
         """Reconcile until cancelled; a turn that fails is reported and the next one tries again."""
@@ -114,7 +102,7 @@ class Versions:
         for task in self._starting.values():
             task.cancel()
         await asyncio.gather(*self._starting.values(), return_exceptions=True)
-        await asyncio.gather(*(watch.close() for watch in self._watches.values()))
+        await self._replicas.close()
 
     def current(self) -> list[VersionStatus]:
         """List the versions that this gateway deals with."""
@@ -142,7 +130,7 @@ class Versions:
         if self._standings.get(key, Standing()).phase is not Phase.READY:
             await self._catalogue.resolve(model, version)
         self._standings[key] = asked(self._standings.get(key, Standing()), self._clock())
-        self._unloaded.discard(key)
+        self._wishes.recall(key)
         self._wake.set()
         try:
             async with asyncio.timeout(timeout_s), self._changed:
@@ -165,15 +153,15 @@ class Versions:
         NOT_FOUND for a version that neither gateway nor registry has, UNAVAILABLE before the policies are known.
         """
         key = (model, version)
-        if self._named is None:
+        if not self._wishes.known:
             raise ServingError(ErrorKind.UNAVAILABLE, "the policies have not been read yet; try again")
-        if key in self._named:
+        if self._wishes.is_named(key):
             raise VersionInUse(model, version)
         if key not in self._standings:
             await self._catalogue.resolve(model, version)
             return self._status(key)
         self._standings[key] = dropped(self._standings[key])
-        self._unloaded.add(key)
+        self._wishes.drop(key)
         self._wake.set()
         with suppress(TimeoutError):
             async with asyncio.timeout(timeout_s), self._changed:
@@ -190,9 +178,10 @@ class Versions:
         apps = await self._fleet.statuses()
         now = self._clock()
         self._observe(apps, being_started | set(self._starting), now)
-        self._follow_replicas({key for key, app in apps.items() if app.phase is not AppPhase.DELETING})
-        if self._named is not None:
-            running = [key for key, app in apps.items() if app.phase is not AppPhase.DELETING]
+        running = {key for key, app in apps.items() if app.phase is not AppPhase.DELETING}
+        self._portraits.learn(running)
+        self._replicas.follow(running)
+        if self._wishes.known:
             todo = plan(self._standings, running, now)
             for key in todo.start:
                 self._standings[key] = started(self._standings[key])
@@ -207,10 +196,8 @@ class Versions:
             self._changed.notify_all()
 
     def _observe(self, apps: Mapping[VersionKey, AppStatus], skip: set[VersionKey], now: float) -> None:
-        for key in self._named or ():
+        for key in self._wishes.wanted(self._standings):
             self._standings[key] = named(self._standings.get(key, Standing()), now)
-        for key in (self._standby - self._unloaded) & self._standings.keys():
-            self._standings[key] = named(self._standings[key], now)
         for key in apps.keys() | self._standings.keys():
             # An application that we have never heard of was started before us: keep it as if it had just been named.
             standing = self._standings.get(key) or named(Standing(), now)
@@ -218,13 +205,13 @@ class Versions:
         for key, standing in list(self._standings.items()):
             if standing.wanted_until <= now and (standing.phase is Phase.ABSENT or self._is_forgotten(key, apps)):
                 del self._standings[key]
-                self._unloaded.discard(key)
+                self._wishes.recall(key)
 
     def _is_forgotten(self, key: VersionKey, apps: Mapping[VersionKey, AppStatus]) -> bool:
         """A version that failed is listed with the reason until somebody unloads it."""
         standing = self._standings[key]
         is_idle = standing.phase is Phase.FAILED and not standing.attempting
-        return key in self._unloaded and is_idle and key not in apps
+        return self._wishes.is_dropped(key) and is_idle and key not in apps
 
     def _is_settled(self, key: VersionKey) -> bool:
         standing = self._standings.get(key)
@@ -248,25 +235,9 @@ class Versions:
             del self._starting[key]
             self._wake.set()
 
-    def _follow_replicas(self, keys: set[VersionKey]) -> None:
-        for key in self._watches.keys() - keys:
-            self._endpoints.pop(key, None)
-            watch = self._watches.pop(key)
-            self._closing.add(task := asyncio.create_task(watch.close()))
-            task.add_done_callback(self._closing.discard)
-        for key in keys - self._watches.keys():
-            known = self._catalogue.remembered(*key)
-            if known:
-                self._known[key] = known
-            self._watches[key] = self._fleet.watch(*key, partial(self._located, key))
-
-    def _located(self, key: VersionKey, endpoints: Sequence[Endpoint]) -> None:
-        there = {each.replica_id for each in endpoints}
-        dead = [each for each in self._endpoints.get(key, ()) if each.replica_id not in there and has_died(each)]
-        if dead and key in self._standings:
-            _log.warning("%d process(es) of %s version %s died", len(dead), *key)
-            self._standings[key] = died(self._standings[key], len(dead), self._clock())
-        self._endpoints[key] = endpoints
+    def _on_replicas(self, key: VersionKey, deaths: int) -> None:
+        if deaths and key in self._standings:
+            self._standings[key] = died(self._standings[key], deaths, self._clock())
         self._wake.set()
 
     async def _publish(self) -> None:
@@ -280,20 +251,4 @@ class Versions:
             _log.warning("%s; trying again", error)
 
     def _status(self, key: VersionKey) -> VersionStatus:
-        standing = self._standings.get(key, Standing())
-        endpoints = self._endpoints.get(key, ())
-        known = self._known.get(key)
-        spec = self._make_spec(known.info) if known else None
-        scaling = read_record(record_path(spec.run_dir, *key)) if spec and spec.scale else None
-        return VersionStatus(
-            *key,
-            state=standing.phase.value,
-            reason=standing.reason,
-            replicas=tuple(
-                ReplicaStatus(each.replica_id, each.pid, each.node, each.tcp or each.uds) for each in endpoints
-            ),
-            target_replicas=scaling.replicas if scaling else spec.replicas if spec else 0,
-            scaling=scaling.reason if scaling else "",
-            load_s=max((each.load_s for each in endpoints), default=0.0),
-            lineage={**(known.lineage if known else {}), **(endpoints[0].facts if endpoints else {})},
-        )
+        return self._portraits.draw(key, self._standings.get(key, Standing()), self._replicas.of(key))

@@ -1,0 +1,56 @@
+"""How a version is shown to routers and operators: what is decided of it, beside what is seen of it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+
+from router.control.reconciler import Standing, VersionKey
+from router.control.specs import SpecMaker
+from router.ports import ReplicaStatus, VersionStatus
+from serving.channel.endpoint import Endpoint
+from serving.deployment.scaling_record import read_record, record_path
+from serving.registry.cache import CachedVersion
+
+
+class Memory(Protocol):
+    """Who knows what this node has of a version, without asking the registry."""
+
+    def remembered(self, model: str, version: int) -> CachedVersion | None:
+        """Say it; reads one small file."""
+
+
+class Portraits:
+    """Draws the status of versions; reads small files of this node."""
+
+    def __init__(self, memory: Memory, make_spec: SpecMaker) -> None:
+        self._memory = memory
+        self._make_spec = make_spec
+        self._known: dict[VersionKey, CachedVersion] = {}
+        """What was remembered of versions that run: it does not change while they do."""
+
+    def learn(self, keys: set[VersionKey]) -> None:
+        """Look up what is known of versions that run now, and forget the others."""
+        self._known = {key: known for key, known in self._known.items() if key in keys}
+        for key in keys - self._known.keys():
+            known = self._memory.remembered(*key)
+            if known:
+                self._known[key] = known
+
+    def draw(self, key: VersionKey, standing: Standing, endpoints: Sequence[Endpoint]) -> VersionStatus:
+        """Show a version."""
+        known = self._known.get(key)
+        spec = self._make_spec(known.info) if known else None
+        scaling = read_record(record_path(spec.run_dir, *key)) if spec and spec.scale else None
+        return VersionStatus(
+            *key,
+            state=standing.phase.value,
+            reason=standing.reason,
+            replicas=tuple(
+                ReplicaStatus(each.replica_id, each.pid, each.node, each.tcp or each.uds) for each in endpoints
+            ),
+            target_replicas=scaling.replicas if scaling else spec.replicas if spec else 0,
+            scaling=scaling.reason if scaling else "",
+            load_s=max((each.load_s for each in endpoints), default=0.0),
+            lineage={**(known.lineage if known else {}), **(endpoints[0].facts if endpoints else {})},
+        )
