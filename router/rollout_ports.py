@@ -8,6 +8,7 @@ from typing import Protocol
 import msgspec
 
 from router.rollout.evidence import Judgement
+from router.rollout.plan import AnyCheck
 from router.rollout.rollout import Rollout
 
 
@@ -50,8 +51,8 @@ class RolloutStore(Protocol):
 class RolloutMonitor(Protocol):
     """What is known of a version's predictions and labels, beyond what routers count."""
 
-    async def judgements(self, rollout: Rollout) -> Mapping[str, Judgement]:
-        """Judge the checks of the plan that routers' counters cannot decide, by kind of check."""
+    async def judgements(self, rollout: Rollout) -> Mapping[AnyCheck, Judgement]:
+        """Judge the checks of the plan that routers' counters cannot decide; may raise `StoreUnavailable`."""
 
 
 class KeptAnswer(msgspec.Struct, frozen=True):

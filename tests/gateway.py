@@ -112,6 +112,13 @@ class RunningGateway:
         """List every living process that descends from it: pid and title."""
         return dict(_descendants(f"{_MARK}={self._mark}".encode(), self.state_dir))
 
+    def shepherd(self, *arguments: str) -> str:
+        """Run a command on it as a user does; give what it prints."""
+        command = [sys.executable, "-m", "router.cli.main", *arguments, "--state", str(self.state_dir)]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
     def infer(self, model: str, inputs: list[dict[str, Any]], **request: Any) -> httpx.Response:
         """Send one V2 request as JSON."""
         version = request.pop("version", None)

@@ -53,6 +53,16 @@ def add(offset: float, features: int = 4) -> bytes:
     )
 
 
+def mirrored(features: int = 1) -> bytes:
+    """Build `x` FP32 [N, 1] -> `y` FP32 [N, 1] with y = 1 - x: spread as x is where that is even, and always wrong."""
+    return _model(
+        [helper.make_node("Sub", ["one", "x"], ["y"])],
+        inputs=[_value("x", FLOAT, ["N", features])],
+        outputs=[_value("y", FLOAT, ["N", features])],
+        constants={"one": np.array([1.0], np.float32)},
+    )
+
+
 def add_one() -> bytes:
     """Build `x` FP32 [N, 4] -> `y` FP32 [N, 4] with y = x + 1."""
     return add(1.0)

@@ -15,6 +15,7 @@ from redis.exceptions import RedisError
 from router.adapters.redis_incidents import RedisIncidents
 from router.monitor.book import Book, BookSettings
 from router.monitor.incident import Incident
+from router.monitor.trial import TrialState, decode_trial, trial_field
 from router.ports import StoreUnavailable
 
 
@@ -41,6 +42,12 @@ class RedisWatch:
             book = Book(BookSettings(), lambda _model, _version: None)
             book.restore({name.decode(): data for name, data in parts.items()})
             return book
+
+    async def trial(self, model: str) -> TrialState | None:
+        """Read what was counted for a model's last rollout with checks on predictions or labels."""
+        with _reporting():
+            data: Any = await self._redis.hget(self._state, trial_field(model))
+            return None if data is None else decode_trial(data)
 
     async def incidents(self, limit: int, model: str | None = None) -> Sequence[Incident]:
         """List incidents as they stand, the youngest first."""

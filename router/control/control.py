@@ -25,6 +25,7 @@ from router.control.registry_webhook import App, Signatures, with_registry_webho
 from router.control.rollout_loop import RolloutLoop
 from router.control.specs import spec_maker
 from router.control.standby import Standby
+from router.control.trial_judge import TrialJudge
 from router.control.versions import Versions
 from router.control.web import WebServer
 from router.layout import Layout
@@ -134,6 +135,7 @@ class Control:
             registry=self._catalogue,
             gates=Gates(webhooks, time.time),
             metrics_dir=layout.metrics_dir,
+            monitor=TrialJudge(self._watch),
             ready_timeout_s=settings.ready_timeout_s,
         )
 

@@ -161,7 +161,7 @@ class Book:
             profile = self.profile(*arm[:2])
             if profile is None or arm not in self.arms:
                 counts.unknown += 1
-            elif not labels.suits(profile, pairing):
+            elif not labels.suits(profile.task, pairing):
                 counts.invalid += 1
             else:
                 by_arm[arm].append(pairing)

@@ -85,11 +85,11 @@ def predicted(profile: Profile, arm: Arm, sample: Sample) -> Prediction | None:
     return Prediction(arm.version, arm.name, sample.at, tuple(scores.tolist()))
 
 
-def suits(profile: Profile, pairing: Pairing) -> bool:
+def suits(task: Task | None, pairing: Pairing) -> bool:
     """Tell whether a label is one of this task, for as many rows as were asked."""
     if len(pairing.label.values) != len(pairing.prediction.scores):
         return False
-    return profile.task is not Task.BINARY or set(pairing.label.values) <= {0.0, 1.0}
+    return task is not Task.BINARY or set(pairing.label.values) <= {0.0, 1.0}
 
 
 def learn(state: ArmState, profile: Profile, pairings: Sequence[Pairing], settings: AlarmSettings) -> None:

@@ -55,6 +55,11 @@ class Metric(StrEnum):
         """Whether an alarm can watch it; F1 is no mean of anything that one row has."""
         return self is not Metric.F1
 
+    @property
+    def has_unit_loss(self) -> bool:
+        """Whether that loss lies in [0, 1] by itself, and needs no scale."""
+        return self in {Metric.ACCURACY, Metric.AUC, Metric.BRIER}
+
 
 class Baseline(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A metric as measured when the model was accepted, best on rows that it was not fitted on."""

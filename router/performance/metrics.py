@@ -79,7 +79,7 @@ def baselines(task: Task, said: Floats, truth: Floats, metrics: Sequence[Metric]
 
 def _scale(metric: Metric, task: Task, said: Floats, truth: Floats) -> float:
     """Choose the largest loss that alarms count: rare giants are cut, so that they can neither hide nor make a drop."""
-    if metric in {Metric.ACCURACY, Metric.BRIER, Metric.AUC, Metric.F1}:
+    if metric.has_unit_loss or not metric.has_bounded_loss:
         return 1.0
     return max(2 * float(np.quantile(row_losses(metric, task, said, truth), 0.99)), 1e-12)
 

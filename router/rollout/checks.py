@@ -24,7 +24,7 @@ def judge_checks(
     control: ArmCounters,
     *,
     compared: tuple[int, int] = (0, 0),
-    monitor: Mapping[str, Judgement] = {},
+    monitor: Mapping[AnyCheck, Judgement] = {},
 ) -> tuple[Judgement, ...]:
     """Judge each check.
 
@@ -33,7 +33,7 @@ def judge_checks(
         canary: what the version under trial has answered since its first share of traffic.
         control: what the arm of the same size has answered in the same time.
         compared: the version's answers as a shadow that were compared, and how many of these disagreed.
-        monitor: what the monitor says, by kind of check.
+        monitor: what the monitor's counts say, by check.
     """
     return tuple(_judge(check, canary, control, compared, monitor) for check in checks)
 
@@ -52,7 +52,7 @@ def judge_ratio(canary: ArmCounters, control: ArmCounters, shares: tuple[int, in
     if not all(shares):
         return None
     finding = sample_ratio((canary.split.total, control.split.total), shares, SAMPLE_RATIO_ALPHA)
-    return _kept("sample_ratio", finding) if finding.verdict is Verdict.FAIL else None
+    return judgement_of("sample_ratio", finding) if finding.verdict is Verdict.FAIL else None
 
 
 def _judge(
@@ -60,23 +60,19 @@ def _judge(
     canary: ArmCounters,
     control: ArmCounters,
     compared: tuple[int, int],
-    monitor: Mapping[str, Judgement],
+    monitor: Mapping[AnyCheck, Judgement],
 ) -> Judgement:
     match check:
         case ErrorRate():
             finding = compare_error_rates(canary.split, control.split, margin=check.margin, alpha=check.alpha)
-            return _kept(check.kind, finding, dry_run=check.dry_run)
+            return judgement_of(check.kind, finding, dry_run=check.dry_run)
         case Latency():
             return _judge_latency(check, canary, control)
         case ShadowAgreement():
             return _judge_agreement(check, Counts(*compared))
         case _:
-            said = monitor.get(check.kind)
-            words = "not yet: the monitor has said nothing"
-            found = said or Judgement(check.kind, Verdict.INCONCLUSIVE, words)
-            return Judgement(
-                check.kind, found.verdict, found.words, found.estimate, found.low, found.high, check.dry_run
-            )
+            words = "not yet: the monitor has counted nothing of this rollout"
+            return monitor.get(check) or Judgement(check.kind, Verdict.INCONCLUSIVE, words, dry_run=check.dry_run)
 
 
 def _judge_latency(check: Latency, canary: ArmCounters, control: ArmCounters) -> Judgement:
@@ -85,7 +81,7 @@ def _judge_latency(check: Latency, canary: ArmCounters, control: ArmCounters) ->
         words = "not yet: an arm has had no request"
         return Judgement(check.kind, Verdict.INCONCLUSIVE, words, dry_run=check.dry_run)
     finding = compare_latency(mine, theirs, quantile=check.quantile, max_ratio=check.max_ratio, alpha=check.alpha)
-    return _kept(check.kind, finding, dry_run=check.dry_run)
+    return judgement_of(check.kind, finding, dry_run=check.dry_run)
 
 
 def _judge_agreement(check: ShadowAgreement, compared: Counts) -> Judgement:
@@ -100,7 +96,7 @@ def _judge_agreement(check: ShadowAgreement, compared: Counts) -> Judgement:
     )
 
 
-def _kept(check: str, finding: Finding, *, dry_run: bool = False) -> Judgement:
+def judgement_of(check: str, finding: Finding, *, dry_run: bool = False) -> Judgement:
     """Take a finding into a form that JSON can hold: an end without bound is absent."""
     low, high = (end if isfinite(end) else None for end in (finding.low, finding.high))
     estimate = finding.estimate if isfinite(finding.estimate) else 0.0

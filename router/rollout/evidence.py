@@ -14,6 +14,7 @@ import msgspec
 from router.analysis.counts import Counts, Histogram
 from router.analysis.verdict import Verdict
 from router.policy.document import Policy
+from router.rollout.plan import AnyCheck
 from serving.telemetry.catalog import OK
 
 
@@ -110,8 +111,8 @@ class Observation(msgspec.Struct, frozen=True):
     """Answers of webhooks by the key of the question; absent while unasked or unanswered."""
     registry_written: bool = False
     """The last `WriteRegistry` of this rollout was carried out."""
-    monitor: Mapping[str, Judgement] = {}
-    """By kind of check, what the monitor says of predictions and labels."""
+    monitor: Mapping[AnyCheck, Judgement] = {}
+    """By check, what the monitor's counts say of predictions and labels."""
 
 
 NOTHING: Final = Counters()

@@ -7,7 +7,7 @@ like any other: one step of 100 %, and a time to bake in which the old version s
 from __future__ import annotations
 
 from itertools import pairwise
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Any, Final, Literal, get_args, get_type_hints
 from urllib.parse import urlsplit
 
 import msgspec
@@ -59,22 +59,26 @@ class ShadowAgreement(Check, frozen=True, tag="shadow_agreement", kw_only=True):
 
 
 class Prediction(Check, frozen=True, tag="prediction", kw_only=True):
-    """The distribution of the canary's predictions is like the control arm's; judged by the monitor."""
+    """The distribution of the canary's predictions is like the control arm's; counted by the monitor."""
 
     max_distance: Rate = 0.1
+    """Accepted shift, see `analysis.distribution`: near the population stability index while it is small."""
     alpha: Risk = 0.05
 
 
 class LabelMetric(Check, frozen=True, tag="label_metric", kw_only=True):
-    """A metric on labels is worse than the control arm's by at most `max_drop`; judged by the monitor."""
+    """A metric on labels is worse than the control arm's by at most `max_drop` of it; counted by the monitor."""
 
-    metric: Annotated[str, Meta(min_length=1, max_length=128)] = "accuracy"
+    metric: Literal["accuracy", "auc", "brier", "log_loss", "mae", "rmse", "mape"] = "accuracy"
+    """Those that are means of what labelled answers tell one by one, so that they can be followed."""
     max_drop: Rate = 0.05
+    """Relative: 0.05 is 5 % worse than the control arm."""
     alpha: Risk = 0.05
 
 
 AnyCheck = ErrorRate | Latency | ShadowAgreement | Prediction | LabelMetric
 KINDS: Final = ("error_rate", "latency", "shadow_agreement", "prediction", "label_metric")
+METRICS: Final[tuple[str, ...]] = get_args(get_type_hints(LabelMetric)["metric"])
 
 
 class Gate(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
@@ -138,7 +142,10 @@ def _spelled_out(document: Any) -> Any:
 
 
 def _without_tag_talk(message: str) -> str:
-    """Say of a wrong kind what msgspec leaves out: which there are."""
+    """Say of a wrong kind or metric what msgspec leaves out: which there are."""
+    if message.startswith("Invalid enum value") and message.endswith(".metric`"):
+        found = message.partition(" - at ")
+        return f"no metric that labels tell one by one; there are {', '.join(METRICS)} - at {found[2]}"
     if message.startswith("Invalid value"):
         where = message.partition(" - at ")[2]
         return f"there is no such check; there are {', '.join(KINDS)}" + (f" - at {where}" if where else "")

@@ -13,11 +13,13 @@ from router.adapters.redis_monitor_state import Commit, LeaseLost, RedisMonitorS
 from router.monitor.book import Book, BookSettings, Version
 from router.monitor.incident import Transition
 from router.monitor.labels import Label, Pairing, read_label
+from router.monitor.trial import Trials
 from router.performance.severity import Severity
 from router.ports import StoreUnavailable
 from router.requestlog.record import FirstSeen, Record, read_records
 from router.watch.cancelling import end_if_cancelled
 from router.watch.rollback import Rollback, Standing
+from router.watch.trial_finder import TrialFinder
 
 #: Entries of either stream that are taken at once.
 _BATCH: Final = 64
@@ -42,17 +44,20 @@ class Monitor:
         rollback: Rollback,
         settings: BookSettings,
         *,
+        trials: TrialFinder,
         attached: Callable[[str, int], bytes | None],
         clock: Callable[[], float] = time.time,
         label_patience_s: float = LABEL_PATIENCE_S,
     ) -> None:
         self._state = state
         self._rollback = rollback
+        self._finder = trials
         self._settings = settings
         self._attached = attached
         self._clock = clock
         self._label_patience_s = label_patience_s
         self.book = Book(settings, attached)
+        self._trials = Trials()
         self._seen = FirstSeen()
         self._waiting: dict[str, tuple[Label, float]] = {}
         """By stream id: labels whose answer was not found yet, and when they were read."""
@@ -101,6 +106,8 @@ class Monitor:
         parts, seen = await self._state.load()
         self.book = Book(self._settings, self._attached)
         self.book.restore(parts)
+        self._trials = Trials()
+        self._trials.restore(parts)
         self._seen = FirstSeen(seen)
 
     async def _turn_or_set_aside(self, log: Sequence[StreamEntry], labels: Sequence[StreamEntry]) -> None:
@@ -124,6 +131,9 @@ class Monitor:
         commit = Commit(log_ids=[entry.id for entry in log])
         records, commit.poison = self._new_records(log)
         commit.kept = self.book.enter(records)
+        for trial in await self._finder.trials_of(records):
+            self._trials.begin(trial, self.book.profile(trial.model, trial.control.version))
+        self._trials.enter(records)
         if records:
             commit.seen = self._seen.last
         if now - self._renewed_at >= _RENEW_S:
@@ -138,7 +148,7 @@ class Monitor:
         await self._store(commit)
 
     async def _store(self, commit: Commit) -> None:
-        commit.parts = self.book.changes()
+        commit.parts = self.book.changes() | self._trials.changes()
         if not commit.is_empty:
             await self._state.commit(commit)
         elif not await self._state.take_lease():
@@ -204,6 +214,7 @@ class Monitor:
                 pairings.append(Pairing(answer.prediction, label))
         if pairings:
             self.book.learn(model, pairings)
+            self._trials.learn(model, pairings)
         return [(key, request_id) for request_id, key in labelled.items()], over
 
     async def _evaluate(self, now: float) -> list[Transition]:

@@ -28,6 +28,7 @@ from router.watch.gauges import refresh
 from router.watch.monitor import Monitor
 from router.watch.profiles import attached_profiles
 from router.watch.rollback import Rollback
+from router.watch.trial_finder import TrialFinder
 from serving.telemetry.instruments import Registry
 from serving.telemetry.publisher import Publisher
 
@@ -59,6 +60,7 @@ class MonitorProcess:
                 reference_rows=settings.monitor_reference_rows,
                 ladder=LadderSettings(rollback=settings.monitor_rollback),
             ),
+            trials=TrialFinder(self._rollouts, time.time),
             attached=attached_profiles(layout.cache_dir),
         )
         self._delivery = Delivery(

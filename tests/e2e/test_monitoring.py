@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import subprocess
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -26,14 +24,6 @@ ROLLBACK_S = 5.0
 RNG = np.random.default_rng(0)
 
 
-def shepherd(gateway: RunningGateway, *arguments: str) -> str:
-    """Run a command as a user does; return what it printed."""
-    command = [sys.executable, "-m", "router.cli.main", *arguments, "--state", str(gateway.state_dir)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
-    assert done.returncode == 0, done.stderr
-    return done.stdout
-
-
 def judged_versions(gateway: RunningGateway, folder: Path) -> None:
     """Register two versions of score = x with profiles of 90 % accuracy; the second one gets the traffic."""
     x = RNG.random(3000)
@@ -45,7 +35,7 @@ def judged_versions(gateway: RunningGateway, folder: Path) -> None:
         for number in (1, 2):
             admin.register(MODEL, add(0.0, features=1))
             named = [MODEL, "--version", str(number), "--data", str(table), "--label", "label"]
-            shepherd(gateway, "model", "profile", *named)
+            gateway.shepherd("model", "profile", *named)
     gateway.route(MODEL, ("stable", 1, 10_000))
     gateway.route(MODEL, ("stable", 2, 10_000))
 
@@ -107,7 +97,7 @@ def test_labels_that_contradict_a_version_take_its_traffic_back(gateway: Running
     assert [entry["action"] for entry in acts] == ["policy.rollback"]
     assert incident["id"] in acts[0]["reason"]
     for command in (["drift", MODEL], ["performance", MODEL], ["incidents"]):
-        assert shepherd(gateway, *command)
+        assert gateway.shepherd(*command)
 
 
 def _labelled(gateway: RunningGateway) -> int:

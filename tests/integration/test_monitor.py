@@ -20,16 +20,25 @@ from router.adapters.redis_labels import RedisLabels
 from router.adapters.redis_monitor_state import Commit, LeaseLost, RedisMonitorState
 from router.adapters.redis_request_log import RedisRequestLog
 from router.adapters.redis_watch import RedisWatch
+from router.analysis.counts import NOTHING
+from router.analysis.verdict import Verdict
+from router.control.trial_judge import TrialJudge
 from router.drift.profile import encode_profile
 from router.monitor.state import Arm, ArmState
+from router.performance.baseline import Metric
 from router.performance.ladder import Act
 from router.policy.document import parse_policy
 from router.ports import VersionStatus
 from router.requestlog.label import Label
 from router.requestlog.record import Record, encode_record
+from router.rollout.phase import Phase
+from router.rollout.plan import LabelMetric, Plan, Prediction
+from router.rollout.rollout import Rollout, begin
 from router.watch.monitor import Monitor
 from router.watch.rollback import Rollback
-from tests.watched import MODEL, SETTINGS, Log, ids, profile, rows, truth
+from router.watch.trial_finder import TrialFinder
+from tests.rollouts import at
+from tests.watched import MODEL, SETTINGS, START, Log, ids, profile, rows, truth
 
 pytestmark = pytest.mark.asyncio
 
@@ -56,7 +65,8 @@ class World:
         self.incidents = RedisIncidents(url, prefix=self.prefix)
         self.watch = RedisWatch(url, prefix=self.prefix)
         self.policies = MemoryPolicyStore()
-        self.rollback = Rollback(self.policies, MemoryRolloutStore(self.policies), Board())
+        self.rollouts = MemoryRolloutStore(self.policies)
+        self.rollback = Rollback(self.policies, self.rollouts, Board())
         self.clock = 0.0
         self._shipped = 0
         self._states: list[RedisMonitorState] = []
@@ -72,6 +82,7 @@ class World:
             state or self.state(),
             self.rollback,
             SETTINGS,
+            trials=TrialFinder(self.rollouts, lambda: self.clock),
             attached=lambda _model, _version: DOCUMENT,
             clock=lambda: self.clock,
             label_patience_s=patience_s,
@@ -237,3 +248,60 @@ async def test_an_emergency_takes_the_traffic_back_once(world: World) -> None:
     assert json.dumps(incident.evidence)
     assert incident.severity == "emergency"
     await kill(running, world)
+
+
+PREDICTION, ACCURACY = Prediction(), LabelMetric()
+
+
+async def rolled_out(world: World) -> Rollout:
+    """A rollout of version 2 that has a share of the traffic, with checks that only the monitor can count for."""
+    policy = parse_policy({"model": MODEL, "variants": [{"name": "stable", "version": 1, "weight": 10_000}]})
+    made = begin(
+        id="r1",
+        version=2,
+        plan=Plan(checks=(PREDICTION, ACCURACY)),
+        policy=policy,
+        policy_revision=1,
+        actor="ada",
+        reason="a test",
+        now=START,
+    )
+    return await world.rollouts.put(at(made, phase=Phase.PROGRESSING, step=0))
+
+
+async def test_what_the_arms_of_a_rollout_predict_and_their_labels_reach_its_checks(world: World) -> None:
+    """Scores of the canary are spread as the control's, its labels contradict: one check passes and one fails.
+
+    Across a kill of the monitor: every answer is counted once.
+    """
+    rollout, judge = await rolled_out(world), TrialJudge(world.watch)
+    assert await judge.judgements(rollout) == {}
+    total, half = 3000, 1500
+    control, canary = Log(version=1), Log(version=2, incarnation="router-2", written=total)
+    x = {"control": rows(1, total), "canary": rows(2, total)}
+    records = {
+        "control": control.records(x["control"], variant="control"),
+        "canary": canary.records(x["canary"], variant="canary"),
+    }
+    values = {"control": truth(x["control"]), "canary": truth(x["canary"], wrong=0.4)}
+    for part in (slice(0, half), slice(half, total)):
+        running = asyncio.create_task(world.monitor().run())
+        for name, each in records.items():
+            await world.ship(each[part])
+            await world.post(ids(each[part]), values[name][part].tolist())
+        last = part.stop
+
+        async def learned(last: int = last) -> bool:
+            trial = await world.watch.trial(MODEL)
+            if trial is None:
+                return False
+            counted = [side.losses.get(Metric.ACCURACY, NOTHING).total for side in (trial.canary, trial.control)]
+            return counted == [last, last]
+
+        await eventually(learned)
+        await kill(running, world)
+
+    found = await judge.judgements(rollout)
+    assert found[PREDICTION].verdict is Verdict.PASS, found[PREDICTION].words
+    assert found[ACCURACY].verdict is Verdict.FAIL, found[ACCURACY].words
+    assert await judge.judgements(at(rollout, id="r2")) == {}

@@ -19,6 +19,7 @@ from router.analysis.confidence_sequence import threshold
 from router.analysis.counts import Counts, Histogram, Moments
 from router.analysis.distribution import compare_distributions
 from router.analysis.latency import compare_latency
+from router.analysis.metric_drop import Shape, compare_metric
 from router.analysis.proportion import compare_error_rates
 from router.analysis.sample_ratio import log_evidence, sample_ratio
 from router.analysis.verdict import Verdict
@@ -110,6 +111,35 @@ def test_arms_that_predict_alike_are_failed_in_fewer_than_alpha_of_the_runs(cont
             for a, b in zip(one, two, strict=True)
         )
     assert failed <= ALPHA * RUNS
+
+
+@pytest.mark.parametrize("shape", list(Shape))
+@pytest.mark.parametrize("a", [0.05, 0.4])
+def test_arms_that_do_alike_by_labels_are_failed_in_fewer_than_alpha_of_the_runs(shape: Shape, a: float) -> None:
+    """Losses of any spread in [0, 1]; a drop of next to nothing is allowed, so chance alone decides."""
+    rng = np.random.default_rng(9)
+    failed = sum(_drops(rng, shape, (a, 1.0), (a, 1.0), max_drop=1e-9) is Verdict.FAIL for _ in range(RUNS))
+    assert failed <= ALPHA * RUNS
+
+
+def test_an_arm_that_does_worse_than_allowed_is_passed_in_fewer_than_alpha_of_the_runs() -> None:
+    """Mean losses of 0.3 and 0.2: the gain is 12.5 % down where 12 % are allowed."""
+    rng = np.random.default_rng(10)
+    verdicts = [_drops(rng, Shape.MORE_IS_BETTER, (3, 7), (2, 8), max_drop=0.12) for _ in range(RUNS)]
+    assert verdicts.count(Verdict.PASS) <= ALPHA * RUNS
+
+
+def _drops(
+    rng: np.random.Generator, shape: Shape, canary: tuple[float, float], control: tuple[float, float], max_drop: float
+) -> Verdict:
+    """Return the first verdict that is one; losses are drawn from Beta distributions."""
+    losses = [rng.beta(*ab, LOOKS[-1]).tolist() for ab in (canary, control)]
+    for n in LOOKS:
+        mine, theirs = (Moments.of(each[:n]) for each in losses)
+        found = compare_metric(mine, theirs, shape=shape, metric="m", max_drop=max_drop, alpha=ALPHA)
+        if found.verdict is not Verdict.INCONCLUSIVE:
+            return found.verdict
+    return Verdict.INCONCLUSIVE
 
 
 def test_a_split_that_is_kept_raises_no_mismatch() -> None:
