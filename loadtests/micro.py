@@ -23,6 +23,7 @@ from loadtests.model import random_rows, v2_json
 from router.adapters.spool import Spool, SpoolLimits
 from router.gateway.call import Call
 from router.gateway.dispatch import Dispatcher
+from router.gateway.gatekeeper import Gatekeeper
 from router.gateway.http_exchange import Exchange, InferService
 from router.gateway.http_protocol import ShepherdProtocol, protocol_class
 from router.gateway.http_server import HttpServer
@@ -73,7 +74,9 @@ class Bench:
 
     def __init__(self, folder: Path) -> None:
         numbers = itertools.count()
-        view, self.meters = PolicyView(), Meters(Registry("micro"))
+        registry = Registry("micro")
+        view, self.meters = PolicyView(), Meters(registry)
+        gatekeeper = Gatekeeper(registry, required=False)
         policy = {
             "model": _MODEL,
             "sticky": {"by": "header", "name": "x-user-id"},
@@ -83,7 +86,12 @@ class Bench:
         self.recorder = Recorder(Spool.open(folder, "micro", SpoolLimits(max_bytes=8 << 30)), incarnation="micro")
         pools = Pools(token=b"", node="")
         self.dispatcher = Dispatcher(
-            view=view, pool_of=pools.primary, recorder=self.recorder, meters=self.meters, max_in_flight=2048
+            view=view,
+            pool_of=pools.primary,
+            recorder=self.recorder,
+            meters=self.meters,
+            gatekeeper=gatekeeper,
+            max_in_flight=2048,
         )
         pools.owner = self.dispatcher
         self.service = InferService(
@@ -91,6 +99,7 @@ class Bench:
             limits=Limits(),
             request_timeout_s=30,
             next_id=lambda: f"6b03d39b-ec7a1b85-{next(numbers):x}",
+            gatekeeper=gatekeeper,
         )
         pool = pools.primary(_MODEL, 1)
         endpoint = Endpoint("", "", "", "", 1, Signature((), ()), 1 << 20)

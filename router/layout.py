@@ -81,6 +81,11 @@ class Layout(msgspec.Struct, frozen=True):
         return self.state_dir / "policies.json"
 
     @property
+    def keys_file(self) -> Path:
+        """Digests and scopes of the last known keys of the data plane."""
+        return self.state_dir / "keys.json"
+
+    @property
     def metrics_dir(self) -> Path:
         """What the processes publish for the scrape; it outlives them, so that counters go on after a restart."""
         return self.state_dir / "metrics"

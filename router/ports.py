@@ -7,6 +7,7 @@ from typing import Any, Protocol
 
 import msgspec
 
+from router.access.key import ApiKey, KeySnapshot
 from router.analysis.counts import Moments
 from router.analysis.shadow_report import ShadowReport
 from router.policy.audit import AuditEntry
@@ -104,6 +105,30 @@ class PolicyStore(Protocol):
 
     def watch(self) -> AsyncGenerator[PolicySnapshot, None]:
         """Yield the current snapshot, then a new one after each change; survives reconnects, never raises for them."""
+
+
+class KeyExists(Exception):
+    """A key of that name is there already."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(name)
+        self.name = name
+
+
+class KeyStore(Protocol):
+    """Keys of the data plane, changed together with their audit entry. Every method may raise `StoreUnavailable`."""
+
+    async def snapshot(self) -> KeySnapshot:
+        """Read all keys, consistently, by name."""
+
+    async def create(self, key: ApiKey, *, actor: str, reason: str, at: float) -> None:
+        """Add a key; else `KeyExists`."""
+
+    async def revoke(self, name: str, *, actor: str, reason: str, at: float) -> None:
+        """End a key; `ServingError(NOT_FOUND)` when there is none."""
+
+    def watch(self) -> AsyncGenerator[KeySnapshot, None]:
+        """Yield the current keys, then all anew after each change; survives reconnects, never raises for them."""
 
 
 class ReplicaStatus(msgspec.Struct, frozen=True):

@@ -24,6 +24,7 @@ Port = Annotated[int, Meta(ge=1, le=65535)]
 Seconds = Annotated[float, Meta(gt=0, le=86_400)]
 LogLevel = Literal["debug", "info", "warning", "error"]
 GrpcDoorKind = Literal["auto", "envoy", "aio"]
+ApiKeys = Literal["ignored", "required"]
 Bytes = Annotated[int, Meta(ge=1, le=1 << 50)]
 
 
@@ -58,6 +59,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     tls_client_ca: Annotated[
         Path | None, _about("PEM file with the authorities whose certificates clients must show.")
     ] = None
+    api_keys: Annotated[
+        ApiKeys,
+        _about("Whether requests to the HTTP and gRPC ports need an API key of `shepherd key`; health does not."),
+    ] = "ignored"
     grpc_door: Annotated[
         GrpcDoorKind,
         _about("Who ends gRPC: envoy, aio (Python), or auto: Envoy where its wheel and our own Ray cluster are."),

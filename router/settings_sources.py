@@ -20,6 +20,7 @@ from router.settings import (
     DEFAULT_STATE_DIR,
     KEYS,
     TYPES,
+    ApiKeys,
     GrpcDoorKind,
     LogLevel,
     Settings,
@@ -30,7 +31,9 @@ from router.settings import (
 
 VARIABLE_PREFIX: Final = "SHEPHERD_"
 #: Variables of the command line alone: they choose a gateway or a file and are no settings.
-COMMAND_VARIABLES: Final = frozenset({"SHEPHERD_CONFIG", "SHEPHERD_URL", "SHEPHERD_TOKEN"})
+COMMAND_VARIABLES: Final = frozenset(
+    {"SHEPHERD_CONFIG", "SHEPHERD_URL", "SHEPHERD_TOKEN", "SHEPHERD_INFER_URL", "SHEPHERD_KEY"}
+)
 
 _SIZE_UNITS: Final = {"": 1, "B": 1, "KIB": 1 << 10, "MIB": 1 << 20, "GIB": 1 << 30}
 _SIZE = re.compile(r"(\d+)\s*([A-Za-z]*)", re.ASCII)
@@ -42,7 +45,7 @@ _PATH_KEYS: Final = {
     "registry_webhook_key_file",
     "log_rules_file",
 }
-_CHOICES: Final = {"log_level": get_args(LogLevel), "grpc_door": get_args(GrpcDoorKind)}
+_CHOICES: Final = {"log_level": get_args(LogLevel), "grpc_door": get_args(GrpcDoorKind), "api_keys": get_args(ApiKeys)}
 _KEY_OF_VARIABLE: Final = {VARIABLE_PREFIX + key.upper(): key for key in KEYS} | {"SHEPHERD_STATE": "state_dir"}
 
 

@@ -16,6 +16,7 @@ import uvicorn
 from fastapi import FastAPI
 
 from router.adapters.memory import MemoryPolicyStore
+from router.adapters.memory_key_store import MemoryKeyStore
 from router.adapters.memory_rollout_store import MemoryAnswerStore, MemoryRolloutStore
 from router.admin.api import build_admin
 from router.admin.auth import TokenStore
@@ -172,6 +173,7 @@ class AdminWorld:
         self.rollouts = MemoryRolloutStore(self.store)
         self.nudges = 0
         self.watch = FixedWatch()
+        self.keys = MemoryKeyStore(self.store)
         self.tokens = TokenStore(state_dir)
         self.admin_token = self.tokens.ensure_admin().read_text().strip()
         self.token_of = {
@@ -189,6 +191,7 @@ class AdminWorld:
             rollouts=RolloutServices(self.rollouts, lambda rollout: rollout.findings, self._nudge),
             watch=self.watch,
             answers=MemoryAnswerStore(),
+            key_store=self.keys,
             allowed_hosts=["gateway.example"],
         )
 

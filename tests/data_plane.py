@@ -14,7 +14,10 @@ from typing import Any, Literal
 
 import httpx
 
+from router.access.key import SECRET_PREFIX, ApiKey, digest_of
+from router.access.scope import read_scope
 from router.adapters.memory import MemoryPolicyStore
+from router.adapters.memory_key_store import MemoryKeyStore
 from router.adapters.memory_version_board import MemoryVersionBoard
 from router.adapters.redis_labels import RedisLabels
 from router.adapters.redis_request_log import RedisRequestLog
@@ -26,7 +29,7 @@ from router.gateway.slots import Slot
 from router.layout import Layout
 from router.node.envoy import EnvoyDoor, grpc_door
 from router.policy.document import parse_policy
-from router.ports import VersionStatus
+from router.ports import KeyStore, VersionStatus
 from router.requestlog.record import Record, read_records
 from router.settings import Settings
 from serving.backends.backend import Backend
@@ -48,6 +51,7 @@ class DataPlane:
         self.settings = settings
         self.store = store
         self.board = board
+        self.keys = MemoryKeyStore(store)
         self.replicas: dict[tuple[int, str], ModelServer] = {}
         self.door: EnvoyDoor | None = None
         self.gateway: Gateway
@@ -121,6 +125,26 @@ class DataPlane:
         while self.gateway.revision(MODEL) != stored.revision:
             await asyncio.sleep(0.001)
 
+    async def grant(
+        self, name: str, models: Sequence[str], actions: Sequence[str] | None = None, expires_at: float | None = None
+    ) -> str:
+        """Make a key, wait until the router knows it, and return its secret."""
+        secret = f"{SECRET_PREFIX}of-{name}"
+        key = ApiKey(name, read_scope(models, actions), digest_of(secret), 0.0, expires_at)
+        await self.keys.create(key, actor="test", reason="test", at=0.0)
+        await self._keys_known()
+        return secret
+
+    async def revoke(self, name: str) -> None:
+        """End a key, and wait until the router knows."""
+        await self.keys.revoke(name, actor="test", reason="test", at=0.0)
+        await self._keys_known()
+
+    async def _keys_known(self) -> None:
+        epoch = (await self.keys.snapshot()).epoch
+        while self.gateway.key_epoch < epoch:
+            await asyncio.sleep(0.001)
+
     async def set_states(self, **states: str) -> None:
         """Publish version states, as `v1="ready"`."""
         await self.board.publish([VersionStatus(MODEL, int(name[1:]), state) for name, state in states.items()])
@@ -161,6 +185,8 @@ async def running_data_plane(
     *,
     policy: Mapping[str, Any] | None = None,
     states: Sequence[VersionStatus] = (),
+    key_store: KeyStore | None = None,
+    keys_on_disk: bytes = b"",
     **settings: Any,
 ) -> AsyncIterator[DataPlane]:
     """Run a router, and Envoy before it if asked to; everything is gone afterwards.
@@ -170,6 +196,8 @@ async def running_data_plane(
         grpc_door: who has the public gRPC port.
         policy: of the model, when the router starts; none as a rule.
         states: of its versions, when the router starts.
+        key_store: where its keys are; in memory as a rule.
+        keys_on_disk: what an earlier router left of them.
         **settings: of the router.
     """
     with tempfile.TemporaryDirectory(prefix="dp-", dir="/tmp") as name, ExitStack() as stack:
@@ -185,6 +213,8 @@ async def running_data_plane(
             first = parse_policy({"model": MODEL, **policy})
             await plane.store.put(first, expected_revision=0, actor="test", reason="test", at=0.0)
         await plane.board.publish(states)
+        if keys_on_disk:
+            (folder / "keys.json").write_bytes(keys_on_disk)
         layout = Layout(folder, folder)
         if grpc_door == "envoy":
             plane.door = stack.enter_context(running_door(plane.settings, layout))
@@ -201,6 +231,8 @@ async def running_data_plane(
             recorder=Recorder(spool, incarnation="router-1"),
             shipper=Shipper(spool, stream, root=folder / "spool", interval_s=3600),
             labels=plane.labels,
+            keys=key_store or plane.keys,
+            keys_file=folder / "keys.json",
             snapshot_file=folder / "policies.json",
             metrics_dir=folder / "metrics",
             slot=Slot.take(layout, plane.settings.routers) if plane.door else None,

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from router.adapters.memory import MemoryPolicyStore
+from router.adapters.memory_key_store import MemoryKeyStore
 from router.adapters.memory_version_board import MemoryVersionBoard
 from router.adapters.redis_labels import RedisLabels
 from router.adapters.redis_request_log import RedisRequestLog
@@ -81,6 +82,8 @@ async def _route(
         store=store,
         board=MemoryVersionBoard(),
         recorder=Recorder(spool, incarnation=name),
+        keys=MemoryKeyStore(store),
+        keys_file=folder / f"{name}-keys.json",
         labels=RedisLabels(redis_url, prefix=f"{name}:"),
         shipper=Shipper(spool, RedisRequestLog(redis_url, prefix=f"{name}:"), root=folder / "spool", interval_s=3600),
         snapshot_file=folder / f"{name}.json",

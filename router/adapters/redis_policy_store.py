@@ -14,8 +14,6 @@ are serial, and the compare-and-set on the revision and the link to the previous
 
 from __future__ import annotations
 
-import asyncio
-import logging
 from collections.abc import AsyncGenerator, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -31,14 +29,10 @@ from redis.exceptions import RedisError
 from router.adapters.policy_json import UnreadablePolicy, decode_stored, encode_stored
 from router.adapters.policy_write import KEPT_REVISIONS, Standing, Write, check_distinct, plan_change
 from router.adapters.redis_audit import decode_entry, queue_entry, read_last_entry, transact
+from router.adapters.redis_following import follow
 from router.policy.audit import AuditEntry, next_entry
 from router.policy.document import Policy
 from router.ports import PolicyChange, PolicySnapshot, StoredPolicy, StoreUnavailable
-
-_log = logging.getLogger(__name__)
-
-_FIRST_BACKOFF_S = 0.05
-_MAX_BACKOFF_S = 1.0
 
 
 class RedisPolicyStore:
@@ -144,33 +138,24 @@ class RedisPolicyStore:
             found: Any = await self._redis.xrange(self._audit, min=f"{after_seq + 1}-0", count=limit)
             return tuple(decode_entry(fields) for _, fields in found)
 
-    async def watch(self) -> AsyncGenerator[PolicySnapshot, None]:
+    def watch(self) -> AsyncGenerator[PolicySnapshot, None]:
         """Yield the current snapshot, then a new one after each change; never one with a smaller epoch.
 
-        Told by pub/sub; asks for the epoch every `poll_s` besides, since pub/sub loses what is sent while it
-        reconnects. Redis away: waits for it, as long as it takes.
+        Redis away: waits for it, as long as it takes.
         """
         seen = -1
-        backoff_s = _FIRST_BACKOFF_S
-        while True:
-            try:
-                async with self._redis.pubsub() as subscription:
-                    await subscription.subscribe(self._changes)
-                    while True:
-                        if int(await self._redis.get(self._epoch) or 0) > seen:
-                            snapshot = await self.snapshot()
-                            if snapshot.epoch > seen:
-                                seen = snapshot.epoch
-                                yield snapshot
-                        if backoff_s > _FIRST_BACKOFF_S:
-                            _log.info("following policies at %s again", self._where)
-                            backoff_s = _FIRST_BACKOFF_S
-                        await subscription.get_message(ignore_subscribe_messages=True, timeout=self._poll_s)
-            except (RedisError, OSError, StoreUnavailable) as error:
-                if backoff_s == _FIRST_BACKOFF_S:  # once per outage
-                    _log.warning("cannot follow policies at %s, trying on: %s", self._where, error)
-            await asyncio.sleep(backoff_s)
-            backoff_s = min(2 * backoff_s, _MAX_BACKOFF_S)
+
+        async def read() -> PolicySnapshot | None:
+            nonlocal seen
+            if int(await self._redis.get(self._epoch) or 0) <= seen:
+                return None
+            snapshot = await self.snapshot()
+            if snapshot.epoch <= seen:
+                return None
+            seen = snapshot.epoch
+            return snapshot
+
+        return follow(self._redis, self._changes, read, poll_s=self._poll_s, what=f"policies at {self._where}")
 
     async def _standing(self, pipe: Pipeline, model: str) -> Standing:
         """Read, on a connection that watches, what a write of this model depends on."""

@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-import asyncio
-import logging
 from collections.abc import AsyncIterator, Sequence
-from typing import Final
 
 import msgspec
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
+from router.adapters.redis_following import follow
 from router.ports import StoreUnavailable, VersionStatus
 
-_log = logging.getLogger(__name__)
 _decode = msgspec.json.Decoder(tuple[VersionStatus, ...]).decode
-_MOST_BACKOFF_S: Final = 1.0
 
 
 class RedisVersionBoard:
@@ -49,22 +45,16 @@ class RedisVersionBoard:
         except (RedisError, msgspec.MsgspecError) as error:
             raise StoreUnavailable(f"cannot read the states of versions: {error}") from error
 
-    async def watch(self) -> AsyncIterator[Sequence[VersionStatus]]:
+    def watch(self) -> AsyncIterator[Sequence[VersionStatus]]:
         """Yield the board now and after each change; waits out failures with growing pauses."""
         last: Sequence[VersionStatus] | None = None
-        pause_s = 0.05
-        while True:
-            try:
-                async with self._redis.pubsub() as subscription:
-                    await subscription.subscribe(self._changes)
-                    while True:
-                        board = await self.read()
-                        pause_s = 0.05
-                        if board != last:
-                            last = board
-                            yield board
-                        await subscription.get_message(ignore_subscribe_messages=True, timeout=self._poll_s)
-            except (RedisError, StoreUnavailable, OSError) as error:
-                _log.debug("The board of versions cannot be read: %s", error)
-            await asyncio.sleep(pause_s)
-            pause_s = min(pause_s * 2, _MOST_BACKOFF_S)
+
+        async def read() -> Sequence[VersionStatus] | None:
+            nonlocal last
+            board = await self.read()
+            if board == last:
+                return None
+            last = board
+            return board
+
+        return follow(self._redis, self._changes, read, poll_s=self._poll_s, what="the states of versions")

@@ -11,6 +11,7 @@ from router.admin import (
     batch,
     experiments,
     explanation,
+    keys,
     loading,
     models,
     monitoring,
@@ -27,7 +28,7 @@ from router.admin.guard import GuardedRoute
 from router.admin.operations import OPERATIONS
 from router.admin.perimeter import Perimeter
 from router.admin.services import NodeStatus, RolloutServices, Services, Watch
-from router.ports import LogAccounting, PolicyStore, Readings, VersionManager
+from router.ports import KeyStore, LogAccounting, PolicyStore, Readings, VersionManager
 from router.rollout_ports import AnswerStore
 
 ROUTERS: tuple[APIRouter, ...] = (
@@ -36,6 +37,7 @@ ROUTERS: tuple[APIRouter, ...] = (
     restoring.router,
     rollout_acts.router,
     token_acts.router,
+    keys.router,
     explanation.router,
     models.router,
     loading.router,
@@ -57,6 +59,7 @@ def build_admin(
     rollouts: RolloutServices,
     watch: Watch,
     answers: AnswerStore,
+    key_store: KeyStore,
     allowed_hosts: Iterable[str] = (),
     ready_timeout_s: float = 60.0,
     clock: Callable[[], float] = time.time,
@@ -73,6 +76,7 @@ def build_admin(
         rollouts: where rollouts are kept, and who carries them on.
         watch: what the monitor knows.
         answers: keeps answers of writes by idempotency key.
+        key_store: keys of the data plane.
         allowed_hosts: names beside loopback's that a request's Host may carry.
         ready_timeout_s: how long a write waits for the versions that it names.
         clock: Unix seconds.
@@ -88,7 +92,9 @@ def build_admin(
     )
     app.state.tokens = tokens
     app.state.answers = answers
-    app.state.services = Services(store, versions, log, status, clock, ready_timeout_s, readings, rollouts, watch)
+    app.state.services = Services(
+        store, versions, log, status, clock, ready_timeout_s, readings, rollouts, watch, key_store
+    )
     for router in ROUTERS:
         app.include_router(router)
     _require_rights(ROUTERS)

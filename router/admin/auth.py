@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import hashlib
 import hmac
-import os
-import secrets
-import tempfile
 from pathlib import Path
 from typing import Final
 
 import msgspec
 
+from router.access.key import digest_of
+from router.adapters.sealed_file import replace_file
+from router.adapters.secret import new_secret
 from router.admin.operations import Caller, Role
 
 TOKEN_FILE: Final = "admin.token"  # noqa: S105 - a file name
@@ -44,15 +43,15 @@ class TokenStore:
         """Create the first token unless it is there and valid; return the file that holds it."""
         token = self._token_file.read_text().strip() if self._token_file.exists() else ""
         if not token:
-            token = _new_token()
-            _write_private(self._token_file, token.encode() + b"\n")
-        self._replace(INITIAL_NAME, _Entry(INITIAL_NAME, Role.ADMIN.name.lower(), _digest(token)))
+            token = new_secret(_PREFIX)
+            replace_file(self._token_file, token.encode() + b"\n")
+        self._replace(INITIAL_NAME, _Entry(INITIAL_NAME, Role.ADMIN.name.lower(), digest_of(token)))
         return self._token_file
 
     def add(self, name: str, role: Role) -> str:
         """Create a token for `name`, ending the one it had; return it, for the only time."""
-        token = _new_token()
-        self._replace(name, _Entry(name, role.name.lower(), _digest(token)))
+        token = new_secret(_PREFIX)
+        self._replace(name, _Entry(name, role.name.lower(), digest_of(token)))
         return token
 
     def remove(self, name: str) -> bool:
@@ -67,7 +66,7 @@ class TokenStore:
     def authenticate(self, token: str) -> Caller | None:
         """Find the caller that a token belongs to; time does not depend on which entry matches, if any."""
         self._reload()
-        digest = _digest(token)
+        digest = digest_of(token)
         found: _Entry | None = None
         for entry in self._entries:
             if hmac.compare_digest(entry.sha256, digest):
@@ -90,28 +89,6 @@ class TokenStore:
         self._reload()
         kept = tuple(known for known in self._entries if known.name != name)
         had = len(kept) < len(self._entries)
-        _write_private(self._hashes_file, msgspec.json.encode(kept + ((entry,) if entry else ())))
+        replace_file(self._hashes_file, msgspec.json.encode(kept + ((entry,) if entry else ())))
         self._reload()
         return had
-
-
-def _new_token() -> str:
-    return _PREFIX + secrets.token_urlsafe(32)
-
-
-def _digest(token: str) -> str:
-    return hashlib.sha256(token.encode()).hexdigest()
-
-
-def _write_private(path: Path, content: bytes) -> None:
-    """Write a file at once or not at all, never readable by others, not even for a moment (mkstemp makes it 0600)."""
-    descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=path.name)
-    try:
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        Path(name).replace(path)
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
-        raise

@@ -9,6 +9,7 @@ from fastapi import Request, Response
 from fastapi.routing import APIRoute
 from starlette.types import Message, Receive
 
+from router.access.key import bearer_token
 from router.admin.auth import TokenStore
 from router.admin.idempotency import HEADER, answer_once
 from router.admin.operations import OPERATIONS, Caller, Role
@@ -56,15 +57,15 @@ def _authorize(request: Request, role: Role) -> Caller:
     Raises:
         Problem: 401 without a valid token, 403 with one that may not.
     """
-    scheme, _, token = request.headers.get("authorization", "").partition(" ")
-    if scheme.lower() != "bearer" or not token.strip():
+    token = bearer_token(request.headers.get("authorization", ""))
+    if not token:
         raise Problem(
             "unauthenticated",
             "send Authorization: Bearer TOKEN; the first token is in admin.token of the state directory",
             headers=_CHALLENGE,
         )
     tokens: TokenStore = request.app.state.tokens
-    caller = tokens.authenticate(token.strip())
+    caller = tokens.authenticate(token)
     if caller is None:
         raise Problem("unauthenticated", "this token is not known to the gateway", headers=_CHALLENGE)
     if caller.role < role:

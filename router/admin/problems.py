@@ -96,7 +96,7 @@ def install(app: FastAPI) -> None:
 
     @app.exception_handler(StoreUnavailable)
     async def on_store(_: Request, error: StoreUnavailable) -> JSONResponse:
-        detail = f"policy store: {error}; traffic goes on with the last policies; try again"
+        detail = f"{error}; traffic goes on with what was last seen; try again"
         return problem_response(Problem("unavailable", detail, headers={"Retry-After": "1"}))
 
     @app.exception_handler(Exception)

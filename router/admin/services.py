@@ -12,7 +12,7 @@ from router.admin.guard import caller_of
 from router.admin.operations import Caller
 from router.monitor.book import Book
 from router.monitor.incident import Incident
-from router.ports import LogAccounting, PolicyStore, Readings, VersionManager
+from router.ports import KeyStore, LogAccounting, PolicyStore, Readings, VersionManager
 from router.rollout.evidence import Judgement
 from router.rollout.rollout import Rollout
 from router.rollout_ports import RolloutStore
@@ -62,6 +62,7 @@ class Services:
     readings: Readings
     rollouts: RolloutServices
     watch: Watch
+    keys: KeyStore
 
 
 def services_of(request: Request) -> Services:

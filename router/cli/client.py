@@ -192,6 +192,19 @@ class AdminClient:
         """List incidents as they stand, the youngest first."""
         return self._json("GET", "/incidents", params={"model": model} if model else {})
 
+    def keys(self) -> list[dict[str, Any]]:
+        """List the keys of the data plane."""
+        keys: list[dict[str, Any]] = self._json("GET", "/keys")["keys"]
+        return keys
+
+    def create_key(self, wanted: Mapping[str, Any], reason: str) -> dict[str, Any]:
+        """Make a key; the answer has its secret as `key`, for the only time."""
+        return self._json("POST", "/keys", json=dict(wanted), headers={"X-Shepherd-Reason": reason})
+
+    def revoke_key(self, name: str, reason: str) -> None:
+        """End a key."""
+        self._call("DELETE", f"/keys/{name}", headers={"X-Shepherd-Reason": reason})
+
     def log(self) -> dict[str, Any]:
         """Read the request log's accounting."""
         return self._json("GET", "/log")

@@ -16,7 +16,15 @@ import msgspec
 from router.cli.client import GatewayUnreachable, is_local
 from router.cli.failures import CommandFailed
 from router.cli.location import find_node
-from router.cli.options import output_option, preferred, reported_failures, state_dir, state_option
+from router.cli.options import (
+    key_header,
+    key_option,
+    output_option,
+    preferred,
+    reported_failures,
+    state_dir,
+    state_option,
+)
 from router.cli.output import OutputFormat, show
 from router.requestlog.label import MAX_LABELS
 
@@ -54,9 +62,12 @@ class _Sender(NamedTuple):
 @click.argument("model")
 @click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
 @state_option
+@key_option
 @click.option("--url", envvar="SHEPHERD_INFER_URL", help="Address of the inference API, instead of a state directory.")
 @output_option
-def feedback(model: str, file: Path, state: str | None, url: str | None, output: OutputFormat) -> None:
+def feedback(
+    *, model: str, file: Path, state: str | None, key: str | None, url: str | None, output: OutputFormat
+) -> None:
     """Send the labels in FILE for answers of MODEL: a CSV with request_id and label, outcome, or both.
 
     What looks like a number, true or false is sent as such. Sending a file twice does no harm.
@@ -65,7 +76,9 @@ def feedback(model: str, file: Path, state: str | None, url: str | None, output:
         address = preferred(state, url) or find_node(state_dir(state)).http
         with (
             file.open(encoding="utf-8-sig", newline="") as lines,
-            httpx.Client(base_url=address.rstrip("/"), timeout=30.0, trust_env=not is_local(address)) as http,
+            httpx.Client(
+                base_url=address.rstrip("/"), headers=key_header(key), timeout=30.0, trust_env=not is_local(address)
+            ) as http,
         ):
             total = _send_all(_Sender(http, f"/v2/models/{model}/feedback"), _entries(csv.DictReader(lines)))
     show(output, total, lambda: f"{total['accepted']} accepted, {total['rejected']} rejected")

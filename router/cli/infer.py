@@ -15,7 +15,15 @@ from rich.table import Table
 from router.cli.client import GatewayUnreachable, is_local
 from router.cli.failures import CommandFailed
 from router.cli.location import find_node
-from router.cli.options import output_option, preferred, reported_failures, state_dir, state_option
+from router.cli.options import (
+    key_header,
+    key_option,
+    output_option,
+    preferred,
+    reported_failures,
+    state_dir,
+    state_option,
+)
 from router.cli.output import OutputFormat, show
 from router.cli.traffic import read_pairs
 
@@ -27,6 +35,7 @@ _OWN_HEADERS = "x-shepherd-"
 @click.option("--data", required=True, metavar="JSON|@FILE|-", help="A V2 inference request.")
 @click.option("--version", type=click.IntRange(min=1), help="Pin this version instead of following the policy.")
 @click.option("--header", "headers", multiple=True, metavar="NAME:VALUE", help="A request header, as the sticky key.")
+@key_option
 @click.option("--timeout", "timeout_s", type=click.FloatRange(min=0.001), default=30.0, show_default=True)
 @state_option
 @click.option("--url", envvar="SHEPHERD_INFER_URL", help="Address of the inference API, instead of a state directory.")
@@ -37,6 +46,7 @@ def infer(
     data: str,
     version: int | None,
     headers: Sequence[str],
+    key: str | None,
     timeout_s: float,
     state: str | None,
     url: str | None,
@@ -45,7 +55,7 @@ def infer(
     """Send one inference request to MODEL; show the answer and what the gateway says of its way."""
     content = _read_data(data)
     pin = f"/versions/{version}" if version else ""
-    sent = {"content-type": "application/json"} | read_pairs(headers)
+    sent = {"content-type": "application/json"} | key_header(key) | read_pairs(headers)
     with reported_failures():
         address = preferred(state, url) or find_node(state_dir(state)).http
         answer = _post(f"{address.rstrip('/')}/v2/models/{model}{pin}/infer", content, sent, timeout_s)

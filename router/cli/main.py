@@ -11,6 +11,7 @@ from router.cli import (
     experiment,
     feedback,
     infer,
+    key,
     log,
     model,
     monitoring,
@@ -64,6 +65,7 @@ for _command in (
     log.log,
     audit.audit,
     token.token,
+    key.key,
 ):
     cli.add_command(_command)
 

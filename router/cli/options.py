@@ -12,6 +12,7 @@ import click
 import msgspec
 from click.core import ParameterSource
 
+from router.access.key import KEY_HEADER
 from router.cli.client import GatewayRefusal, GatewayUnreachable
 from router.cli.failures import CommandFailed, NoGateway, StaleWrite, WrongSetting
 from router.cli.location import connect, read_settings
@@ -33,6 +34,7 @@ _METAVARS = {
     "host": "HOST",
     "hosts": "HOST,HOST",
     "key": "FILE",
+    "keys": "ignored|required",
     "level": "LEVEL",
     "port": "PORT",
     "s": "SECONDS",
@@ -45,6 +47,9 @@ output_option = click.option(
 )
 state_option = click.option(
     "--state", metavar="DIR", help="State directory of the gateway.  [default: ~/.shepherd, or SHEPHERD_STATE]"
+)
+key_option = click.option(
+    "--key", envvar="SHEPHERD_KEY", help="API key, where the gateway asks for one; better in SHEPHERD_KEY than here."
 )
 reason_option = click.option("--reason", required=True, help="Why; kept in the audit log.")
 
@@ -77,6 +82,11 @@ def with_settings(command: Command) -> Command:
     for key in reversed(KEYS):
         decorated = _setting_option(key)(decorated)
     return click.option("--config", metavar="FILE", help="YAML file of settings.  [or SHEPHERD_CONFIG]")(decorated)
+
+
+def key_header(key: str | None) -> dict[str, str]:
+    """Make the header that presents an API key."""
+    return {KEY_HEADER: key} if key else {}
 
 
 def state_dir(state: str | None) -> Path:

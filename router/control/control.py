@@ -7,6 +7,7 @@ import logging
 import time
 
 from router.adapters.node_readings import NodeReadings
+from router.adapters.redis_key_store import RedisKeyStore
 from router.adapters.redis_outcomes import RedisOutcomes
 from router.adapters.redis_policy_store import RedisPolicyStore
 from router.adapters.redis_rollout_store import RedisAnswerStore, RedisRolloutStore
@@ -49,6 +50,7 @@ class Control:
         self._layout = layout
         self._started_at = time.time()
         self._store = RedisPolicyStore(settings.redis_url, poll_s=settings.policy_poll_s)
+        self._keys = RedisKeyStore(settings.redis_url, poll_s=settings.policy_poll_s)
         self._board = RedisVersionBoard(settings.redis_url, poll_s=settings.policy_poll_s)
         self._catalogue = Catalogue(settings)
         self._versions = Versions(fleet, self._catalogue, self._board, spec_maker(settings, layout))
@@ -81,6 +83,7 @@ class Control:
             rollouts=RolloutServices(self._rollouts, self._loop.findings, self._loop.nudge),
             watch=self._watch,
             answers=self._answers,
+            key_store=self._keys,
         )
         self._servers = (
             WebServer(self._with_webhook(admin), settings.admin_host, settings.admin_port),
@@ -116,7 +119,7 @@ class Control:
         await self._versions.close()
         await self._readings.close()
         await self._publisher.close()
-        stores = (self._store, self._board, self._rollouts, self._answers, self._watch, self._outcomes)
+        stores = (self._store, self._board, self._rollouts, self._answers, self._watch, self._outcomes, self._keys)
         await asyncio.gather(*(store.close() for store in stores))
 
     def _with_webhook(self, admin: App) -> App:

@@ -11,14 +11,17 @@ from typing import Any, Final
 
 import msgspec
 
-from router.gateway.routes.table import Asked, MethodNotAllowedError, Reply, Routes
-from router.gateway.statuses import STATUSES, retry_after
+from router.access.key import ApiKey
+from router.gateway.gatekeeper import ANYBODY, Gatekeeper
+from router.gateway.routes.table import Asked, MethodNotAllowedError, Reply, Route, Routes
+from router.gateway.statuses import STATUSES, headers_of
 from serving.protocol.errors import ServingError
 
 Scope = dict[str, Any]
 Receive = Callable[[], Awaitable[dict[str, Any]]]
 Send = Callable[[dict[str, Any]], Awaitable[None]]
 
+_PROTOCOL: Final = "http"
 _JSON: Final = b"application/json"
 _TEXT: Final = b"text/plain; charset=utf-8"
 
@@ -26,25 +29,39 @@ _TEXT: Final = b"text/plain; charset=utf-8"
 class HttpApp:
     """The ASGI application of a router."""
 
-    def __init__(self, routes: Routes) -> None:
+    def __init__(self, routes: Routes, gatekeeper: Gatekeeper) -> None:
         self._routes = routes
+        self._gatekeeper = gatekeeper
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request; a client that leaves is not answered."""
         if scope["type"] != "http":
             raise NotImplementedError(f"only HTTP is spoken here, not {scope['type']}")
         try:
-            handler, values = self._routes.find(scope["method"], scope["raw_path"])
+            route, values = self._routes.find(scope["method"], scope["raw_path"])
+            headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
+            caller = self._admit(route, values.get("model", ""), headers)
             body = await _read_body(receive) if scope["method"] == "POST" else b""
             if body is None:
                 return
-            headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
-            reply = await handler(Asked(values, headers, body))
+            reply = await route.handler(Asked(values, headers, body, caller.scope))
         except ServingError as error:
             reply = _refusal(error)
         except MethodNotAllowedError as error:
             reply = Reply({"error": str(error)}, 405, headers=((b"allow", error.allowed.encode()),))
         await _respond(send, reply)
+
+    def _admit(self, route: Route, model: str, headers: dict[str, str]) -> ApiKey:
+        """Check the caller's key before the body is read.
+
+        Raises:
+            ServingError: UNAUTHENTICATED or FORBIDDEN.
+        """
+        if route.action is None:
+            return ANYBODY
+        caller = self._gatekeeper.identify(headers, _PROTOCOL)
+        self._gatekeeper.require(caller, route.action, model, _PROTOCOL)
+        return caller
 
 
 async def _read_body(receive: Receive) -> bytes | None:
@@ -60,9 +77,7 @@ async def _read_body(receive: Receive) -> bytes | None:
 
 
 def _refusal(error: ServingError) -> Reply:
-    wait_s = retry_after(error.kind)
-    headers = ((b"retry-after", b"%d" % wait_s),) if wait_s is not None else ()
-    return Reply({"error": error.message}, STATUSES[error.kind].http, headers=headers)
+    return Reply({"error": error.message}, STATUSES[error.kind].http, headers=headers_of(error.kind))
 
 
 async def _respond(send: Send, reply: Reply) -> None:

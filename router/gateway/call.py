@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Protocol
 
+from router.access.key import ApiKey
 from router.policy.decision import Decision
 from serving.protocol.errors import ServingError
 from serving.protocol.messages import Buffer, InferRequest, Parameter
@@ -35,6 +36,7 @@ class Call:
         "attempts",
         "batch_size",
         "bucket",
+        "caller",
         "channel",
         "deadline",
         "decision",
@@ -70,6 +72,7 @@ class Call:
         headers: dict[str, str],
         started: float,
         deadline: float,
+        caller: ApiKey | None = None,
     ) -> None:
         self.door = door
         self.id = id
@@ -82,6 +85,8 @@ class Call:
         self.started = started
         self.deadline = deadline
         """Both monotonic seconds."""
+        self.caller = caller
+        """Whose key was presented; None when nobody was identified, who may do nothing where keys are asked for."""
         self.decision: Decision | None = None
         self.revision = 0
         self.packed: Buffer = b""

@@ -14,6 +14,7 @@ import ray
 from ray import serve
 
 from router.adapters.log_rules_file import read_log_rules
+from router.adapters.redis_key_store import RedisKeyStore
 from router.adapters.redis_labels import RedisLabels
 from router.adapters.redis_policy_store import RedisPolicyStore
 from router.adapters.redis_request_log import RedisRequestLog
@@ -55,6 +56,7 @@ class Router:
         self._board = RedisVersionBoard(settings.redis_url, poll_s=settings.policy_poll_s)
         self._stream = RedisRequestLog(settings.redis_url, retention_bytes=settings.log_retention_bytes)
         self._labels = RedisLabels(settings.redis_url)
+        self._keys = RedisKeyStore(settings.redis_url, poll_s=settings.policy_poll_s)
         rules = await asyncio.to_thread(read_log_rules, settings.log_rules_file, layout.log_key_file)
         spool = await asyncio.to_thread(_open_spool, settings, layout, incarnation)
         self._gateway = Gateway(
@@ -74,6 +76,8 @@ class Router:
             ),
             shipper=Shipper(spool, self._stream, root=layout.spool_dir),
             labels=self._labels,
+            keys=self._keys,
+            keys_file=layout.keys_file,
             snapshot_file=layout.policies_file,
             metrics_dir=layout.metrics_dir,
             slot=Slot.take(layout, settings.routers) if settings.grpc_door == "envoy" else None,
@@ -94,7 +98,7 @@ class Router:
             task.cancel()
         await self._gateway.close()
         await asyncio.gather(*(watch.close() for watch in self._watches.values()), *self._closing)
-        stores = (self._store, self._board, self._stream, self._labels)
+        stores = (self._store, self._board, self._stream, self._labels, self._keys)
         await asyncio.gather(*(store.close() for store in stores))
 
     def _watch(self, wanted: frozenset[VersionKey]) -> None:

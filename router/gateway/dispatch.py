@@ -13,8 +13,10 @@ import time
 from collections.abc import Callable
 from typing import Final
 
+from router.access.scope import Action
 from router.gateway.call import Call
 from router.gateway.deadlines import SLOT_S, DeadlineWheel
+from router.gateway.gatekeeper import Gatekeeper
 from router.gateway.meters import Meters
 from router.gateway.policy_view import PolicyView
 from router.gateway.pool import VersionPool
@@ -39,12 +41,20 @@ class Dispatcher:
     """Takes calls from the doors and owns them until they are settled."""
 
     def __init__(
-        self, *, view: PolicyView, pool_of: PoolOf, recorder: Recorder, meters: Meters, max_in_flight: int
+        self,
+        *,
+        view: PolicyView,
+        pool_of: PoolOf,
+        recorder: Recorder,
+        meters: Meters,
+        gatekeeper: Gatekeeper,
+        max_in_flight: int,
     ) -> None:
         self._view = view
         self._pool_of = pool_of
         self._recorder = recorder
         self._meters = meters
+        self._gatekeeper = gatekeeper
         self._max_in_flight = max_in_flight
         self._loop = asyncio.get_running_loop()
         self._wheel: DeadlineWheel[Call] = DeadlineWheel(self.now())
@@ -147,12 +157,22 @@ class Dispatcher:
         self._sweep.cancel()
         self._release()
 
-    def decide(self, call: Call, pinned: int | None) -> Decision:
-        """Decide who answers a call; asked twice in a row, it decides the same.
+    def authorize(self, call: Call) -> None:
+        """Check that the caller may ask this model; before anything is said of it, even that there is none.
 
         Raises:
-            ServingError: NOT_FOUND.
+            ServingError: UNAUTHENTICATED or FORBIDDEN.
         """
+        if self._gatekeeper.required:
+            self._gatekeeper.require(call.caller, Action.INFER, call.model, call.protocol)
+
+    def decide(self, call: Call, pinned: int | None) -> Decision:
+        """Decide who answers a call, if its caller may ask; asked twice in a row, it decides the same.
+
+        Raises:
+            ServingError: UNAUTHENTICATED, FORBIDDEN or NOT_FOUND.
+        """
+        self.authorize(call)
         request = call.request
         assert request is not None
         served = self._view.models.get(call.model)

@@ -48,7 +48,7 @@ def build_doors(
     repository = Repository(catalogue, control)
     tuning = Tuning(settings.log_level, catalogue)
     http = HttpServer(
-        HttpApp(http_routes(catalogue, statistics, repository, tuning, Labels(catalogue, labels))),
+        HttpApp(http_routes(catalogue, statistics, repository, tuning, Labels(catalogue, labels)), service.gatekeeper),
         service,
         keep_alive_s=settings.keep_alive_s,
         drain_timeout_s=settings.drain_timeout_s,

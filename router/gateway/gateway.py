@@ -13,9 +13,11 @@ from router.adapters.shadow_folder import ShadowFolder
 from router.gateway.catalogue import Catalogue
 from router.gateway.dispatch import Dispatcher
 from router.gateway.doors import build_doors
+from router.gateway.gatekeeper import Gatekeeper
 from router.gateway.grpc_wire import match_grpc
 from router.gateway.http_exchange import InferService
 from router.gateway.http_server import open_shared_socket
+from router.gateway.key_follower import KeyFollower
 from router.gateway.meters import Meters
 from router.gateway.policy_view import PolicyView, VersionKey
 from router.gateway.pools import Pools
@@ -25,7 +27,7 @@ from router.gateway.settling import Settling
 from router.gateway.shadow import Shadows
 from router.gateway.shipper import Shipper
 from router.gateway.slots import Slot
-from router.ports import LabelSink, PolicyStore, VersionBoard
+from router.ports import KeyStore, LabelSink, PolicyStore, VersionBoard
 from router.settings import Settings
 from serving.channel.endpoint import Endpoint
 from serving.protocol.messages import Limits
@@ -51,6 +53,8 @@ class Gateway:
         recorder: Recorder,
         shipper: Shipper,
         labels: LabelSink,
+        keys: KeyStore,
+        keys_file: Path,
         snapshot_file: Path,
         metrics_dir: Path,
         slot: Slot | None = None,
@@ -72,11 +76,14 @@ class Gateway:
         self._view = PolicyView()
         self._pools = Pools(token=token, node=node)
         meters = Meters(self._registry)
+        gatekeeper = Gatekeeper(self._registry, required=settings.api_keys == "required")
+        self._keys = KeyFollower(gatekeeper, keys, keys_file)
         self._dispatcher = Dispatcher(
             view=self._view,
             pool_of=self._pools.primary,
             recorder=recorder,
             meters=meters,
+            gatekeeper=gatekeeper,
             max_in_flight=settings.max_in_flight,
         )
         self._pools.owner = self._dispatcher
@@ -90,6 +97,7 @@ class Gateway:
             limits=Limits(max_body_bytes=settings.max_body_bytes),
             request_timeout_s=settings.request_timeout_s,
             next_id=lambda: f"{incarnation}-{next(numbers):x}",
+            gatekeeper=gatekeeper,
             match=RowsDoors(catalogue, self._dispatcher).match,
         )
         self._http, self._grpc = build_doors(
@@ -112,6 +120,7 @@ class Gateway:
         """
         http_socket = open_shared_socket(self._settings.host, self._settings.http_port)
         await self._load_policies()
+        await self._keys.load()
         self._registry.before_snapshot(self._refresh_gauges)
         await self._publisher.start()
         self._shipper.start()
@@ -119,6 +128,7 @@ class Gateway:
         self._tasks = [
             asyncio.create_task(self._follow_policies(), name="follow-policies"),
             asyncio.create_task(self._follow_versions(), name="follow-versions"),
+            asyncio.create_task(self._keys.run(), name="follow-keys"),
             asyncio.create_task(self._settling.run(self._settings.ready_timeout_s), name="settle"),
         ]
         await self._http.start(http_socket)
@@ -132,6 +142,11 @@ class Gateway:
         """Revision of the policy that this router acts on, 0 when the model has none."""
         served = self._view.models.get(model)
         return served.stored.revision if served else 0
+
+    @property
+    def key_epoch(self) -> int:
+        """Epoch of the keys that this router checks against, -1 while it has none."""
+        return self._keys.epoch
 
     @property
     def in_flight(self) -> int:

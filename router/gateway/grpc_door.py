@@ -7,18 +7,20 @@ work.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Callable
 from typing import Any, Final
 
 import grpc
 
+from router.access.scope import Action
 from router.gateway.catalogue import Catalogue
 from router.gateway.grpc_wire import shorten
 from router.gateway.http_exchange import InferService
 from router.gateway.repository import Repository
 from router.gateway.rpc.health import HealthMethods
-from router.gateway.rpc.inference import Context, InferenceMethods
+from router.gateway.rpc.inference import PROTOCOL, Context, InferenceMethods, metadata_headers
 from router.gateway.rpc.queries import QueryMethods
+from router.gateway.rpc.query import Unary, guarded
 from router.gateway.rpc.reflection import SERVICES as REFLECTIONS
 from router.gateway.rpc.reflection import ReflectionMethods
 from router.gateway.statistics import Statistics
@@ -26,7 +28,6 @@ from router.gateway.statuses import STATUSES
 from router.gateway.tuning import Tuning
 from serving.protocol.errors import ServingError
 
-Unary = Callable[[bytes, Context], Awaitable[bytes]]
 Streaming = Callable[[Any, Context], AsyncIterator[bytes]]
 
 SERVICE: Final = "inference.GRPCInferenceService"
@@ -36,9 +37,6 @@ _PING_INTERVAL_MS: Final = 10_000
 _KEEPALIVE_MS: Final = 60_000
 _MAX_PENDING: Final = 100_000
 _CODES: Final = {code.value[0]: code for code in grpc.StatusCode}
-_SHARED_MEMORY: Final = tuple(
-    f"{kind}SharedMemory{verb}" for kind in ("System", "Cuda") for verb in ("Status", "Register", "Unregister")
-)
 
 
 class GrpcDoor:
@@ -56,6 +54,7 @@ class GrpcDoor:
     ) -> None:
         self._max_message_bytes = service.limits.max_body_bytes
         self._credentials = credentials
+        self._gatekeeper = service.gatekeeper
         self._inference = InferenceMethods(service)
         self._queries = QueryMethods(catalogue, statistics, repository, tuning)
         self._health = HealthMethods(catalogue, frozenset({SERVICE}))
@@ -102,36 +101,35 @@ class GrpcDoor:
             await self._server.stop(drain_timeout_s)
 
     def _methods(self) -> dict[str, grpc.RpcMethodHandler[Any, Any]]:
-        queries = self._queries
+        # Inferences name their models in each message, so these two check their callers themselves; health is open.
         unary: dict[str, Unary] = {
-            "ServerLive": queries.server_live,
-            "ServerReady": queries.server_ready,
-            "ModelReady": queries.model_ready,
-            "ServerMetadata": queries.server_metadata,
-            "ModelMetadata": queries.model_metadata,
-            "ModelConfig": queries.model_config,
-            "ModelStatistics": queries.model_statistics,
-            "ModelInfer": self._inference.infer,
-            "RepositoryIndex": queries.repository_index,
-            "RepositoryModelLoad": queries.repository_load,
-            "RepositoryModelUnload": queries.repository_unload,
-            "TraceSetting": queries.trace_setting,
-            "LogSettings": queries.log_settings,
-            **dict.fromkeys(_SHARED_MEMORY, queries.no_shared_memory),
+            f"/{SERVICE}/ModelInfer": self._inference.infer,
+            f"/{HEALTH}/Check": self._health.check,
+            **{f"/{SERVICE}/{name}": guarded(query, self._gatekeeper) for name, query in self._queries.table().items()},
         }
+        describe = self._described(self._reflection.info)
         streaming: dict[str, Streaming] = {
             f"/{SERVICE}/ModelStreamInfer": self._inference.stream,
             f"/{HEALTH}/Watch": self._health.watch,
-            **{f"/{name}/ServerReflectionInfo": self._reflection.info for name in REFLECTIONS},
+            **{f"/{name}/ServerReflectionInfo": describe for name in REFLECTIONS},
         }
         methods: dict[str, grpc.RpcMethodHandler[Any, Any]] = {
-            f"/{SERVICE}/{name}": grpc.unary_unary_rpc_method_handler(_answering_errors(method))
-            for name, method in unary.items()
+            path: grpc.unary_unary_rpc_method_handler(_answering_errors(method)) for path, method in unary.items()
         }
-        methods[f"/{HEALTH}/Check"] = grpc.unary_unary_rpc_method_handler(_answering_errors(self._health.check))
         for path, streamed in streaming.items():
             methods[path] = grpc.stream_stream_rpc_method_handler(_ending_errors(streamed))
         return methods
+
+    def _described(self, reflection: Streaming) -> Streaming:
+        """Let callers who may read about the server have it described."""
+
+        async def answer(messages: Any, context: Context) -> AsyncIterator[bytes]:
+            caller = self._gatekeeper.identify(metadata_headers(context), PROTOCOL)
+            self._gatekeeper.require(caller, Action.METADATA, "", PROTOCOL)
+            async for message in reflection(messages, context):
+                yield message
+
+        return answer
 
 
 class _Handlers(grpc.GenericRpcHandler):

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Final, Protocol
 
+from router.access.key import ApiKey
 from router.gateway.call import Call
 from router.gateway.compression import (
     COMPRESS_INLINE_BELOW_BYTES,
@@ -20,6 +21,7 @@ from serving.protocol.messages import Buffer
 
 if TYPE_CHECKING:
     from router.gateway.dispatch import Dispatcher
+    from router.gateway.gatekeeper import Gatekeeper
     from serving.protocol.messages import Limits
 
 #: Pieces in which a body may come. Each costs fifty bytes beside its own, so a flood of one-byte chunks is refused; a
@@ -37,9 +39,11 @@ class InferService:
         limits: Limits,
         request_timeout_s: float,
         next_id: Callable[[], str],
+        gatekeeper: Gatekeeper,
         match: Callable[[bytes], Wire | None] = match_infer,
     ) -> None:
         self.dispatcher = dispatcher
+        self.gatekeeper = gatekeeper
         self.match = match
         """Reads a path that takes the callback way; None sends the request to the ASGI app."""
         self.limits = limits
@@ -53,6 +57,7 @@ class InferService:
             limits=self.limits,
             request_timeout_s=self.request_timeout_s,
             next_id=self.next_id,
+            gatekeeper=self.gatekeeper,
             match=match,
         )
 
@@ -72,6 +77,7 @@ class Exchange:
     __slots__ = (
         "_answer",
         "_call",
+        "_caller",
         "_chunks",
         "_owner",
         "_size",
@@ -83,6 +89,7 @@ class Exchange:
         "headers",
         "keep_alive",
         "message_event",
+        "refusal",
         "response_complete",
     )
 
@@ -95,7 +102,7 @@ class Exchange:
         self._size = 0
         self._call: Call | None = None
         self._answer: Answer | None = None
-        self.headers = headers
+        self.headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in headers}
         self.keep_alive = keep_alive
         self.body_complete = False
         self.expects_continue = False
@@ -104,6 +111,9 @@ class Exchange:
         self.disconnected = False
         self.response_complete = False
         self.message_event = _NEVER
+        self.refusal: ServingError | None = None
+        """Why the request is refused whatever its body, which is then thrown away as it comes."""
+        self._caller = self._identify()
 
     def add(self, chunk: bytes, max_body_bytes: int) -> None:
         """Collect a piece of the body; one too many makes a fault."""
@@ -112,7 +122,7 @@ class Exchange:
             self.fault = too_large(f"the body is larger than {max_body_bytes} bytes")
         elif len(self._chunks) >= MAX_PIECES:
             self.fault = too_large(f"the body comes in more than {MAX_PIECES} pieces")
-        else:
+        elif self.refusal is None:
             self._chunks.append(chunk)
             return
         self._chunks.clear()
@@ -121,23 +131,24 @@ class Exchange:
         """Decode and dispatch; the body is complete or at fault."""
         service = self._owner.service
         now = service.dispatcher.now()
-        headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in self.headers}
         call = Call(
             self,
             id=service.next_id(),
             protocol=self._wire.protocol,
             model="",
             request=None,
-            headers=headers,
+            headers=self.headers,
             started=now,
             deadline=now + service.request_timeout_s,
+            caller=self._caller,
         )
-        if self.fault is not None:
-            service.dispatcher.refuse(call, self.fault)
+        doom = self.refusal or self.fault
+        if doom is not None:
+            service.dispatcher.refuse(call, doom)
             return
         body = self._chunks[0] if len(self._chunks) == 1 else b"".join(self._chunks)
         try:
-            message, coding = self._wire.unwrap(body, headers)
+            message, coding = self._wire.unwrap(body, self.headers)
         except ServingError as error:
             service.dispatcher.refuse(call, error)
             return
@@ -169,6 +180,14 @@ class Exchange:
         self.disconnected = True
         if self._call is not None:
             self._owner.service.dispatcher.cancel(self._call)
+
+    def _identify(self) -> ApiKey | None:
+        gatekeeper = self._owner.service.gatekeeper
+        try:
+            return gatekeeper.identify(self.headers, self._wire.protocol) if gatekeeper.required else None
+        except ServingError as error:
+            self.refusal = error
+            return None
 
     def _dispatch(self, call: Call, body: Buffer) -> None:
         service = self._owner.service

@@ -166,7 +166,10 @@ class ShepherdProtocol(BoundedConnection):
             self.flow.resume_reading()
 
     def _continue(self, exchange: Exchange, *, is_next: bool) -> None:
-        """Ask for the body, in the exchange's turn; not for one that would be too large."""
+        """Ask for the body, in the exchange's turn; not for one that would be too large, nor to throw it away."""
+        if exchange.refusal is not None:
+            self._give_up(exchange.refusal)
+            return
         length = next((value for name, value in self.headers if name == b"content-length"), b"")
         limit = self.service.limits.max_body_bytes
         if length.isdigit() and (len(length) > 18 or int(length) > limit):

@@ -12,7 +12,7 @@ import msgspec
 from router.gateway.call import Call
 from router.gateway.names import NAME
 from router.gateway.response import response_of
-from router.gateway.statuses import STATUSES, retry_after
+from router.gateway.statuses import STATUSES, headers_of
 from router.policy.decision import Decision
 from serving.protocol.binary_codec import decode_binary, encode_response
 from serving.protocol.errors import ServingError, invalid
@@ -137,10 +137,7 @@ def decode_body(body: Buffer, headers: dict[str, str], limits: Limits) -> InferR
 def encode_error(error: ServingError, call: Call | None = None) -> Answer:
     """Encode an error as `{"error": "…"}` with the call's headers, if there is a call."""
     status = STATUSES[error.kind]
-    lines = [JSON_LINE]
-    wait_s = retry_after(error.kind)
-    if wait_s is not None:
-        lines.append(b"retry-after: %d\r\n" % wait_s)
+    lines = [JSON_LINE, *[b"%s: %s\r\n" % header for header in headers_of(error.kind)]]
     if call is not None:
         lines.append(decision_lines(call))
     return Answer(status.http, status.reason, b"".join(lines), [msgspec.json.encode({"error": error.message})])

@@ -6,7 +6,7 @@ caller's own credentials, under which it decides; a request without any is refus
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Final, Protocol
 
 from router.gateway.catalogue import Catalogue
@@ -48,8 +48,8 @@ class Repository:
         self._catalogue = catalogue
         self._control = control
 
-    def index(self, *, only_ready: bool) -> list[dict[str, Any]]:
-        """List versions in V2's form, by name and number."""
+    def index(self, *, only_ready: bool, sees: Callable[[str], bool]) -> list[dict[str, Any]]:
+        """List versions in V2's form, by name and number, of the models that the caller sees."""
         entries = [
             {
                 "name": status.model,
@@ -58,6 +58,7 @@ class Repository:
                 "reason": status.reason,
             }
             for status in self._catalogue.statuses()
+            if sees(status.model)
         ]
         return [entry for entry in entries if entry["state"] == "READY" or not only_ready]
 

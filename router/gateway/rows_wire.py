@@ -10,6 +10,7 @@ import re
 from typing import TYPE_CHECKING, Final
 from urllib.parse import unquote_to_bytes
 
+from router.access.scope import EVERYTHING, Action
 from router.gateway.call import Call
 from router.gateway.http_wire import JSON_LINE, Answer, Wire, decision_lines, encode_error, match_infer
 from router.gateway.names import NAME
@@ -57,6 +58,7 @@ class RowsWire:
         parsed = parse_v1(body, limits) if self._model else parse_invocation(body, limits)
         self._layout = parsed.layout
         call.model = self._model or self._invoked(call)
+        dispatcher.authorize(call)
         pinned = catalogue.variant_version(call.model, self._label) if self._label else self._pinned
         call.request = InferRequest((), parameters=parsed.parameters)
         version = dispatcher.decide(call, pinned).version
@@ -80,11 +82,12 @@ class RowsWire:
         return encode_error(call.error, call)
 
     def _invoked(self, call: Call) -> str:
-        """Choose the model of an invocation: the one named by a header, or the only one there is."""
+        """Choose the model of an invocation: the one named by a header, or the only one that the caller may ask."""
         named = call.headers.get(MODEL_HEADER)
         if named:
             return named
-        models = self._doors.catalogue.models()
+        scope = call.caller.scope if call.caller else EVERYTHING
+        models = [model for model in self._doors.catalogue.models() if scope.allows(Action.INFER, model)]
         if len(models) != 1:
             known = ", ".join(models) or "none"
             raise invalid(f"/invocations names no model: send the header {MODEL_HEADER}; models are {known}")

@@ -41,6 +41,12 @@ STATUSES: Final[dict[ErrorKind, Status]] = {
 RETRY_AFTER_S: Final = 1
 
 
-def retry_after(kind: ErrorKind) -> int | None:
-    """Seconds to wait before trying again, None when trying again is pointless."""
-    return RETRY_AFTER_S if kind in RETRIABLE else None
+#: What an answer with 401 must have (RFC 9110, 11.6.1).
+_CHALLENGE: Final = (b"www-authenticate", b'Bearer realm="model-shepherd"')
+
+
+def headers_of(kind: ErrorKind) -> tuple[tuple[bytes, bytes], ...]:
+    """Headers that tell an HTTP client what to do about an error: when to try again, how to say who it is."""
+    if kind in RETRIABLE:
+        return ((b"retry-after", b"%d" % RETRY_AFTER_S),)
+    return (_CHALLENGE,) if kind is ErrorKind.UNAUTHENTICATED else ()

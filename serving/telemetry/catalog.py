@@ -49,6 +49,12 @@ DIRECTED: Final = CounterMetric(
     "Those of them that a pin, a rule or a fallback sent to their variant, not the split.",
     (*_VARIANT, "outcome"),
 )
+ACCESS_REFUSALS: Final = CounterMetric(
+    "shepherd_access_refusals_total",
+    "Requests refused for want of a right. Outcome `missing`, `unknown` or `expired`: of their key; `scope`: the key "
+    "does not cover them; `unready`: this router has not seen any keys yet.",
+    ("protocol", "outcome"),
+)
 REQUESTS_IN_FLIGHT: Final = GaugeMetric(
     "shepherd_requests_in_flight", "Requests sent to model replicas and not answered yet.", _VERSION
 )
@@ -180,6 +186,7 @@ CATALOG: Final[tuple[Metric, ...]] = (
     REQUESTS,
     REQUEST_DURATION,
     DIRECTED,
+    ACCESS_REFUSALS,
     REQUESTS_IN_FLIGHT,
     RETRIES,
     CONNECTIONS,

@@ -23,6 +23,13 @@ class Target(NamedTuple):
     """What onnxruntime itself answers to `ROWS`."""
     authorization: str = ""
     """A token that may load and unload; without one, that these are refused is what conforms."""
+    key: str = ""
+    """An API key that may do everything, where the gateway asks for one."""
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """What every request must bring."""
+        return {"x-api-key": self.key} if self.key else {}
 
 
 class Verdict(StrEnum):

@@ -36,6 +36,7 @@ async def _curl(target: Target, name: str, path: str, document: dict[str, Any] |
     if program is None:
         return Outcome("curl", name, Verdict.FAILS, "curl is not installed")
     command = [program, "-sS", "--fail-with-body", "--compressed", f"http://{target.http}{path}"]
+    command += [part for name, value in target.headers.items() for part in ("-H", f"{name}: {value}")]
     if document is not None:
         command += ["-H", "content-type: application/json", "-H", f"x-shepherd-model: {target.model}", "-d", "@-"]
     process = await asyncio.create_subprocess_exec(

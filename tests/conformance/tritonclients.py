@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import inspect
 import queue
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
@@ -13,6 +13,7 @@ import tritonclient.grpc
 import tritonclient.grpc.aio
 import tritonclient.http
 import tritonclient.http.aio
+from tritonclient._plugin import InferenceServerClientPlugin
 
 from tests.conformance.kit import ROWS, Check, Outcome, Target, judge
 
@@ -77,15 +78,26 @@ def _generate_and_parse(_client: Any, library: Any, target: Target) -> Any:
     return body
 
 
-def _plug(client: Any, _library: Any, _target: Target) -> Any:
-    from tritonclient._plugin import InferenceServerClientPlugin
+class _Headers(InferenceServerClientPlugin):
+    """How the stock clients let their users add headers to every request."""
 
-    class Plugin(InferenceServerClientPlugin):
-        def __call__(self, request: Any) -> None:
-            request.headers["x-plugged"] = "1"
+    def __init__(self, headers: Mapping[str, str]) -> None:
+        self._headers = headers
 
-    client.register_plugin(Plugin())
+    def __call__(self, request: Any) -> None:
+        request.headers.update(self._headers)
+
+
+def _plug(client: Any, _library: Any, target: Target) -> Any:
+    """Take the plugin out that every call is made with, and put it in again."""
     client.unregister_plugin()
+    client.register_plugin(_Headers(target.headers))
+
+
+def _connect(library: Any, address: str, target: Target) -> Any:
+    client = library.InferenceServerClient(address)
+    client.register_plugin(_Headers(target.headers))
+    return client
 
 
 def checks(target: Target) -> dict[str, Check]:
@@ -171,7 +183,7 @@ async def run(target: Target) -> list[Outcome]:
 
 
 def _run_sync(name: str, library: Any, address: str, target: Target) -> list[Outcome]:
-    client = library.InferenceServerClient(address)
+    client = _connect(library, address, target)
     known, outcomes = checks(target), []
     for method in methods(library):
         check = known.get(method, Check(_unknown))
@@ -185,7 +197,7 @@ def _run_sync(name: str, library: Any, address: str, target: Target) -> list[Out
 
 
 async def _run_async(name: str, library: Any, address: str, target: Target) -> list[Outcome]:
-    client = library.InferenceServerClient(address)
+    client = _connect(library, address, target)
     known, outcomes = checks(target), []
     for method in methods(library):
         check = known.get(method, Check(_unknown))

@@ -271,7 +271,8 @@ async def test_a_deeply_nested_v1_body_is_refused(plane: DataPlane) -> None:
 
 async def test_v1_verbs_that_are_not_offered_say_so(plane: DataPlane) -> None:
     """501 with the reason."""
-    assert (await post(plane, f"/v1/models/{MODEL}:explain", {})).status_code == 501
+    for path in (f"/v1/models/{MODEL}:explain", f"/v1/models/{MODEL}/versions/1:classify"):
+        assert (await post(plane, path, {})).status_code == 501
 
 
 async def test_bytes_travel_as_text_or_base64(plane: DataPlane) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from router.access.scope import Action
 from router.gateway.feedback import Labels
 from router.gateway.routes.table import Asked, Reply, Routes
 
@@ -15,7 +16,7 @@ class FeedbackRoutes:
     def register(self, routes: Routes) -> None:
         """Put them into the table."""
         for base in ("/v2/models/{model}", "/v2/models/{model}/versions/{version}"):
-            routes.add("POST", f"{base}/feedback", self.feedback)
+            routes.add("POST", f"{base}/feedback", Action.FEEDBACK, self.feedback)
 
     async def feedback(self, asked: Asked) -> Reply:
         """Take one label or several: 202 with what was accepted and refused, 400 when nothing was accepted."""

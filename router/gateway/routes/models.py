@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from router.access.scope import Action
 from router.gateway.catalogue import Catalogue
 from router.gateway.routes.server import readiness
 from router.gateway.routes.table import Asked, Reply, Routes
@@ -21,19 +22,19 @@ class ModelRoutes:
 
     def register(self, routes: Routes) -> None:
         """Put them into the table."""
-        routes.add("GET", "/v2/models/stats", self.all_statistics)
+        routes.add("GET", "/v2/models/stats", Action.METADATA, self.all_statistics)
         for base in _V2:
-            routes.add("GET", base, self.metadata)
-            routes.add("GET", f"{base}/ready", self.ready)
-            routes.add("GET", f"{base}/config", self.config)
-            routes.add("GET", f"{base}/stats", self.statistics)
-            routes.add("POST", f"{base}/infer", self.no_such_model)
-        routes.add("GET", "/v1/models", self.v1_list)
+            routes.add("GET", base, Action.METADATA, self.metadata)
+            routes.add("GET", f"{base}/ready", Action.METADATA, self.ready)
+            routes.add("GET", f"{base}/config", Action.METADATA, self.config)
+            routes.add("GET", f"{base}/stats", Action.METADATA, self.statistics)
+            routes.add("POST", f"{base}/infer", Action.INFER, self.no_such_model)
+        routes.add("GET", "/v1/models", Action.METADATA, self.v1_list)
         for base in _V1:
-            routes.add("GET", base, self.v1_status)
-            routes.add("POST", f"{base}:predict", self.no_such_model)
+            routes.add("GET", base, Action.METADATA, self.v1_status)
+            routes.add("POST", f"{base}:predict", Action.INFER, self.no_such_model)
             for verb in ("classify", "regress", "explain"):
-                routes.add("POST", f"{base}:{verb}", self.only_predict)
+                routes.add("POST", f"{base}:{verb}", Action.INFER, self.only_predict)
 
     async def metadata(self, asked: Asked) -> Reply:
         """V2 model metadata."""
@@ -52,9 +53,10 @@ class ModelRoutes:
         self._catalogue.check_known(asked.model, asked.version)
         return Reply({"model_stats": await self._statistics.read(asked.model, asked.version)})
 
-    async def all_statistics(self, _asked: Asked) -> Reply:
-        """Statistics of everything that has been served."""
-        return Reply({"model_stats": await self._statistics.read("", None)})
+    async def all_statistics(self, asked: Asked) -> Reply:
+        """Statistics of everything that has been served, as far as the caller may know of it."""
+        found = await self._statistics.read("", None)
+        return Reply({"model_stats": [each for each in found if asked.sees(each["name"])]})
 
     async def no_such_model(self, asked: Asked) -> Reply:
         """Refuse an inference whose path the callback way did not recognise, so whose model or version cannot be."""
@@ -65,9 +67,9 @@ class ModelRoutes:
         """Refuse V1 verbs that need more than tensors."""
         raise ServingError(ErrorKind.UNSUPPORTED, "of the V1 verbs only :predict is offered")
 
-    async def v1_list(self, _asked: Asked) -> Reply:
+    async def v1_list(self, asked: Asked) -> Reply:
         """KServe V1's list of models."""
-        return Reply({"models": self._catalogue.models()})
+        return Reply({"models": [model for model in self._catalogue.models() if asked.sees(model)]})
 
     async def v1_status(self, asked: Asked) -> Reply:
         """KServe V1 readiness and TF Serving's version status in one document."""

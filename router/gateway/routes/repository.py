@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from router.access.scope import Action
 from router.gateway.repository import Repository
 from router.gateway.routes.table import Asked, Reply, Routes
 from serving.protocol.errors import invalid
@@ -15,16 +16,16 @@ class RepositoryRoutes:
 
     def register(self, routes: Routes) -> None:
         """Put them into the table."""
-        routes.add("POST", "/v2/repository/index", self.index)
+        routes.add("POST", "/v2/repository/index", Action.METADATA, self.index)
         for verb, handler in (("load", self.load), ("unload", self.unload)):
-            routes.add("POST", "/v2/repository/models/{model}/" + verb, handler)
+            routes.add("POST", "/v2/repository/models/{model}/" + verb, Action.REPOSITORY, handler)
 
     async def index(self, asked: Asked) -> Reply:
         """List versions and where they stand; `{"ready": true}` leaves out all that cannot answer."""
         only_ready = asked.members().get("ready", False)
         if not isinstance(only_ready, bool):
             raise invalid("ready: must be true or false")
-        return Reply(self._repository.index(only_ready=only_ready))
+        return Reply(self._repository.index(only_ready=only_ready, sees=asked.sees))
 
     async def load(self, asked: Asked) -> Reply:
         """Make a version ready."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from router.access.scope import Action
 from router.gateway.catalogue import Catalogue
 from router.gateway.routes.table import Asked, Reply, Routes
 from router.gateway.statuses import STATUSES
@@ -16,11 +17,11 @@ class ServerRoutes:
 
     def register(self, routes: Routes) -> None:
         """Put them into the table."""
-        routes.add("GET", "/v2", self.metadata)
-        routes.add("GET", "/v2/health/live", self.live)
+        routes.add("GET", "/v2", Action.METADATA, self.metadata)
+        routes.add("GET", "/v2/health/live", None, self.live)
         for path in ("/v2/health/ready", "/ping", "/health"):
-            routes.add("GET", path, self.ready)
-        routes.add("GET", "/version", self.version)
+            routes.add("GET", path, None, self.ready)
+        routes.add("GET", "/version", Action.METADATA, self.version)
 
     async def metadata(self, _asked: Asked) -> Reply:
         """V2 server metadata."""

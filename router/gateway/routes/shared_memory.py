@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from router.access.scope import Action
 from router.gateway.routes.table import Asked, Reply, Routes
 from serving.protocol.errors import ErrorKind, ServingError
 
@@ -13,11 +14,11 @@ class SharedMemoryRoutes:
         """Put them into the table."""
         for kind in ("system", "cuda"):
             base = f"/v2/{kind}sharedmemory"
-            routes.add("GET", f"{base}/status", self.refuse)
-            routes.add("GET", base + "/region/{region}/status", self.refuse)
-            routes.add("POST", f"{base}/unregister", self.refuse)
+            routes.add("GET", f"{base}/status", Action.METADATA, self.refuse)
+            routes.add("GET", base + "/region/{region}/status", Action.METADATA, self.refuse)
+            routes.add("POST", f"{base}/unregister", Action.METADATA, self.refuse)
             for verb in ("register", "unregister"):
-                routes.add("POST", base + "/region/{region}/" + verb, self.refuse)
+                routes.add("POST", base + "/region/{region}/" + verb, Action.METADATA, self.refuse)
 
     async def refuse(self, _asked: Asked) -> Reply:
         """Refuse: a name from the network must not choose memory of this machine."""

@@ -11,6 +11,7 @@ from urllib.parse import unquote
 
 import msgspec
 
+from router.access.scope import EVERYTHING, Action, Scope
 from router.gateway.names import NAME, read_version
 from serving.protocol.errors import invalid, not_found
 
@@ -33,6 +34,12 @@ class Asked(NamedTuple):
     """What the pattern's `{names}` stand for."""
     headers: Mapping[str, str]
     body: bytes
+    scope: Scope = EVERYTHING
+    """What the caller may do."""
+
+    def sees(self, model: str) -> bool:
+        """Tell whether a model is the caller's to know of."""
+        return self.scope.allows(Action.METADATA, model)
 
     @property
     def model(self) -> str:
@@ -63,6 +70,14 @@ class Asked(NamedTuple):
 Handler = Callable[[Asked], Awaitable[Reply]]
 
 
+class Route(NamedTuple):
+    """Who answers, and what the caller must be allowed to do."""
+
+    handler: Handler
+    action: Action | None
+    """None: open to everybody; only health, which tells nothing but that."""
+
+
 class MethodNotAllowedError(Exception):
     """The path exists, the method does not."""
 
@@ -75,19 +90,19 @@ class Routes:
     """All paths, by number of segments; a segment `{name}` stands for any model, version or label."""
 
     def __init__(self) -> None:
-        self._by_length: dict[int, list[tuple[tuple[str, ...], dict[str, Handler]]]] = {}
+        self._by_length: dict[int, list[tuple[tuple[str, ...], dict[str, Route]]]] = {}
 
-    def add(self, method: str, pattern: str, handler: Handler) -> None:
-        """Answer a method on a pattern of paths; GET answers HEAD too."""
+    def add(self, method: str, pattern: str, action: Action | None, handler: Handler) -> None:
+        """Answer a method on a pattern of paths to those who may take the action; GET answers HEAD too."""
         segments = tuple(pattern.strip("/").split("/"))
         entries = self._by_length.setdefault(len(segments), [])
         methods = next((methods for known, methods in entries if known == segments), None)
         if methods is None:
             methods = {}
             entries.append((segments, methods))
-        methods[method] = handler
+        methods[method] = Route(handler, action)
 
-    def find(self, method: str, raw_path: bytes) -> tuple[Handler, dict[str, str]]:
+    def find(self, method: str, raw_path: bytes) -> tuple[Route, dict[str, str]]:
         """Find who answers.
 
         Raises:
@@ -99,14 +114,17 @@ class Routes:
             raise not_found("the path must begin with /")
         segments = [unquote(segment) for segment in raw[1:].removesuffix("/").split("/")]
         shown = raw[:_MAX_SHOWN]
+        otherwise: list[str] = []
         for pattern, methods in self._by_length.get(len(segments), ()):
             values = _match(pattern, segments)
             if values is None:
                 continue
-            handler = methods.get("GET" if method == "HEAD" else method)
-            if handler is None:
-                raise MethodNotAllowedError(method[:16], shown, ", ".join(_allowed(methods)))
-            return handler, values
+            route = methods.get("GET" if method == "HEAD" else method)
+            if route is not None:
+                return route, values
+            otherwise += _allowed(methods)  # a later pattern may still take it: `1:classify` looks like a version
+        if otherwise:
+            raise MethodNotAllowedError(method[:16], shown, ", ".join(otherwise))
         raise not_found(f'no such path: "{shown}"; the API begins at /v2')
 
 
@@ -124,5 +142,5 @@ def _match(pattern: tuple[str, ...], segments: list[str]) -> dict[str, str] | No
     return values if "model" not in values or NAME.fullmatch(values["model"]) else None
 
 
-def _allowed(methods: Mapping[str, Handler]) -> list[str]:
+def _allowed(methods: Mapping[str, Route]) -> list[str]:
     return [name for method in sorted(methods) for name in ((method, "HEAD") if method == "GET" else (method,))]

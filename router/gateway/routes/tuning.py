@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from router.access.scope import Action
 from router.gateway.routes.table import Asked, Reply, Routes
 from router.gateway.tuning import Tuning
 
@@ -14,11 +15,11 @@ class TuningRoutes:
 
     def register(self, routes: Routes) -> None:
         """Put them into the table."""
-        routes.add("GET", "/v2/logging", self.log_settings)
-        routes.add("POST", "/v2/logging", self.change_log_settings)
+        routes.add("GET", "/v2/logging", Action.METADATA, self.log_settings)
+        routes.add("POST", "/v2/logging", Action.SETTINGS, self.change_log_settings)
         for path in ("/v2/trace/setting", "/v2/models/{model}/trace/setting"):
-            routes.add("GET", path, self.trace_settings)
-            routes.add("POST", path, self.change_trace_settings)
+            routes.add("GET", path, Action.METADATA, self.trace_settings)
+            routes.add("POST", path, Action.SETTINGS, self.change_trace_settings)
 
     async def log_settings(self, _asked: Asked) -> Reply:
         """Show the log settings in force."""

@@ -10,7 +10,7 @@ from grpc_health.v1 import health_pb2
 
 from router.gateway.catalogue import Catalogue
 from router.gateway.rpc.inference import Context
-from router.gateway.rpc.queries import parse
+from router.gateway.rpc.query import parse
 from serving.protocol.errors import not_found
 
 #: How often a watched status is looked at.

@@ -28,6 +28,8 @@ from serving.protocol.messages import Buffer, InferResponse, Parameter
 Context = grpc.aio.ServicerContext[bytes, bytes]
 Encode = Callable[[InferResponse], bytes]
 
+#: Name of the door in metrics and records.
+PROTOCOL: Final = "grpc"
 #: Requests of one stream that are on their way at once; beyond it the stream is not read, which holds its client back.
 STREAM_WINDOW: Final = 64
 #: Triton tells stream clients by this parameter that a request has no further answer; ours have one each.
@@ -81,7 +83,15 @@ class InferenceMethods:
         return door.message
 
     async def stream(self, messages: AsyncIterator[bytes], context: Context) -> AsyncIterator[bytes]:
-        """Answer each message of a stream, in order, until the client has sent its last."""
+        """Answer each message of a stream, in order, until the client has sent its last.
+
+        The caller is identified when the stream opens, and again for each message: a key that is revoked meanwhile
+        fails those that follow.
+
+        Raises:
+            ServingError: UNAUTHENTICATED.
+        """
+        self._service.gatekeeper.identify(metadata_headers(context), PROTOCOL)
         window: asyncio.Queue[tuple[Call, _Waiting] | None] = asyncio.Queue(STREAM_WINDOW)
         begun: set[Call] = set()
 
@@ -116,7 +126,7 @@ class InferenceMethods:
         call = Call(
             door,
             id=service.next_id(),
-            protocol="grpc",
+            protocol=PROTOCOL,
             model="",
             request=None,
             headers=metadata_headers(context),
@@ -124,6 +134,7 @@ class InferenceMethods:
             deadline=now + (min(remaining, limit_s) if remaining is not None else limit_s),
         )
         try:
+            call.caller = service.gatekeeper.identify(call.headers, PROTOCOL)
             call.model, version, call.request = decode_infer(message, service.limits)
             pinned = read_version(version)
         except ServingError as error:

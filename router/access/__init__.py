@@ -1,0 +1,1 @@
+"""Keys of the data plane: who calls, and what they may do. Pure."""
