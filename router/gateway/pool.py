@@ -191,7 +191,9 @@ class VersionPool:
                 except OSError:
                     self._lost.pop(channel, None)
                 else:
-                    self._channels.append(channel)
+                    if not lost.is_set():
+                        self._channels.append(channel)
+                        self.on_credit(channel)  # the replica's greeting may have come before this task's turn
                     await lost.wait()
                     if channel.was_ready:  # a peer that hangs up on our hello is retried ever more slowly
                         pause_s = RECONNECT_FIRST_S

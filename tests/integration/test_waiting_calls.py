@@ -1,0 +1,86 @@
+"""Calls that came before their replica did, on a real tensor channel."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from pathlib import Path
+
+import pytest
+
+from router.gateway.call import Call
+from router.gateway.pool import VersionPool
+from serving.channel.client import ReplicaChannel
+from serving.channel.endpoint import Endpoint
+from serving.channel.frames import Frame, Kind, result_head
+from serving.channel.server import ChannelServer, Connection
+from serving.protocol.messages import Signature
+from tests.valkey import short_folder
+
+TOKEN = b"secret"
+
+
+class Nowhere:
+    """A door that nobody stands behind."""
+
+    def answer(self, call: Call) -> None:
+        pass
+
+    def release(self, call: Call) -> None:
+        pass
+
+
+class Answered:
+    """Notes that a call was answered; fits `PoolOwner`."""
+
+    def __init__(self) -> None:
+        self.event = asyncio.Event()
+
+    now = staticmethod(time.monotonic)
+
+    def on_answers(self, answers: list[tuple[Call, Frame]]) -> None:
+        self.event.set()
+
+    def on_lost_calls(self, calls: list[Call]) -> None:
+        raise AssertionError("the replica is there")
+
+
+class GreetedEarly(ReplicaChannel[Call]):
+    """A channel whose `connect` returns only when the replica's greeting is there, as it does on a busy machine."""
+
+    async def connect(self, *, same_node: bool) -> None:
+        await super().connect(same_node=same_node)
+        while not self.ready:
+            await asyncio.sleep(0)
+
+
+def answer(connection: Connection, frame: Frame) -> None:
+    if frame.kind == Kind.INFER:
+        connection.send([result_head(frame.call_id, 0, 1, 0, 0)])
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize("channel", [ReplicaChannel, GreetedEarly], ids=["greeted after", "greeted before"])
+async def test_a_call_that_waits_goes_out_when_its_replica_comes(
+    channel: type[ReplicaChannel[Call]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whether the replica's greeting comes after the connection was noticed or before."""
+    monkeypatch.setattr("router.gateway.pool.ReplicaChannel", channel)
+    server = ChannelServer(token=TOKEN, max_in_flight=4, on_frame=answer, on_lost=lambda _: None)
+    answered = Answered()
+    pool = VersionPool(answered, token=TOKEN, node="node")
+    with short_folder() as folder:
+        socket = str(Path(folder) / "replica.sock")
+        await server.listen(socket)
+        now = time.monotonic()
+        call = Call(
+            Nowhere(), id="1", protocol="http", model="m", request=None, headers={}, started=now, deadline=now + 30
+        )
+        pool.submit(call)
+        assert pool.waiting
+
+        pool.set_endpoints([Endpoint("r-1", socket, "", "node", 1, Signature((), ()), 4)])
+
+        await asyncio.wait_for(answered.event.wait(), 10)
+        await pool.close()
+        await server.close()
