@@ -47,6 +47,9 @@ fuzz: .venv/fuzz-installed ## readers of bytes and both APIs against random inpu
 bench: setup ## throughput and latency against a bare uvicorn + onnxruntime app; needs wrk
 	exec $(BIN)/python -m loadtests.bench
 
+bench-peers: setup triton-venv ## the same beside Triton, MLServer, LitServe, BentoML and plain Ray Serve; needs wrk
+	exec $(BIN)/python -m loadtests.peers
+
 loadtest: .venv/loadtest-installed ## a short headless Locust run against a gateway that it starts
 	exec $(BIN)/python -m loadtests.run
 
@@ -76,7 +79,7 @@ clean: ## remove what was built; the state directory stays
 help: ## this list
 	@awk 'BEGIN {FS = ":.*## "} /^##@/ {printf "\n%s\n", substr($$0, 5)} /^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-.PHONY: gpu-check setup demo test check conformance fuzz bench loadtest format lock clean help triton-venv
+.PHONY: bench-peers gpu-check setup demo test check conformance fuzz bench loadtest format lock clean help triton-venv
 
 .venv/installed: requirements/dev.txt requirements/build.txt requirements/uv.txt pyproject.toml
 	$(if $(PYTHON),,$(error no Python found: install Python 3.11, 3.12 or 3.13))

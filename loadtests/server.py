@@ -27,9 +27,17 @@ class ServerFailed(Exception):
 class Server:
     """A program that runs for the length of a `with` block and answers HTTP at `port`."""
 
-    def __init__(self, arguments: Sequence[str | Path], *, port: int, log: Path, stop_s: float = 20.0) -> None:
+    def __init__(
+        self,
+        arguments: Sequence[str | Path],
+        *,
+        port: int,
+        log: Path,
+        stop_s: float = 20.0,
+        program: Sequence[str | Path] = (sys.executable, "-m"),
+    ) -> None:
         self.port = port
-        self._arguments = [sys.executable, "-m", *arguments]
+        self._arguments = [*program, *arguments]
         self._log = log
         self._stop_s = stop_s
         self._process: subprocess.Popen[bytes] | None = None

@@ -81,8 +81,7 @@ class Contest:
             LoadFailed: a request was refused or lost.
         """
         for contender, server in contenders.items():
-            self._material.check(contender, server)
-            self._load(server, max(self._connections), _WARM_UP_S)
+            self._warm_up(contender, server)
         samples = [
             self._measure(contender, contenders[contender], connections, turn)
             for turn in range(self._rounds)
@@ -90,6 +89,20 @@ class Contest:
             for contender in _rotated(list(contenders), turn)
         ]
         return Comparison(title, next(iter(contenders)), tuple(samples))
+
+    def measure(self, contender: str, server: Server, turn: int) -> list[Sample]:
+        """Measure one contender that runs alone, in one round.
+
+        Raises:
+            ServerFailed: it answers wrongly.
+            LoadFailed: a request was refused or lost.
+        """
+        self._warm_up(contender, server)
+        return [self._measure(contender, server, connections, turn) for connections in self._connections]
+
+    def _warm_up(self, contender: str, server: Server) -> None:
+        self._material.check(contender, server)
+        self._load(server, max(self._connections), _WARM_UP_S)
 
     def _measure(self, contender: str, server: Server, connections: int, turn: int) -> Sample:
         load = self._load(server, connections, self._seconds)

@@ -1,0 +1,1 @@
+"""Other model servers under the same load: `python -m loadtests.peers`, `make bench-peers`."""
