@@ -17,13 +17,15 @@ from loadtests.server import Gateway, Server
 Start = Callable[[Material, Path], Server]
 """Takes the material and an empty folder; returns the server, not yet started."""
 
+Arguments = list[str | Path]
+
 _APPS: Final = "loadtests.peers.apps"
 
 
 def bare(material: Material, folder: Path) -> Server:
     """The yardstick: uvicorn and onnxruntime in one process, nothing else."""
     (port,) = free_ports(1)
-    arguments = ["loadtests.bench.bare_app", "--model", material.model, "--name", MODEL, "--port", str(port)]
+    arguments: Arguments = ["loadtests.bench.bare_app", "--model", material.model, "--name", MODEL, "--port", str(port)]
     return Server(arguments, port=port, log=folder / "log")
 
 
@@ -37,7 +39,15 @@ def triton(material: Material, folder: Path) -> Server:
     """Triton's C++ HTTP front, onnxruntime in its Python backend, dynamic batching on."""
     port, grpc_port = free_ports(2)
     (folder / "triton").mkdir()
-    arguments = ["loadtests.triton", "--model", material.model, "--name", MODEL, "--folder", folder / "triton"]
+    arguments: Arguments = [
+        "loadtests.triton",
+        "--model",
+        material.model,
+        "--name",
+        MODEL,
+        "--folder",
+        folder / "triton",
+    ]
     arguments += ["--http-port", str(port), "--grpc-port", str(grpc_port)]
     return Server(arguments, port=port, log=folder / "log")
 
@@ -57,7 +67,7 @@ def litserve(material: Material, folder: Path) -> Server:
     """LitServe with batching: one API server, one worker."""
     programs = environment("litserve")
     (port,) = free_ports(1)
-    arguments = [f"{_APPS}.litserve_app", "--model", material.model, "--path", PATH, "--port", str(port)]
+    arguments: Arguments = [f"{_APPS}.litserve_app", "--model", material.model, "--path", PATH, "--port", str(port)]
     return Server(arguments, port=port, log=folder / "log", program=[programs / "python", "-m"])
 
 
@@ -66,15 +76,15 @@ def bentoml(material: Material, folder: Path) -> Server:
     programs = environment("bentoml")
     (port,) = free_ports(1)
     home = ["env", f"BENCH_MODEL={material.model}", f"BENTOML_HOME={folder}", "BENTOML_DO_NOT_TRACK=True"]
-    arguments = [f"{_APPS}.bentoml_app:Bench", "--host", "127.0.0.1", "--port", str(port)]
-    program = [*home, programs / "python", "-m", "bentoml", "serve"]
+    arguments: Arguments = [f"{_APPS}.bentoml_app:Bench", "--host", "127.0.0.1", "--port", str(port)]
+    program: Arguments = [*home, programs / "python", "-m", "bentoml", "serve"]
     return Server(arguments, port=port, log=folder / "log", program=program)
 
 
 def ray_serve(material: Material, folder: Path) -> Server:
     """Ray Serve as its documentation shows it: proxy, FastAPI ingress, handle, batching deployment."""
     (port,) = free_ports(1)
-    arguments = [f"{_APPS}.ray_serve_app", "--model", material.model, "--port", str(port)]
+    arguments: Arguments = [f"{_APPS}.ray_serve_app", "--model", material.model, "--port", str(port)]
     return Server(arguments, port=port, log=folder / "log", program=[sys.executable, "-m"])
 
 

@@ -56,7 +56,8 @@ def main() -> None:
     arguments = parser.parse_args()
     ray.init(num_cpus=2, include_dashboard=False, object_store_memory=128 * 1024 * 1024, log_to_driver=False)
     serve.start(http_options={"host": "127.0.0.1", "port": arguments.port, "access_log": False})
-    serve.run(Ingress.bind(Model.bind(arguments.model)))
+    application: Any = Ingress.bind(Model.bind(arguments.model))  # type: ignore[attr-defined] # Ray's decorators make deployments of classes
+    serve.run(application)
     signal.sigwait({signal.SIGINT, signal.SIGTERM})
     serve.shutdown()
     ray.shutdown()
