@@ -69,16 +69,15 @@ def cpu_seconds(root: int) -> float:
 
 
 def stop(process: subprocess.Popen[bytes], *, timeout_s: float) -> None:
-    """End a process in order; after `timeout_s`, end it and all its descendants by force."""
+    """End a process in order, after `timeout_s` by force; descendants that it leaves behind go by force too."""
     tree = process_tree(process.pid)
     process.terminate()
-    try:
+    with contextlib.suppress(subprocess.TimeoutExpired):
         process.wait(timeout_s)
-    except subprocess.TimeoutExpired:
-        for pid in reversed(tree):
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
-        process.wait()
+    for pid in reversed(tree):
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+    process.wait()
 
 
 def _what(command: str) -> str:

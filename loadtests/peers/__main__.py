@@ -27,7 +27,7 @@ from loadtests.peers.environments import NoEnvironment
 from loadtests.server import ServerFailed
 
 _RESULTS: Final = Path(__file__).parents[1] / "results"
-_START_S: Final = 180.0
+_START_S: Final = 60.0
 _CONNECTIONS: Final = (1, 16, 64)
 
 

@@ -1,7 +1,5 @@
 """The model on LitServe, batching as its documentation advises: `python -m loadtests.peers.apps.litserve_app`."""
 
-from __future__ import annotations
-
 import argparse
 from typing import Any
 
