@@ -1,19 +1,23 @@
-"""Puts the shifts of `loadtests.monitoring.streams` before Evidently and River, each in an environment of its own.
+"""Puts the shifts of `loadtests.monitoring.streams` before Evidently and River, in an environment of their own.
 
-    python -m venv peers && peers/bin/pip install 'evidently==0.7.*' 'pandas<3' river
-    peers/bin/python -m loadtests.drift_peers > docs/results/drift-peers.md
-
-It imports nothing of ours but the streams, so that the peers' pins and ours need not agree. Every contender gets the
-same rows. Evidently judges each window of 500 against the reference by its defaults: a window "alarms" when its report
-calls any column drifted. River's ADWIN has no reference and watches one column at a time: one detector per column, an
-alarm when any changes.
+`python -m loadtests.drift_peers > docs/results/drift-peers.md` makes that environment first, in a temporary folder
+unless `--environment` names one to keep. What runs in it imports nothing of ours but the streams, so that the peers'
+pins and ours need not agree. Every contender gets the same rows. Evidently judges each window of 500 against the
+reference by its defaults: a window "alarms" when its report calls any column drifted. River's ADWIN has no reference
+and watches one column at a time: one detector per column, an alarm when any changes.
 """
 
 from __future__ import annotations
 
+import argparse
+import importlib.metadata
 import os
+import subprocess
 import sys
+import tempfile
+import venv
 from collections.abc import Callable
+from pathlib import Path
 from statistics import median
 from typing import Any, Final
 
@@ -22,6 +26,7 @@ import numpy.typing as npt
 
 from loadtests.monitoring.streams import CATEGORICAL, SHIFTS, Rows, clean
 
+PEERS: Final = ("evidently==0.7.*", "pandas<3", "river")
 REFERENCE_ROWS: Final = 10_000
 WINDOW_ROWS: Final = 500
 CLEAN_WINDOWS: Final = 5
@@ -34,13 +39,40 @@ Judge = Callable[[Floats], bool]
 
 
 def main() -> None:
-    """Print the page."""
+    """Make the environment, and run there."""
+    arguments = argparse.ArgumentParser(description=__doc__)
+    arguments.add_argument("--environment", type=Path, help="folder of the virtual environment, made when missing")
+    arguments.add_argument("--inside", action="store_true", help=argparse.SUPPRESS)
+    chosen = arguments.parse_args()
+    if chosen.inside:
+        print_page()
+        return
+    with tempfile.TemporaryDirectory(prefix="peers-") as temporary:
+        python = make_environment(chosen.environment or Path(temporary))
+        # Evidently reports home unless told not to, and reads only this.
+        told = os.environ | {"DO_NOT_TRACK": "1"}  # noqa: TID251
+        subprocess.run([python, "-m", "loadtests.drift_peers", "--inside"], env=told, check=True)
+
+
+def make_environment(folder: Path) -> Path:
+    """Install the peers into a virtual environment, unless they are there; return its interpreter."""
+    python = folder / "bin" / "python"
+    if not python.exists():
+        venv.create(folder, with_pip=True)
+    subprocess.run([python, "-m", "pip", "install", "--quiet", *PEERS], stdout=sys.stderr, check=True)
+    return python
+
+
+def print_page() -> None:
+    """Measure both peers and print the page."""
+    versions = ", ".join(f"{name} {importlib.metadata.version(name)}" for name in ("evidently", "river"))
+    print("<!-- Generated: python -m loadtests.drift_peers > docs/results/drift-peers.md -->")
     print("# Drift beside Evidently and River\n")
-    print("`loadtests/drift_peers.py` made this page; ours on the same streams: [drift.md](drift.md).\n")
+    print(f"{versions}, each by its defaults; ours on the same streams: [drift.md](drift.md).\n")
     shifts = list(SHIFTS)
     print(f"| contender | clean windows that alarm | {' | '.join(f'rows: {shift}' for shift in shifts)} |")
     print(f"|---|---|{'---|' * len(shifts)}")
-    for name, start in (("River ADWIN per column, defaults", river), ("Evidently, defaults", evidently)):
+    for name, start in (("River ADWIN per column", river), ("Evidently `DataDriftPreset`", evidently)):
         alarms, windows = 0, 0
         cells = []
         for shift in shifts:
@@ -54,7 +86,7 @@ def main() -> None:
             seen = [rows for rows in found if rows]
             cells.append(f"{median(seen):,.0f} ({len(seen)} of {RUNS})" if seen else f"- (0 of {RUNS})")
             print(name, shift, cells[-1], file=sys.stderr)
-        print(f"| {name} | {alarms} of {windows} | {' | '.join(cells)} |")
+        print(f"| {name} | {alarms} of {windows} | {' | '.join(cells)} |", flush=True)
     print(f"\nWindows of {WINDOW_ROWS} rows, {MOST_WINDOWS} at most after the shift; medians (runs that alarmed).")
     print("A contender that alarms on clean windows finds shifts at once by the same luck: read both columns together.")
 
@@ -114,5 +146,4 @@ def _matrix(rows: Rows) -> Floats:
 
 
 if __name__ == "__main__":
-    os.environ["DO_NOT_TRACK"] = "1"  # noqa: TID251 - Evidently reports home unless told not to, and reads only this
     main()
