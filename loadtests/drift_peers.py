@@ -89,6 +89,8 @@ def print_page() -> None:
         print(f"| {name} | {alarms} of {windows} | {' | '.join(cells)} |", flush=True)
     print(f"\nWindows of {WINDOW_ROWS} rows, {MOST_WINDOWS} at most after the shift; medians (runs that alarmed).")
     print("A contender that alarms on clean windows finds shifts at once by the same luck: read both columns together.")
+    print("Evidently's row counts a window when one column is called drifted. Its own verdict on the whole needs half")
+    print("of the columns (`drift_share` 0.5), which none of these shifts touches.")
 
 
 def evidently(reference: Floats) -> Judge:

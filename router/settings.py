@@ -26,6 +26,7 @@ LogLevel = Literal["debug", "info", "warning", "error"]
 GrpcDoorKind = Literal["auto", "envoy", "aio"]
 ApiKeys = Literal["ignored", "required"]
 Bytes = Annotated[int, Meta(ge=1, le=1 << 50)]
+SeverityWord = Literal["warning", "critical", "emergency"]
 
 
 class SettingsError(ValueError):
@@ -148,11 +149,24 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     ] = 7 * 86_400.0
     monitor_rollback: Annotated[bool, _about("Roll back by itself when performance drops by more than 15 %.")] = True
     incident_webhooks: Annotated[tuple[str, ...], _about("URLs that get CloudEvents of incidents.")] = ()
+    incident_webhooks_at: Annotated[SeverityWord, _about("Least severity that they are told of.")] = "warning"
     alert_webhooks: Annotated[tuple[str, ...], _about("URLs that get incidents as Alertmanager posts alerts.")] = ()
+    alert_webhooks_at: Annotated[SeverityWord, _about("Least severity that they are told of.")] = "warning"
+    alertmanager_webhooks: Annotated[
+        tuple[str, ...], _about("URLs of Alertmanagers (ending in /api/v2/alerts) that incidents are pushed to.")
+    ] = ()
+    alertmanager_webhooks_at: Annotated[SeverityWord, _about("Least severity that they are told of.")] = "warning"
+    retrain_at: Annotated[SeverityWord, _about("Severity at which a retraining is asked for.")] = "critical"
     retrain_url: Annotated[str | None, _about("Where a retraining is asked for; none asks nobody.")] = None
     retrain_format: Annotated[
-        Literal["generic", "airflow", "prefect"], _about("Whose words a retraining is asked for in.")
+        Literal["generic", "airflow", "airflow2", "prefect"], _about("Whose words a retraining is asked for in.")
     ] = "generic"
+    retrain_authorization_file: Annotated[
+        Path | None, _about("File with the Authorization header for retrain_url, as Bearer TOKEN; read for each call.")
+    ] = None
+    retrain_authorization: Annotated[
+        str | None, _about("The same from a variable or the settings file; never shown, and no flag.")
+    ] = None
 
     metrics_interval_s: Annotated[Seconds, _about("How often a process publishes its metrics.")] = 0.5
     log_level: Annotated[LogLevel, _about("Least severe line of the gateway's own log.")] = "info"
@@ -173,16 +187,25 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
             )
         _check_url("redis_url", self.redis_url, ("redis", "rediss", "unix"))
         _check_url("retrain_url", self.retrain_url, ("http", "https"))
-        for key in ("incident_webhooks", "alert_webhooks"):
+        for key in ("incident_webhooks", "alert_webhooks", "alertmanager_webhooks"):
             for url in getattr(self, key):
                 _check_url(key, url, ("http", "https"))
         _check_url("registry_uri", self.registry_uri, ("http", "https", "sqlite"))
+        if self.retrain_authorization is not None and self.retrain_authorization_file is not None:
+            raise SettingsError("retrain_authorization, retrain_authorization_file: give one of them")
         if self.spool_segment_bytes > self.spool_max_bytes:
             raise SettingsError(
                 f"spool_segment_bytes: {self.spool_segment_bytes} is more than spool_max_bytes, {self.spool_max_bytes}"
             )
 
+    def __repr__(self) -> str:
+        """Show every setting but those that are secret."""
+        shown = {key: "***" if key in SECRET_KEYS else getattr(self, key) for key in self.__struct_fields__}
+        return f"Settings({', '.join(f'{key}={value!r}' for key, value in shown.items())})"
 
+
+SECRET_KEYS: Final = frozenset({"retrain_authorization"})
+"""Settings that are neither shown nor flags, which every user of the machine could read."""
 TYPES: Final[dict[str, Any]] = get_type_hints(Settings, include_extras=True)
 KEYS: Final = tuple(Settings.__struct_fields__)
 

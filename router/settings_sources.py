@@ -19,6 +19,7 @@ import yaml
 from router.settings import (
     DEFAULT_STATE_DIR,
     KEYS,
+    SECRET_KEYS,
     TYPES,
     ApiKeys,
     GrpcDoorKind,
@@ -44,6 +45,7 @@ _PATH_KEYS: Final = {
     "tls_client_ca",
     "registry_webhook_key_file",
     "log_rules_file",
+    "retrain_authorization_file",
 }
 _CHOICES: Final = {"log_level": get_args(LogLevel), "grpc_door": get_args(GrpcDoorKind), "api_keys": get_args(ApiKeys)}
 _KEY_OF_VARIABLE: Final = {VARIABLE_PREFIX + key.upper(): key for key in KEYS} | {"SHEPHERD_STATE": "state_dir"}
@@ -123,9 +125,9 @@ def resolve(
 
 
 def effective(resolved: ResolvedSettings) -> list[EffectiveSetting]:
-    """List every setting with value and origin, in the order of their definition; passwords in URLs are masked."""
+    """List every setting with value and origin, in the order of their definition; secrets are masked."""
     return [
-        EffectiveSetting(key, _shown(getattr(resolved.settings, key)), resolved.origins[key], describe(key))
+        EffectiveSetting(key, _shown(key, getattr(resolved.settings, key)), resolved.origins[key], describe(key))
         for key in KEYS
     ]
 
@@ -151,7 +153,8 @@ def _convert(key: str, value: Any, origin: str) -> Any:
         problem = str(error).replace("Expected", "expected", 1).replace("`", "")
         if key in _CHOICES:
             problem = f"expected one of {', '.join(_CHOICES[key])}"
-        raise SettingsError(f"{key}: {problem}; the value {value!r} came from {origin}") from None
+        shown = "" if key in SECRET_KEYS else f" {value!r}"
+        raise SettingsError(f"{key}: {problem}; the value{shown} came from {origin}") from None
 
 
 def _from_text(key: str, text: str, origin: str) -> Any:
@@ -177,8 +180,10 @@ def _absolute(key: str, text: str, home: str, cwd: Path) -> Path:
     return cwd / text
 
 
-def _shown(value: Any) -> Any:
-    """Mask the password of a URL; show paths as text."""
+def _shown(key: str, value: Any) -> Any:
+    """Mask a secret, and the password of a URL; show paths as text."""
+    if key in SECRET_KEYS:
+        return None if value is None else "***"
     if isinstance(value, Path):
         return str(value)
     if isinstance(value, str) and "@" in value and "://" in value:

@@ -9,7 +9,7 @@ Keys, under one prefix (default `shepherd:`):
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, Final
 
@@ -39,11 +39,23 @@ class RedisIncidents:
         """Give back the connections."""
         await self._redis.aclose()
 
-    async def unacknowledged(self, group: str) -> list[tuple[str, Transition]]:
-        """Read what was read for a kind of act before, but not done: `(entry, transition)`, oldest first."""
+    async def begin(self, group: str, *, forget_past: bool = False) -> None:
+        """Make a kind of act's place in the stream unless it has one: at its beginning, or where the past is over."""
         with _reporting(), contextlib.suppress(ResponseError):  # BUSYGROUP: it is there
-            await self._redis.xgroup_create(self._stream, group, "0", mkstream=True)
-        return await self._read(group, "0", None)
+            await self._redis.xgroup_create(self._stream, group, "$" if forget_past else "0", mkstream=True)
+
+    async def retire(self, prefix: str, keep: Collection[str]) -> None:
+        """Drop the places of kinds of act that begin with a prefix, but for those to keep."""
+        with _reporting(), contextlib.suppress(ResponseError):  # there is no stream yet
+            groups: Any = await self._redis.xinfo_groups(self._stream)
+            for name in (each["name"].decode() for each in groups):
+                if name.startswith(prefix) and name not in keep:
+                    await self._redis.xgroup_destroy(self._stream, name)
+
+    async def unacknowledged(self, group: str, after: str = "0") -> list[tuple[str, Transition]]:
+        """Read a page of what was read for a kind of act before, but not done: `(entry, transition)`, oldest first."""
+        await self.begin(group)
+        return await self._read(group, after, None)
 
     async def wait(self, group: str, block_ms: int) -> list[tuple[str, Transition]]:
         """Wait for new transitions; empty when none came in time."""

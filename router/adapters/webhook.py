@@ -15,7 +15,7 @@ import ipaddress
 import os
 import secrets
 import socket
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -72,14 +72,15 @@ class Webhooks:
     async def post(
         self,
         url: str,
-        body: Mapping[str, Any],
+        body: Mapping[str, Any] | Sequence[Mapping[str, Any]],
         *,
         delivery: str,
         at: float,
         timeout_s: float,
         content_type: str = "application/json",
-    ) -> bool:
-        """Post; tell whether the answer was 2xx.
+        authorization: str | None = None,
+    ) -> int:
+        """Post; return the answer's status.
 
         The signature is HMAC-SHA256 over `<delivery>.<at>.<body>`, `at` in whole Unix seconds: a receiver that refuses
         old ones and known delivery ids cannot be replayed to.
@@ -100,6 +101,8 @@ class Webhooks:
             "X-Shepherd-Timestamp": timestamp,
             "X-Shepherd-Signature": f"sha256={signed}",
         }
+        if authorization is not None:
+            headers["Authorization"] = authorization
         async with asyncio.timeout(timeout_s):
             address = await self._resolve(parts.host, parts.port or (443 if parts.scheme == "https" else 80))
             pinned = parts.copy_with(host=address)
@@ -109,7 +112,7 @@ class Webhooks:
                     "POST", pinned, content=content, headers=headers, extensions={"sni_hostname": parts.host}
                 ) as answer,
             ):
-                return answer.is_success
+                return answer.status_code
 
     async def _resolve(self, host: str, port: int) -> str:
         """Look a host up once, check every address it has, and give the one to connect to."""

@@ -16,11 +16,12 @@ from router.access.key import KEY_HEADER
 from router.cli.client import GatewayRefusal, GatewayUnreachable
 from router.cli.failures import CommandFailed, NoGateway, StaleWrite, WrongSetting
 from router.cli.location import connect, read_settings
-from router.settings import DEFAULT_STATE_DIR, KEYS, Settings, SettingsError, describe, flag_of
+from router.settings import DEFAULT_STATE_DIR, KEYS, SECRET_KEYS, Settings, SettingsError, describe, flag_of
 
 Command = Callable[..., None]
 
 _DEFAULTS = {field.name: field.default for field in msgspec.structs.fields(Settings)}
+_FLAG_KEYS = tuple(key for key in KEYS if key not in SECRET_KEYS)
 #: By the last word of a key, which is its unit; what has none is a number.
 _METAVARS = {
     "address": "ADDRESS",
@@ -73,13 +74,13 @@ def with_settings(command: Command) -> Command:
 
     @functools.wraps(command)
     def settled(*args: Any, config: str | None, **kwargs: Any) -> None:
-        flags = {key: kwargs.pop(key) for key in KEYS}
+        flags = {key: kwargs.pop(key) for key in _FLAG_KEYS}
         with reported_failures():
             resolved = read_settings(flags, config)
         command(resolved, *args, **kwargs)
 
     decorated: Command = settled
-    for key in reversed(KEYS):
+    for key in reversed(_FLAG_KEYS):
         decorated = _setting_option(key)(decorated)
     return click.option("--config", metavar="FILE", help="YAML file of settings.  [or SHEPHERD_CONFIG]")(decorated)
 

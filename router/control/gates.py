@@ -82,9 +82,10 @@ class Gates:
             "at": now,
         }
         try:
-            return await self._webhooks.post(
+            status = await self._webhooks.post(
                 gate.url, body, delivery=uuid.uuid4().hex, at=now, timeout_s=gate.timeout_s
             )
+            return httpx.codes.is_success(status)
         except (WebhookRefused, httpx.HTTPError, OSError, TimeoutError) as error:
             _log.warning(
                 "%s of rollout %s: %s: %s", gate.kind, rollout.id, gate.url, str(error) or type(error).__name__

@@ -1,7 +1,8 @@
 """What the outside is told of an incident: CloudEvents 1.0, Alertmanager's webhook body, Prometheus labels. Pure.
 
 CloudEvents: https://github.com/cloudevents/spec, JSON format, structured mode. Alertmanager: the body that it posts to
-webhook receivers, version 4, so that whatever receives its alerts receives ours.
+webhook receivers, version 4, so that whatever receives its alerts receives ours; and the one that its own API takes
+(openapi.yaml of its API v2, `postableAlerts`).
 """
 
 from __future__ import annotations
@@ -12,9 +13,11 @@ from typing import Any, Final
 import msgspec
 
 from router.monitor.incident import Incident, Transition
+from router.performance.severity import Severity
 
 CLOUD_EVENTS_TYPE: Final = "application/cloudevents+json"
 _NEVER: Final = "0001-01-01T00:00:00Z"
+_FOR_LONG_S: Final = 365 * 86_400.0
 
 
 def cloud_event(transition: Transition, source: str) -> dict[str, Any]:
@@ -60,6 +63,29 @@ def alertmanager_alert(transition: Transition, source: str) -> dict[str, Any]:
             }
         ],
     }
+
+
+def alertmanager_push(transition: Transition, source: str) -> list[dict[str, Any]]:
+    """Make the body of `POST /api/v2/alerts` of an Alertmanager.
+
+    An alert is told apart by its labels, and severity is one: an escalation ends those of lower severity. What fires
+    gets an end far away, or Alertmanager would take it for resolved after `resolve_timeout`.
+    """
+    incident = transition.incident
+    now = Severity.named(incident.severity)
+    alerts = []
+    for severity in (each for each in Severity if Severity.OK < each <= now):
+        ends_at = incident.resolved_at if severity is now else transition.at
+        alerts.append(
+            {
+                "labels": {**labels_of(incident), "severity": severity.word},
+                "annotations": {"summary": summary(incident), "incident": incident.id},
+                "startsAt": timestamp(incident.opened_at),
+                "endsAt": timestamp(transition.at + _FOR_LONG_S if ends_at is None else ends_at),
+                "generatorURL": f"{source}/admin/v1/incidents",
+            }
+        )
+    return alerts
 
 
 def labels_of(incident: Incident) -> dict[str, str]:

@@ -43,8 +43,10 @@ class Transition(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def id(self) -> str:
-        """Name the transition, the same however often it is told."""
-        return f"{self.incident.id}/{self.act}-{self.incident.severity}"
+        """Name the transition, the same however often it is told, and no other one's."""
+        name = f"{self.incident.id}/{self.act}-{self.incident.severity}"
+        # An act comes once at a severity, but a rollback may be withheld for one reason after the other.
+        return f"{name}-{self.at * 1000:.0f}" if self.act is Act.WITHHOLD else name
 
 
 encode_transition = msgspec.json.Encoder().encode

@@ -3,27 +3,31 @@
 | format | where it is posted to |
 |---|---|
 | generic | anything; the payload itself |
-| airflow | `POST <airflow>/api/v2/dags/<dag>/dagRuns`; the payload as `conf`, the incident as `dag_run_id` |
-| prefect | `POST <prefect>/api/deployments/<id>/create_flow_run`; the payload as `parameters`, the incident as
+| airflow | Airflow 3: `POST <airflow>/api/v2/dags/<dag>/dagRuns`; the payload as `conf`, the incident in `dag_run_id` |
+| airflow2 | Airflow 2: `POST <airflow>/api/v1/dags/<dag>/dagRuns`; the same without `logical_date`, which it makes |
+| prefect | `POST <prefect>/api/deployments/<id>/create_flow_run`; the payload as parameter `incident`, the incident in
   `idempotency_key` |
 
-Airflow refuses a `dag_run_id` that it knows, and Prefect returns the run of a key that it knows, so a request that is
-repeated after a crash trains nothing twice.
+Airflow answers 409 for a `dag_run_id` that it knows, and Prefect returns the run of a key that it knows, so a request
+that is repeated after a crash trains nothing twice.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from datetime import UTC, datetime
 from typing import Any, Literal
 
 from router.monitor.events import timestamp
 from router.monitor.incident import Transition
+from router.requestlog.span import Span
 
-RetrainFormat = Literal["generic", "airflow", "prefect"]
+RetrainFormat = Literal["generic", "airflow", "airflow2", "prefect"]
+_CONFLICT = 409
 
 
 def retrain_payload(
-    transition: Transition, *, champion: int | None, lineage: Mapping[str, Any], window_s: float
+    transition: Transition, *, champion: int | None, lineage: Mapping[str, Any], span: Span
 ) -> dict[str, Any]:
     """Say what to train and why.
 
@@ -31,7 +35,7 @@ def retrain_payload(
         transition: of act `retrain`.
         champion: version that has most of the traffic now.
         lineage: where the failing version came from.
-        window_s: how far before the incident the log's rows are worth training on.
+        span: what the log holds to train on.
     """
     incident = transition.incident
     return {
@@ -40,7 +44,7 @@ def retrain_payload(
         "version": incident.version,
         "champion": champion,
         "severity": incident.severity,
-        "data_window": {"from": timestamp(incident.opened_at - window_s), "to": timestamp(transition.at)},
+        "data_window": _window(span, incident.model, transition.at),
         "lineage": dict(lineage),
         "evidence": incident.evidence,
         "tags": {"model_shepherd.incident": incident.id},
@@ -53,7 +57,30 @@ def retrain_body(payload: Mapping[str, Any], format: RetrainFormat) -> dict[str,
     match format:
         case "airflow":
             return {"dag_run_id": key, "logical_date": None, "conf": dict(payload)}
+        case "airflow2":
+            return {"dag_run_id": key, "conf": dict(payload)}
         case "prefect":
             return {"name": key, "idempotency_key": key, "parameters": {"incident": dict(payload)}}
         case "generic":
             return dict(payload)
+
+
+def is_accepted(status: int, format: RetrainFormat) -> bool:  # noqa: A002 - its name
+    """Tell by the answer whether the request need not be repeated: also when an earlier one was taken."""
+    return 200 <= status < 300 or (status == _CONFLICT and format in {"airflow", "airflow2"})
+
+
+def _window(span: Span, model: str, at: float) -> dict[str, Any]:
+    """Say which records there are, and how to get them with the labels that were known at the time of asking."""
+    if span.first_at is None or span.last_at is None:
+        return {"from": None, "to": None, "records": 0, "labels": span.labels, "export": None}
+    since, as_of = (datetime.fromtimestamp(when, UTC).strftime("%Y-%m-%dT%H:%M:%S") for when in (span.first_at, at + 1))
+    return {
+        "from": timestamp(span.first_at),
+        "to": timestamp(span.last_at),
+        "first_record": span.first_record,
+        "last_record": span.last_record,
+        "records": span.records,
+        "labels": span.labels,
+        "export": f"shepherd log export FOLDER --model {model} --since {since} --as-of {as_of}",
+    }

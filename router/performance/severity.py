@@ -20,3 +20,8 @@ class Severity(IntEnum):
     def word(self) -> str:
         """The name in lower case, as documents and labels have it."""
         return self.name.lower()
+
+    @classmethod
+    def named(cls, word: str) -> Severity:
+        """Find a step by its word; `KeyError` for any other."""
+        return cls[word.upper()]

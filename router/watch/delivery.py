@@ -1,4 +1,8 @@
-"""Tells receivers of incidents: each one by itself, again with growing pauses, and at last to the dead letters."""
+"""Tells one receiver of incidents: again with growing pauses, and at last to the dead letters.
+
+What is promised, in `docs/monitoring.md` to those who receive: at least once, under one delivery id; an incident's
+transitions in their order; a receiver that is slow or gone holds up nobody else.
+"""
 
 from __future__ import annotations
 
@@ -7,86 +11,98 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, Final
 
 import httpx
-import msgspec
 
 from router.adapters.webhook import WebhookRefused, Webhooks
-from router.monitor.events import CLOUD_EVENTS_TYPE, alertmanager_alert, cloud_event
 from router.monitor.incident import Transition
-from router.monitor.retraining import RetrainFormat, retrain_body
-from router.performance.ladder import Act
+from router.monitor.retraining import RetrainFormat, is_accepted, retrain_body
+from router.watch.authorization import Authorization
+from router.watch.receivers import Body, Receiver
 
 #: Pauses before a delivery is tried again.
 PAUSES_S: Final = (0.5, 1.0, 2.0, 4.0, 8.0, 16.0)
-_TIMEOUT_S: Final = 5.0
+TIMEOUT_S: Final = 5.0
 
 Bury = Callable[[Transition, str, str], Awaitable[None]]
 Payload = Callable[[Transition], Awaitable[Mapping[str, Any]]]
 
 
-class Receivers(msgspec.Struct, frozen=True, kw_only=True):
-    """Who wants to know."""
-
-    source: str
-    """URL of this gateway, for receivers to tell it from others."""
-    events: Sequence[str] = ()
-    """Get CloudEvents."""
-    alerts: Sequence[str] = ()
-    """Get what Alertmanager would post."""
-    retrain: str | None = None
-    retrain_format: RetrainFormat = "generic"
-
-
 class Delivery:
-    """Delivers transitions at least once; a receiver knows a repetition by its `X-Shepherd-Delivery`."""
+    """The way to one receiver."""
 
     def __init__(
         self,
         webhooks: Webhooks,
-        receivers: Receivers,
+        receiver: Receiver,
         *,
+        source: str,
         payload: Payload,
         bury: Bury,
+        retrain_format: RetrainFormat = "generic",
+        authorization: Authorization | None = None,
         pauses_s: Sequence[float] = PAUSES_S,
+        timeout_s: float = TIMEOUT_S,
     ) -> None:
+        """Prepare to tell.
+
+        Args:
+            webhooks: how to post.
+            receiver: whom.
+            source: URL of this gateway, for receivers to tell it from others.
+            payload: says what to train; asked only for a retraining.
+            bury: keeps what could not be delivered: the transition, the address, the reason.
+            retrain_format: whose words a retraining is asked for in.
+            authorization: what the receiver of retrainings asks for; no other receiver is shown it.
+            pauses_s: before each further try.
+            timeout_s: of one try.
+        """
         self._webhooks = webhooks
-        self._receivers = receivers
+        self._receiver = receiver
+        self._source = source
         self._payload = payload
         self._bury = bury
+        self._retrain_format = retrain_format
+        self._authorization = authorization or Authorization()
         self._pauses_s = pauses_s
+        self._timeout_s = timeout_s
 
     async def deliver(self, transition: Transition) -> None:
-        """Tell everybody; returns when each has been told or given up."""
-        receivers = self._receivers
-        event, alert = cloud_event(transition, receivers.source), alertmanager_alert(transition, receivers.source)
-        posts = [self._post(url, event, transition, CLOUD_EVENTS_TYPE) for url in receivers.events]
-        if transition.act in {Act.OPEN, Act.ESCALATE, Act.RESOLVE}:
-            posts += [self._post(url, alert, transition) for url in receivers.alerts]
-        if transition.act is Act.RETRAIN and receivers.retrain is not None:
-            body = retrain_body(await self._payload(transition), receivers.retrain_format)
-            posts.append(self._post(receivers.retrain, body, transition))
-        await asyncio.gather(*posts)
-
-    async def _post(
-        self, url: str, body: Mapping[str, Any], transition: Transition, content_type: str = "application/json"
-    ) -> None:
+        """Tell of a transition, if the receiver wants it; returns when it has been told, or was given up."""
+        receiver = self._receiver
+        if not receiver.wants(transition):
+            return
+        if receiver.words == "retrain":
+            body: Body = retrain_body(await self._payload(transition), self._retrain_format)
+            content_type = "application/json"
+        else:
+            body, content_type = receiver.message(transition, self._source)
         why = ""
         for pause_s in (*self._pauses_s, None):
             try:
-                if await self._webhooks.post(
-                    url,
-                    body,
-                    delivery=transition.id,
-                    at=transition.at,
-                    timeout_s=_TIMEOUT_S,
-                    content_type=content_type,
-                ):
+                if self._is_done(status := await self._post(transition, body, content_type)):
                     return
-                why = "the answer was not 2xx"
+                why = f"the answer was {status}"
             except WebhookRefused as error:  # no pause makes an address acceptable
-                await self._bury(transition, url, str(error))
-                return
+                why = str(error)
+                break
             except (httpx.HTTPError, httpx.InvalidURL, OSError, TimeoutError) as error:
                 why = str(error) or type(error).__name__
             if pause_s is not None:
                 await asyncio.sleep(pause_s)
-        await self._bury(transition, url, why)
+        await self._bury(transition, receiver.url, why)
+
+    async def _post(self, transition: Transition, body: Body, content_type: str) -> int:
+        is_retrain = self._receiver.words == "retrain"
+        return await self._webhooks.post(
+            self._receiver.url,
+            body,
+            delivery=transition.id,
+            at=transition.at,
+            timeout_s=self._timeout_s,
+            content_type=content_type,
+            authorization=await asyncio.to_thread(self._authorization.read) if is_retrain else None,
+        )
+
+    def _is_done(self, status: int) -> bool:
+        if self._receiver.words == "retrain":
+            return is_accepted(status, self._retrain_format)
+        return httpx.codes.is_success(status)

@@ -10,8 +10,10 @@ from functools import partial
 from typing import Any, Final
 
 from router.adapters.redis_incidents import RedisIncidents
+from router.adapters.redis_labels import RedisLabels
 from router.adapters.redis_monitor_state import RedisMonitorState
 from router.adapters.redis_policy_store import RedisPolicyStore
+from router.adapters.redis_request_log import RedisRequestLog
 from router.adapters.redis_rollout_store import RedisRolloutStore
 from router.adapters.redis_version_board import RedisVersionBoard
 from router.adapters.webhook import Webhooks, ensure_secret
@@ -21,13 +23,18 @@ from router.monitor.drift import WindowSettings
 from router.monitor.incident import Transition
 from router.monitor.retraining import retrain_payload
 from router.performance.ladder import Act, LadderSettings
+from router.performance.severity import Severity
+from router.ports import StoreUnavailable
 from router.settings import Settings
 from router.watch.acting import Acting
-from router.watch.delivery import Delivery, Receivers
+from router.watch.authorization import Authorization
+from router.watch.delivery import Delivery
 from router.watch.gauges import refresh
 from router.watch.monitor import Monitor
 from router.watch.profiles import attached_profiles
+from router.watch.receivers import GROUPS, receivers_of
 from router.watch.rollback import Rollback
+from router.watch.training_span import training_span
 from router.watch.trial_finder import TrialFinder
 from serving.telemetry.instruments import Registry
 from serving.telemetry.publisher import Publisher
@@ -38,6 +45,7 @@ _STEP_S: Final = 0.1
 _MAX_STEPS: Final = 600
 #: How far before an incident the log is worth training on.
 _TRAINING_WINDOW_S: Final = 7 * 86_400.0
+_RETRY_S: Final = 1.0
 
 
 class MonitorProcess:
@@ -58,23 +66,17 @@ class MonitorProcess:
             BookSettings(
                 window=WindowSettings(rows=settings.monitor_window_rows),
                 reference_rows=settings.monitor_reference_rows,
-                ladder=LadderSettings(rollback=settings.monitor_rollback),
+                ladder=LadderSettings(
+                    rollback=settings.monitor_rollback, retrain_at=Severity.named(settings.retrain_at)
+                ),
             ),
             trials=TrialFinder(self._rollouts, time.time),
             attached=attached_profiles(layout.cache_dir),
         )
-        self._delivery = Delivery(
-            Webhooks(settings.webhook_hosts, ensure_secret(layout.webhook_secret_file)),
-            Receivers(
-                source=f"http://{settings.admin_host}:{settings.admin_port}",
-                events=settings.incident_webhooks,
-                alerts=settings.alert_webhooks,
-                retrain=settings.retrain_url,
-                retrain_format=settings.retrain_format,
-            ),
-            payload=self._retrain_payload,
-            bury=self._incidents.bury,
-        )
+        self._log = RedisRequestLog(url)
+        self._labels = RedisLabels(url)
+        self._rollbacks = Acting(self._incidents, "rollback", self._roll_back)
+        self._deliveries = self._make_deliveries(settings, layout)
         self._metrics = Registry("monitor")
         self._metrics.before_snapshot(partial(refresh, self._metrics, self.monitor))
         self._publisher = Publisher(self._metrics, layout.metrics_dir, interval_s=settings.metrics_interval_s)
@@ -84,9 +86,8 @@ class MonitorProcess:
         """Begin to watch."""
         await self._publisher.start()
         self._tasks = [
-            asyncio.create_task(self.monitor.run(), name="monitor"),
-            asyncio.create_task(Acting(self._incidents, "rollback", self._roll_back).run(), name="rollbacks"),
-            asyncio.create_task(Acting(self._incidents, "delivery", self._delivery.deliver).run(), name="deliveries"),
+            asyncio.create_task(self._watch(), name="monitor"),
+            *(asyncio.create_task(each.run(), name=each.group) for each in (self._rollbacks, *self._deliveries)),
         ]
 
     async def close(self) -> None:
@@ -96,8 +97,41 @@ class MonitorProcess:
         await asyncio.gather(*self._tasks, return_exceptions=True)
         await self._state.release()
         await self._publisher.close()
-        stores = (self._state, self._incidents, self._policies, self._rollouts, self._board)
+        stores = (self._state, self._incidents, self._policies, self._rollouts, self._board, self._log, self._labels)
         await asyncio.gather(*(store.close() for store in stores))
+
+    def _make_deliveries(self, settings: Settings, layout: Layout) -> list[Acting]:
+        webhooks = Webhooks(settings.webhook_hosts, ensure_secret(layout.webhook_secret_file))
+        authorization = Authorization(settings.retrain_authorization, settings.retrain_authorization_file)
+        return [
+            Acting(
+                self._incidents,
+                receiver.group,
+                Delivery(
+                    webhooks,
+                    receiver,
+                    source=f"http://{settings.admin_host}:{settings.admin_port}",
+                    payload=self._retrain_payload,
+                    bury=self._incidents.bury,
+                    retrain_format=settings.retrain_format,
+                    authorization=authorization,
+                ).deliver,
+            )
+            for receiver in receivers_of(settings)
+        ]
+
+    async def _watch(self) -> None:
+        """Let new receivers begin where the past is over, before there is anything to tell; then watch."""
+        groups = [each.group for each in self._deliveries]
+        while True:
+            try:
+                await self._incidents.retire(GROUPS, groups)
+                for group in groups:
+                    await self._incidents.begin(group, forget_past=True)
+                break
+            except StoreUnavailable:
+                await asyncio.sleep(_RETRY_S)
+        await self.monitor.run()
 
     async def _roll_back(self, transition: Transition) -> None:
         if transition.act is not Act.ROLL_BACK:
@@ -115,4 +149,6 @@ class MonitorProcess:
         lineage = next(
             (each.lineage for each in statuses if (each.model, each.version) == (incident.model, incident.version)), {}
         )
-        return retrain_payload(transition, champion=champion, lineage=lineage, window_s=_TRAINING_WINDOW_S)
+        since = incident.opened_at - _TRAINING_WINDOW_S
+        span = await training_span(self._log, self._labels, incident.model, since, transition.at)
+        return retrain_payload(transition, champion=champion, lineage=lineage, span=span)

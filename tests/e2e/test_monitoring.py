@@ -24,7 +24,7 @@ ROLLBACK_S = 5.0
 RNG = np.random.default_rng(0)
 
 
-def judged_versions(gateway: RunningGateway, folder: Path) -> None:
+def judged_versions(gateway: RunningGateway, folder: Path, model: str = MODEL) -> None:
     """Register two versions of score = x with profiles of 90 % accuracy; the second one gets the traffic."""
     x = RNG.random(3000)
     wrong = RNG.random(3000) < 0.1
@@ -33,36 +33,38 @@ def judged_versions(gateway: RunningGateway, folder: Path) -> None:
     table.write_text("\n".join(["x,label", *lines]))
     with gateway.admin as admin:
         for number in (1, 2):
-            admin.register(MODEL, add(0.0, features=1))
-            named = [MODEL, "--version", str(number), "--data", str(table), "--label", "label"]
+            admin.register(model, add(0.0, features=1))
+            named = [model, "--version", str(number), "--data", str(table), "--label", "label"]
             gateway.shepherd("model", "profile", *named)
-    gateway.route(MODEL, ("stable", 1, 10_000))
-    gateway.route(MODEL, ("stable", 2, 10_000))
+    gateway.route(model, ("stable", 1, 10_000))
+    gateway.route(model, ("stable", 2, 10_000))
 
 
-def ask(gateway: RunningGateway, client: httpx.Client, values: Sequence[float]) -> list[str]:
+def ask(gateway: RunningGateway, client: httpx.Client, values: Sequence[float], model: str = MODEL) -> list[str]:
     """Ask for the score of each value; return the ids of the requests that version 2 answered."""
     asked = []
     for value in values:
         body = {"inputs": [{"name": "x", "shape": [1, 1], "datatype": "FP32", "data": [value]}]}
-        answer = client.post(f"{gateway.url}/v2/models/{MODEL}/infer", json=body)
+        answer = client.post(f"{gateway.url}/v2/models/{model}/infer", json=body)
         assert answer.status_code == 200, answer.text
         assert answer.headers["x-shepherd-version"] == "2"
         asked.append(answer.headers["x-shepherd-request-id"])
     return asked
 
 
-def answer_with(gateway: RunningGateway, client: httpx.Client, request_ids: Sequence[str], labels: Any) -> None:
+def answer_with(
+    gateway: RunningGateway, client: httpx.Client, request_ids: Sequence[str], labels: Any, model: str = MODEL
+) -> None:
     """Post labels."""
     entries = [{"request_id": each, "label": int(label)} for each, label in zip(request_ids, labels, strict=True)]
-    reply = client.post(f"{gateway.url}/v2/models/{MODEL}/feedback", json={"labels": entries})
+    reply = client.post(f"{gateway.url}/v2/models/{model}/feedback", json={"labels": entries})
     assert reply.json() == {"accepted": len(entries), "rejected": 0}
 
 
-def counted(gateway: RunningGateway, version: int) -> dict[str, Any]:
+def counted(gateway: RunningGateway, version: int, model: str = MODEL) -> dict[str, Any]:
     """What the monitor knows of the performance of a version's one arm."""
     with gateway.admin as admin:
-        found = admin.performance(MODEL)["versions"]
+        found = admin.performance(model)["versions"]
     arms: list[dict[str, Any]] = next((each["arms"] for each in found if each["version"] == version), [])
     return arms[0] if arms else {}
 

@@ -1,20 +1,25 @@
-"""Receivers of incidents: what they get, what happens when they are down, and which are never called."""
+"""Receivers of incidents: what they get, what happens when they are slow or down, and which are never called."""
 
 from __future__ import annotations
 
 import threading
 from collections.abc import Iterator, Mapping
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any
 
-import msgspec
 import pytest
 
 from router.adapters.webhook import Webhooks
 from router.monitor.incident import Incident, Transition
 from router.monitor.retraining import RetrainFormat, retrain_payload
 from router.performance.ladder import Act
-from router.watch.delivery import Delivery, Receivers
+from router.performance.severity import Severity
+from router.requestlog.span import Span
+from router.watch.authorization import Authorization
+from router.watch.delivery import Delivery
+from router.watch.receivers import Receiver as Told
+from router.watch.receivers import Words
+from tests.receivers import Receiver, receiving
 
 pytestmark = pytest.mark.asyncio
 
@@ -22,121 +27,187 @@ EVIDENCE = {"stable": {"drift": {"x": 0.4}, "performance": {"watched": "auc", "d
 CRITICAL = Incident(id="flights/1/1", model="flights", version=1, severity="critical", opened_at=1e9, evidence=EVIDENCE)
 
 
-def transition(act: Act) -> Transition:
-    return Transition(act=act, at=1e9 + 60, incident=CRITICAL)
-
-
-class Receiver:
-    """An HTTP server that keeps what is posted; the first `failures` posts are answered with 503."""
-
-    def __init__(self) -> None:
-        self.failures = 0
-        self.got: list[tuple[str, Mapping[str, str], Any]] = []
-        outer = self
-
-        class Handler(BaseHTTPRequestHandler):
-            def do_POST(self) -> None:
-                body = msgspec.json.decode(self.rfile.read(int(self.headers["Content-Length"])))
-                outer.got.append((self.path, dict(self.headers), body))
-                outer.failures -= 1
-                self.send_response(503 if outer.failures >= 0 else 204)
-                self.end_headers()
-
-            def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - its name there
-                """Say nothing."""
-
-        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.url = f"http://127.0.0.1:{self.server.server_port}"
+def transition(act: Act = Act.OPEN, at: float = 1e9 + 60) -> Transition:
+    return Transition(act=act, at=at, incident=CRITICAL)
 
 
 @pytest.fixture
 def receiver() -> Iterator[Receiver]:
-    made = Receiver()
-    thread = threading.Thread(target=made.server.serve_forever, daemon=True)
-    thread.start()
-    yield made
-    made.server.shutdown()
-    thread.join()
-    made.server.server_close()
+    with receiving() as made:
+        yield made
 
 
 class Outgoing:
-    """A delivery, and its dead letters."""
+    """The way to one receiver, and the dead letters."""
 
-    def __init__(self, *, allowed: tuple[str, ...] = ("127.0.0.1",), **receivers: Any) -> None:
+    def __init__(
+        self,
+        url: str,
+        words: Words = "event",
+        *,
+        at: Severity = Severity.WARNING,
+        allowed: tuple[str, ...] = ("127.0.0.1",),
+        **more: Any,
+    ) -> None:
         self.dead: list[tuple[str, str]] = []
+        settings: dict[str, Any] = {"pauses_s": (0.0, 0.0), **more}
         self.delivery = Delivery(
             Webhooks(allowed, b"secret"),
-            Receivers(source="http://gateway", **receivers),
+            Told(url=url, words=words, at=at),
+            source="http://gateway",
             payload=self._payload,
             bury=self._bury,
-            pauses_s=(0.0, 0.0),
+            **settings,
         )
 
+    async def tell(self, told: Transition) -> None:
+        await self.delivery.deliver(told)
+
     async def _payload(self, told: Transition) -> Mapping[str, Any]:
-        return retrain_payload(told, champion=1, lineage={"git_commit": "abc"}, window_s=3600.0)
+        span = Span(first_at=1e9 - 60, last_at=1e9, first_record="r#1", last_record="r#9", records=9, labels=4)
+        return retrain_payload(told, champion=1, lineage={"git_commit": "abc"}, span=span)
 
     async def _bury(self, _told: Transition, to: str, why: str) -> None:
         self.dead.append((to, why))
 
 
-async def test_an_event_is_a_cloud_event_and_an_alert_what_alertmanager_posts(receiver: Receiver) -> None:
-    """With all required attributes, under one delivery id."""
-    urls = {"events": (f"{receiver.url}/e",), "alerts": (f"{receiver.url}/a",)}
-    await Outgoing(**urls).delivery.deliver(transition(Act.ESCALATE))
-    got = {path: (headers, body) for path, headers, body in receiver.got}
-    headers, event = got["/e"]
+async def test_a_cloud_event_names_its_transition(receiver: Receiver) -> None:
+    """In structured mode, under one delivery id."""
+    await Outgoing(receiver.url).tell(transition(Act.ESCALATE))
+    ((_, headers, event),) = receiver.posts
 
     assert headers["Content-Type"] == "application/cloudevents+json"
     assert headers["X-Shepherd-Delivery"] == event["id"] == "flights/1/1/escalate-critical"
-    assert (event["specversion"], event["type"]) == ("1.0", "io.modelshepherd.incident.escalate")
-    assert event["time"] == "2001-09-09T01:47:40.000Z"
+    assert event["type"] == "io.modelshepherd.incident.escalate"
     assert event["data"]["incident"]["evidence"] == EVIDENCE
-    (alert,) = got["/a"][1]["alerts"]
-    assert (alert["status"], alert["labels"]["severity"]) == ("firing", "critical")
-    assert "auc down 8.0%" in alert["annotations"]["summary"]
+    assert "Authorization" not in headers
 
 
 @pytest.mark.parametrize(
     ("words", "key", "place"),
-    [("generic", "incident", "incident"), ("airflow", "dag_run_id", "conf"), ("prefect", "idempotency_key", "name")],
+    [
+        ("generic", "incident", "incident"),
+        ("airflow", "dag_run_id", "conf"),
+        ("airflow2", "dag_run_id", "conf"),
+        ("prefect", "idempotency_key", "name"),
+    ],
 )
 async def test_a_retraining_is_asked_for_in_the_words_of_its_receiver(
     receiver: Receiver, words: RetrainFormat, key: str, place: str
 ) -> None:
     """Named by the incident, so that a repetition trains nothing twice."""
-    await Outgoing(retrain=f"{receiver.url}/r", retrain_format=words).delivery.deliver(transition(Act.RETRAIN))
-    ((_, _, body),) = receiver.got
+    await Outgoing(receiver.url, "retrain", retrain_format=words).tell(transition(Act.RETRAIN))
+    ((_, _, body),) = receiver.posts
 
     assert "flights" in body[key]
     assert place in body
     assert "abc" in str(body)
+    assert "shepherd log export" in str(body)
+
+
+async def test_airflow_that_knows_the_run_already_need_not_be_asked_again(receiver: Receiver) -> None:
+    """409 is what a repetition after a crash gets: the training is on its way."""
+    receiver.statuses = [409, 409]
+    airflow = Outgoing(receiver.url, "retrain", retrain_format="airflow")
+    await airflow.tell(transition(Act.RETRAIN))
+    generic = Outgoing(receiver.url, "retrain")
+    await generic.tell(transition(Act.RETRAIN))
+
+    assert len(receiver.posts) == 3
+    assert airflow.dead == generic.dead == []
+
+
+async def test_only_the_receiver_of_retrainings_is_shown_the_secret(receiver: Receiver, tmp_path: Path) -> None:
+    """Read for each call, so that a secret that was exchanged holds at once."""
+    secret = tmp_path / "secret"
+    for value in ("Bearer one\n", "Bearer two\n"):
+        secret.write_text(value)
+        for words, act in (("retrain", Act.RETRAIN), ("event", Act.OPEN)):
+            outgoing = Outgoing(receiver.url, words, authorization=Authorization(file=secret))  # type: ignore[arg-type]
+            await outgoing.tell(transition(act))
+
+    shown = [post.headers.get("Authorization") for post in receiver.posts]
+    assert shown == ["Bearer one", None, "Bearer two", None]
+
+
+@pytest.mark.parametrize("content", [None, b"", b"Bearer \xe4\n", b"a\nX-Evil: 1"])
+async def test_without_a_usable_secret_nobody_is_called(
+    receiver: Receiver, tmp_path: Path, content: bytes | None
+) -> None:
+    """The dead letter names the file and holds nothing of what is in it."""
+    secret = tmp_path / "secret"
+    if content is not None:
+        secret.write_bytes(content)
+    outgoing = Outgoing(receiver.url, "retrain", authorization=Authorization(file=secret))
+    await outgoing.tell(transition(Act.RETRAIN))
+
+    assert receiver.posts == []
+    ((_, why),) = outgoing.dead
+    assert str(secret) in why
+    assert "Evil" not in why
 
 
 async def test_a_receiver_that_fails_is_told_again(receiver: Receiver) -> None:
     """Under the same delivery id."""
-    receiver.failures = 2
-    outgoing = Outgoing(events=(receiver.url,))
-    await outgoing.delivery.deliver(transition(Act.OPEN))
+    receiver.statuses = [503, 500]
+    outgoing = Outgoing(receiver.url)
+    await outgoing.tell(transition())
 
-    assert len(receiver.got) == 3
-    assert len({headers["X-Shepherd-Delivery"] for _, headers, _ in receiver.got}) == 1
+    assert len(receiver.posts) == 3
+    assert len(set(receiver.deliveries)) == 1
     assert outgoing.dead == []
 
 
-async def test_what_cannot_be_delivered_is_a_dead_letter(receiver: Receiver) -> None:
-    """After the last try; a receiver beside it has been told all the same."""
-    outgoing = Outgoing(events=("http://127.0.0.1:9/", receiver.url))
-    await outgoing.delivery.deliver(transition(Act.OPEN))
+async def test_a_receiver_that_does_not_answer_is_given_up(receiver: Receiver) -> None:
+    """Each try has its time, and there are only so many."""
+    answer = threading.Event()
+
+    def take_too_long(_: object) -> None:
+        answer.wait(30)
+
+    receiver.before_answer = take_too_long
+    outgoing = Outgoing(receiver.url, timeout_s=0.05)
+    await outgoing.tell(transition())
+    answer.set()
+
+    assert len(receiver.posts) == 3
+    assert [to for to, _ in outgoing.dead] == [receiver.url]
+
+
+async def test_what_cannot_be_delivered_is_a_dead_letter() -> None:
+    """After the last try, with the reason."""
+    outgoing = Outgoing("http://127.0.0.1:9/")
+    await outgoing.tell(transition())
 
     assert [to for to, _ in outgoing.dead] == ["http://127.0.0.1:9/"]
-    assert len(receiver.got) == 1
+
+
+@pytest.mark.parametrize("status", [301, 302, 307, 308])
+async def test_a_redirect_is_never_followed(receiver: Receiver, status: int) -> None:
+    """Least of all to an address inside: whoever answers would choose whom the gateway calls."""
+    with receiving() as inside:
+        receiver.statuses, receiver.location = [status] * 3, f"{inside.url}/latest/meta-data"
+        outgoing = Outgoing(receiver.url)
+        await outgoing.tell(transition())
+
+    assert inside.posts == []
+    assert outgoing.dead == [(receiver.url, f"the answer was {status}")]
 
 
 async def test_a_host_that_is_not_listed_is_never_called(receiver: Receiver) -> None:
     """Neither by name nor by address: a dead letter at once."""
-    outgoing = Outgoing(allowed=("hooks.example",), events=(receiver.url,))
-    await outgoing.delivery.deliver(transition(Act.OPEN))
+    outgoing = Outgoing(receiver.url, allowed=("hooks.example",))
+    await outgoing.tell(transition())
 
-    assert receiver.got == []
+    assert receiver.posts == []
     assert outgoing.dead == [(receiver.url, "127.0.0.1 is not in webhook_hosts")]
+
+
+async def test_a_receiver_is_told_of_no_less_than_it_asked_for(receiver: Receiver) -> None:
+    """By the worst that the incident has been: so who was told that it opened is told that it is over."""
+    pager, archive = Outgoing(receiver.url, at=Severity.EMERGENCY), Outgoing(receiver.url, at=Severity.CRITICAL)
+    for act in (Act.ESCALATE, Act.RESOLVE):
+        await pager.tell(transition(act))
+        await archive.tell(transition(act))
+
+    assert receiver.deliveries == ["flights/1/1/escalate-critical", "flights/1/1/resolve-critical"]

@@ -164,3 +164,23 @@ def test_settings_travel_between_processes_unchanged() -> None:
     """Ray pickles them into every replica."""
     settings = settle({"http_port": 9000})
     assert pickle.loads(pickle.dumps(settings)) == settings
+
+
+def test_a_secret_is_never_shown() -> None:
+    """Neither by `shepherd config`, nor by an error, nor when settings are printed."""
+    variables = {"SHEPHERD_RETRAIN_AUTHORIZATION": "Bearer s3cret"}
+    resolved = resolve({}, HOME | variables, {}, cwd=Path("/srv"))
+    shown = {line.key: line.value for line in effective(resolved)}
+
+    assert resolved.settings.retrain_authorization == "Bearer s3cret"
+    assert shown["retrain_authorization"] == "***"
+    assert "s3cret" not in repr(resolved)
+    with pytest.raises(SettingsError) as raised:
+        settle(file={"retrain_authorization": ["s3cret"]})
+    assert "s3cret" not in str(raised.value)
+
+
+def test_a_secret_has_one_source() -> None:
+    """With two of them nobody could tell which one is shown."""
+    with pytest.raises(SettingsError, match="give one"):
+        settle(file={"retrain_authorization": "a", "retrain_authorization_file": "b"})
