@@ -1,4 +1,4 @@
-"""Run it: `python -m loadtests.losses > docs/results/request-log.md`; about six minutes, Linux only."""
+"""Run it: `python -m loadtests.losses > docs/results/request-log.md`; about eight minutes, Linux only."""
 
 from __future__ import annotations
 
@@ -18,6 +18,8 @@ import click
 from loadtests.bench.machine import describe_machine
 from loadtests.losses.scene import Balance, Scene, scene, until
 
+_ROUTERS: Final = ("routers=2",)
+_LITTLE_ROOM: Final = ("spool-max-bytes=1MiB", "spool-segment-bytes=256KiB")
 _HEAD: Final = """\
 <!-- Generated: python -m loadtests.losses > docs/results/request-log.md -->
 # What the request log loses
@@ -39,33 +41,55 @@ stream. In the last line answered - records = dropped, exactly.
 
 
 @click.command(context_settings={"show_default": True})
+@click.argument("scenes", nargs=-1, type=click.Choice(["kills", "busy", "outage", "bound"]))
 @click.option("--rate", default=500.0, help="Requests per second.")
 @click.option("--kills", default=20, help="How often a router is killed.")
 @click.option("--away", default=60.0, help="Seconds for which Redis is away.")
-def main(rate: float, kills: int, away: float) -> None:
-    """Print the page; exit with 1 when an answered record was lost, or the books are wrong."""
+def main(scenes: tuple[str, ...], rate: float, kills: int, away: float) -> None:
+    """Print the page, or the lines of SCENES; exit with 1 when an answered record was lost, or the books are wrong."""
     machine = describe_machine()
     named = f"{machine['cores']} cores ({machine['processor']}), Python {machine['Python']}, Ray {machine['ray']}"
-    sys.stdout.write(_HEAD.format(rate=rate, machine=named))
-    found = []
+    if not scenes:
+        sys.stdout.write(_HEAD.format(rate=rate, machine=named))
+    played = {
+        "kills": lambda folder: play_kills(folder, rate, kills),
+        "busy": lambda folder: play_busy(folder, rate, kills),
+        "outage": lambda folder: play_outage(folder, rate, away),
+        "bound": lambda folder: play_bound(folder, rate),
+    }
     with tempfile.TemporaryDirectory(prefix="loss-", ignore_cleanup_errors=True) as name:
-        folder = Path(name)
-        with scene(folder / "kills", "routers=2", rate=rate) as there:
-            kill_routers(there, kills)
-            found.append(_line(f"{kills} times SIGKILL of a router", there.balance()))
-        with scene(folder / "busy", "routers=2", rate=rate) as there, busy_processes():
-            kill_routers(there, kills)
-            found.append(_line("the same, other programs wanting every core", there.balance()))
-        with scene(folder / "outage", "routers=2", rate=rate) as there:
-            take_store_away(there, away)
-            found.append(_line(f"Redis away for {away:g} s", there.balance()))
-        with scene(
-            folder / "bound", "routers=2", "spool-max-bytes=1MiB", "spool-segment-bytes=256KiB", rate=rate
-        ) as it:
-            fill_spools(it)
-            found.append(_line("Redis away, spools of 1 MiB full", it.balance(), allowed_to_drop=True))
-    sys.stdout.write(_TAIL)
-    sys.exit(0 if all(found) else 1)
+        are_well = [played[scene](Path(name, scene)) for scene in scenes or played]
+    if not scenes:
+        sys.stdout.write(_TAIL)
+    sys.exit(0 if all(are_well) else 1)
+
+
+def play_kills(folder: Path, rate: float, kills: int) -> bool:
+    """Kill routers."""
+    with scene(folder, *_ROUTERS, rate=rate) as there:
+        kill_routers(there, kills)
+        return _line(f"{kills} times SIGKILL of a router", there.balance())
+
+
+def play_busy(folder: Path, rate: float, kills: int) -> bool:
+    """Kill routers that get little processor time."""
+    with scene(folder, *_ROUTERS, rate=rate) as there, busy_processes():
+        kill_routers(there, kills)
+        return _line("the same, other programs wanting every core", there.balance())
+
+
+def play_outage(folder: Path, rate: float, away: float) -> bool:
+    """Take Redis away, with room for what waits."""
+    with scene(folder, *_ROUTERS, rate=rate) as there:
+        take_store_away(there, away)
+        return _line(f"Redis away for {away:g} s", there.balance())
+
+
+def play_bound(folder: Path, rate: float) -> bool:
+    """Take Redis away, without."""
+    with scene(folder, *_ROUTERS, *_LITTLE_ROOM, rate=rate) as there:
+        fill_spools(there)
+        return _line("Redis away, spools of 1 MiB full", there.balance(), allowed_to_drop=True)
 
 
 def kill_routers(there: Scene, times: int) -> None:
