@@ -18,8 +18,9 @@ Agreement = Callable[[Mapping[str, Array]], str | None]
 class Backend(Protocol):
     """One loaded version of a model in this process.
 
-    `infer` blocks and may be called from one thread at a time. It raises `ServingError(INVALID)` when the inputs are at
-    fault and `ServingError(MODEL_FAILED)` when the model is; any other exception counts as the model's.
+    `infer` blocks and may be called from two threads at a time, one for primaries and one for shadows. It raises
+    `ServingError(INVALID)` when the inputs are at fault and `ServingError(MODEL_FAILED)` when the model is; any other
+    exception counts as the model's.
     """
 
     def load(self) -> None:

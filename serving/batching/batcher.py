@@ -1,8 +1,8 @@
 """The shell around the batching core: owns the queue, the thread and the clock of one model.
 
 Tiny models run on the event loop, where a run costs less than handing it to a thread would; slower ones run in one
-executor thread while the loop goes on collecting the next batch. A failing batch is taken apart and its members are run
-alone, so that no request pays for its neighbour.
+executor thread while the loop goes on collecting the next batch. Work that yields is never on the loop. A failing batch
+is taken apart and its members are run alone, so that no request pays for its neighbour.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from serving.batching.assembly import scatter, stack
 from serving.batching.job import Job, Result
 from serving.batching.sizing import next_limit
 from serving.batching.window import Lanes
+from serving.batching.yielding import yield_processor
 from serving.protocol.errors import ErrorKind, ServingError
 from serving.protocol.messages import Buffer
 
@@ -50,8 +51,23 @@ class Batcher:
     """Runs one backend's jobs in batches, one run at a time."""
 
     def __init__(
-        self, backend: Backend, limits: BatchLimits, *, expected_run_s: float = 0.0, on_run: OnRun | None = None
+        self,
+        backend: Backend,
+        limits: BatchLimits,
+        *,
+        expected_run_s: float = 0.0,
+        on_run: OnRun | None = None,
+        yields: bool = False,
     ) -> None:
+        """Take a loaded backend.
+
+        Args:
+            backend: loaded; with a batcher that yields beside an ordinary one, it is called from two threads.
+            limits: how far batches and the queue may grow.
+            expected_run_s: seconds that one run takes, as warming up has shown.
+            on_run: told of each run.
+            yields: run only in a thread that leaves the processor to whoever else wants it.
+        """
         self._backend = backend
         self._bfloat16 = frozenset(spec.name for spec in backend.signature.outputs if spec.datatype == "BF16")
         self._on_run = on_run
@@ -60,6 +76,7 @@ class Batcher:
         self._lanes = Lanes()
         self._limit = limits.max_rows
         self._run_ewma_s = expected_run_s
+        self._yields = yields
         self._executor: ThreadPoolExecutor | None = None
         self._busy = False
         self._scheduled = False
@@ -138,14 +155,19 @@ class Batcher:
         if not batch.jobs:
             return
         self._in_run = len(batch.jobs)
-        if self._run_ewma_s < INLINE_BELOW_S:
+        if self._runs_inline:
             self._settle(now, [self._run(batch.jobs)])
             return
         if self._executor is None:
-            self._executor = ThreadPoolExecutor(1, thread_name_prefix="model")
+            initializer = yield_processor if self._yields else None
+            self._executor = ThreadPoolExecutor(1, thread_name_prefix="model", initializer=initializer)
         self._busy = True
         future = self._loop.run_in_executor(self._executor, self._run, batch.jobs)
         future.add_done_callback(lambda done: self._settle(now, [done.result()]))
+
+    @property
+    def _runs_inline(self) -> bool:
+        return self._run_ewma_s < INLINE_BELOW_S and not self._yields
 
     def _run(self, jobs: Sequence[Job]) -> Outcome:
         """Run a batch; returns its failure as a value. Called on the loop or in the executor thread."""
@@ -192,7 +214,7 @@ class Batcher:
                 jobs[0].done(error)
             return
         started = time.monotonic()
-        if self._run_ewma_s < INLINE_BELOW_S or self._executor is None:
+        if self._runs_inline or self._executor is None:
             self._settle(started, [self._run([job]) for job in jobs])
             return
         self._busy = True

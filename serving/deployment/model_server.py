@@ -9,9 +9,10 @@ from collections.abc import Callable
 from typing import Final
 
 from serving.backends.backend import Agreement, Backend, RemoteBackend
-from serving.batching.batcher import Batcher, BatchLimits, OnRun
+from serving.batching.batcher import BatchLimits, OnRun
 from serving.batching.concurrent import ConcurrentRunner
 from serving.batching.job import Job, Plan, Result
+from serving.batching.shadows_apart import ShadowsApart
 from serving.channel.endpoint import Endpoint
 from serving.channel.frames import MAX_BODY_BYTES, Frame, Kind, frame_head, result_head, unpack_extra
 from serving.channel.server import ChannelServer, Connection
@@ -70,7 +71,7 @@ class ModelServer:
         self._unbatched_because = unbatched_because
         self._plans: dict[bytes, Plan] = {}
         self._jobs: dict[Connection, dict[int, Job]] = {}
-        self._batcher: Batcher | ConcurrentRunner | None = None
+        self._batcher: ShadowsApart | ConcurrentRunner | None = None
         self._endpoint: Endpoint | None = None
 
     @property
@@ -91,7 +92,7 @@ class ModelServer:
             warmth = await asyncio.to_thread(
                 lambda: warm_up(self._backend, inputs, self._limits, unbatched_because=because)
             )
-            self._batcher = Batcher(self._backend, warmth.limits, expected_run_s=warmth.run_s, on_run=self._on_run)
+            self._batcher = ShadowsApart(self._backend, warmth.limits, expected_run_s=warmth.run_s, on_run=self._on_run)
             facts |= {"batching": warmth.batching, "run_ms": round(warmth.run_s * 1e3, 3)}
         tcp = await self._channel.listen(uds, tcp_host)
         self._endpoint = Endpoint(
@@ -120,7 +121,7 @@ class ModelServer:
             TimeoutError: it did not answer.
         """
         batcher = self._batcher
-        if not isinstance(batcher, Batcher) or not batcher.idle:
+        if not isinstance(batcher, ShadowsApart) or not batcher.idle:
             return None
         entries = tuple((t.name, t.datatype, t.shape, len(t.data)) for t in inputs)
         answer: asyncio.Future[Result | ServingError] = asyncio.get_running_loop().create_future()
@@ -132,7 +133,7 @@ class ModelServer:
             shadow=False,
             done=answer.set_result,
         )
-        batcher.submit(job)
+        batcher.ordinary.submit(job)  # not as a client's call: those decide what shadows may take
         try:
             outcome = await asyncio.wait_for(answer, timeout_s)
         finally:
