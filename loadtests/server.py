@@ -14,6 +14,7 @@ from typing import Any, Final, Self
 import msgspec
 
 from loadtests.processes import free_ports, stop
+from router.cli.client import AdminClient
 
 #: Reasons to ask again while a server starts.
 _NOT_YET: Final = (OSError, http.client.HTTPException)
@@ -105,10 +106,10 @@ class Gateway(Server):
 
     def __init__(self, state: Path, *settings: str) -> None:
         self._state = state
-        self.http_port, self.grpc_port, metrics_port, admin_port = free_ports(4)
+        self.http_port, self.grpc_port, metrics_port, self._admin_port = free_ports(4)
         state.mkdir(parents=True, exist_ok=True)
         ports = [f"--http-port={self.http_port}", f"--grpc-port={self.grpc_port}"]
-        ports += [f"--metrics-port={metrics_port}", f"--admin-port={admin_port}"]
+        ports += [f"--metrics-port={metrics_port}", f"--admin-port={self._admin_port}"]
         flags = [f"--{setting}" for setting in settings]
         command: list[str | Path] = ["router.cli.main", "up", "--state", state, *ports, *flags]
         super().__init__(command, port=self.http_port, log=state / "up.log", stop_s=30.0)
@@ -125,6 +126,28 @@ class Gateway(Server):
             said = ended.stderr.decode(errors="replace").strip()
             raise ServerFailed(f"shepherd {' '.join(map(str, arguments))}: {said}{self.last_words()}")
         return msgspec.json.decode(ended.stdout)
+
+    def admin(self) -> AdminClient:
+        """Open its admin API: a command of its own would cost a second of a core, which is measured too."""
+        token = (self._state / "admin.token").read_text().strip()
+        return AdminClient(f"http://127.0.0.1:{self._admin_port}", token)
+
+    def route(self, model: str, *variants: tuple[str, int, int], **more: Any) -> None:
+        """Give a model the policy of these `(variant, version, basis points)`; return when it stands."""
+        names = ("name", "version", "weight")
+        document = {"model": model, "variants": [dict(zip(names, each, strict=True)) for each in variants], **more}
+        with self.admin() as admin:
+            there = admin.policy(model)
+            if there is None:
+                admin.create_policy(model, document, "measurement")
+            else:
+                admin.put_policy(model, document, "measurement", there.etag)
+
+    def replicas(self, model: str, version: int) -> list[int]:
+        """List the processes that serve a version now."""
+        with self.admin() as admin:
+            versions = admin.model(model)["versions"]
+        return [replica["pid"] for each in versions if each["version"] == version for replica in each["replicas"]]
 
     def wait_until_operable(self, *, timeout_s: float) -> None:
         """Wait until `shepherd` commands find this gateway: its admin API opens after its data plane.

@@ -1,87 +1,138 @@
-"""Does a CPU-bound shadow of every request move the primary's p99? Rounds with and without it, in turn.
+"""Measures what a shadow of every request that misbehaves does to the primary's p99: rounds with it and without.
 
-`python -m loadtests.shadow_isolation` starts a gateway, sends requests on a fixed schedule (an answer that is late
-delays no other request, so waiting is not hidden), and switches the shadow on and off between rounds. The difference
-is the median over neighbouring rounds: the machine's own moods hit both of a pair.
+`python -m loadtests.shadow_isolation` starts a gateway, sends requests on a fixed schedule, and switches the shadow on
+and off between rounds. What is compared is the median over neighbouring rounds: the machine's own moods hit both of a
+pair. The shadow's processes run in both: only what they are asked to do makes the difference.
 """
 
 from __future__ import annotations
 
-import asyncio
+import os
+import signal
 import statistics
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Final, NamedTuple
 
 import click
-import httpx
+from rich.console import Console
 
 from loadtests.model import build_classifier, random_rows, v2_json
+from loadtests.result_page import Said, describe_load, page, progress_shown, publish, table
 from loadtests.server import Gateway, ServerFailed
+from loadtests.steady import Latency, SteadyLoad, latency
 
 MODEL: Final = "isolated"
 _FEATURES: Final = 16
-#: Milliseconds of CPU for each row: two layers of this width, 64 bytes of weights a unit.
+#: Milliseconds of processor time for each row: two layers of this width, 76 bytes of weights a unit.
 _HEAVY_HIDDEN: Final = 400_000
 _START_S: Final = 120.0
+#: After a switch, until routers and replicas have settled.
+_SETTLE_S: Final = 1.0
+#: What the shadow does with every request.
+FAULTS: Final = {
+    "busy": "computes for milliseconds, 100 % of a core and more is asked for",
+    "hangs": "its process is stopped (SIGSTOP): connections stay, answers never come",
+    "dies": "its process is killed (SIGKILL) as the round begins, and loaded again meanwhile",
+}
 
 
-class Round(NamedTuple):
-    """What the primaries' clients saw in one round."""
+class Pair(NamedTuple):
+    """Two neighbouring rounds."""
 
-    p50_ms: float
-    p99_ms: float
-    errors: int
+    fault: str
+    rate: float
+    without: Latency
+    with_it: Latency
 
 
 @click.command(context_settings={"show_default": True})
+@click.option("--fault", "faults", multiple=True, type=click.Choice(list(FAULTS)), default=list(FAULTS))
+@click.option("--rate", "rates", multiple=True, type=float, default=[100.0, 1000.0], help="Requests per second.")
 @click.option("--pairs", default=6, type=click.IntRange(min=1), help="Pairs of rounds.")
-@click.option("--seconds", default=5.0, help="Length of a round.")
-@click.option("--rate", default=100.0, help="Requests per second.")
-def main(pairs: int, seconds: float, rate: float) -> None:
-    """Print each round and the change of p50 and p99; exit with 1 when a primary failed."""
+@click.option("--seconds", default=4.0, help="Length of a round.")
+@click.option("--keep", is_flag=True, help="Write the page to loadtests/results.")
+def main(faults: Sequence[str], rates: Sequence[float], pairs: int, seconds: float, keep: bool) -> None:  # noqa: FBT001 - click's way
+    """Measure and print; exit with 1 when a primary failed."""
+    console = Console()
+    load = describe_load()
     try:
-        with tempfile.TemporaryDirectory(prefix="isolation-", ignore_cleanup_errors=True) as folder:
-            rounds = measure(Path(folder), pairs, seconds, rate)
+        with (
+            progress_shown(console) as said,
+            tempfile.TemporaryDirectory(prefix="isolation-", ignore_cleanup_errors=True) as folder,
+        ):
+            found = measure(Path(folder), faults, rates, pairs, seconds, said)
     except ServerFailed as error:
-        click.echo(f"could not run: {error}", err=True)
+        console.print(f"[red]could not run:[/] {error}", highlight=False)
         sys.exit(1)
-    click.echo("| pair | p50 without | p50 with | p99 without | p99 with (ms) | errors |\n|---|---|---|---|---|---|")
-    for number, (without, with_it) in enumerate(rounds, 1):
-        cells = (without.p50_ms, with_it.p50_ms, without.p99_ms, with_it.p99_ms)
-        click.echo(f"| {number} | {' | '.join(f'{cell:.2f}' for cell in cells)} | {without.errors + with_it.errors} |")
-    for name in ("p50_ms", "p99_ms"):
-        change = statistics.median(getattr(on, name) / getattr(off, name) - 1 for off, on in rounds)
-        click.echo(f"{name[:3]}: {change:+.1%} (median of pairs)")
-    sys.exit(1 if any(each.errors for pair in rounds for each in pair) else 0)
+    publish(console, render(found, seconds, load), "shadow-isolation", is_kept=keep)
+    sys.exit(1 if any(pair.without.failed + pair.with_it.failed for pair in found) else 0)
 
 
-def measure(folder: Path, pairs: int, seconds: float, rate: float) -> list[tuple[Round, Round]]:
-    """Run the pairs, the order within a pair alternating; each is (without, with)."""
+def measure(  # noqa: PLR0917 - what the command line says
+    folder: Path, faults: Sequence[str], rates: Sequence[float], pairs: int, seconds: float, said: Said
+) -> list[Pair]:
+    """Run the pairs, the order within a pair alternating."""
+    said.doing("starting a gateway")
     with Gateway(folder / "state") as gateway:
         gateway.wait_for("/v2/health/ready", timeout_s=_START_S)
         gateway.wait_until_operable(timeout_s=_START_S)
-        primary, shadow = (_register(gateway, folder, hidden) for hidden in (32, _HEAVY_HIDDEN))
-        gateway.shepherd("traffic", "set", MODEL, f"stable={primary}:100%", "--reason", "isolation")
+        _register(gateway, folder, 32)
+        _register(gateway, folder, _HEAVY_HIDDEN)
+        _switch(gateway, on=True)  # loads it
         gateway.wait_for(f"/v2/models/{MODEL}/ready", timeout_s=_START_S)
-        _switch(gateway, shadow, on=True)  # loads it
         found = []
-        for pair in range(pairs):
-            results = {}
-            for on in (False, True) if pair % 2 else (True, False):
-                _switch(gateway, shadow, on=on)
-                asyncio.run(_play(gateway.http_port, rate, 1.0))
-                results[on] = asyncio.run(_play(gateway.http_port, rate, seconds))
-            found.append((results[False], results[True]))
+        for fault in faults:
+            for rate in rates:
+                for number in range(pairs):
+                    results = {}
+                    for on in (False, True) if number % 2 else (True, False):
+                        said.doing(
+                            f"{fault} at {rate:g}/s, pair {number + 1} of {pairs}, {'with' if on else 'without'}"
+                        )
+                        results[on] = _round(gateway, fault, rate, seconds, on=on)
+                    found.append(Pair(fault, rate, results[False], results[True]))
+                    said.found(_line(found[-1]))
         return found
 
 
-def _switch(gateway: Gateway, version: int, *, on: bool) -> None:
-    """Shadow everything or nothing; the shadow's processes stay, so only its work makes the difference."""
-    sample = "100%" if on else "0%"
-    gateway.shepherd("shadow", "add", MODEL, "--version", str(version), "--sample", sample)
+def _round(gateway: Gateway, fault: str, rate: float, seconds: float, *, on: bool) -> Latency:
+    """Play one round, after a moment to settle; the shadow's process is well again afterwards."""
+    _switch(gateway, on=on)
+    (shadow,) = _living(gateway)
+    if on and fault == "hangs":
+        os.kill(shadow, signal.SIGSTOP)
+    body = v2_json(random_rows(1, _FEATURES))
+    try:
+        with SteadyLoad(gateway.http_port, f"/v2/models/{MODEL}/infer", body, rate=rate) as load:
+            time.sleep(_SETTLE_S)
+            began = time.monotonic()
+            if on and fault == "dies":
+                os.kill(shadow, signal.SIGKILL)
+            time.sleep(seconds)
+    finally:
+        if fault == "hangs":
+            os.kill(shadow, signal.SIGCONT)
+    return latency(load.answers, since=began)
+
+
+def _living(gateway: Gateway) -> list[int]:
+    """Find the shadow's process, waiting for it to be back."""
+    deadline = time.monotonic() + _START_S
+    while time.monotonic() < deadline:
+        found = [pid for pid in gateway.replicas(MODEL, 2) if Path(f"/proc/{pid}").exists()]
+        if found:
+            return found
+        time.sleep(0.2)
+    raise ServerFailed(f"the shadow did not come back: {gateway.last_words()}")
+
+
+def _switch(gateway: Gateway, *, on: bool) -> None:
+    """Shadow everything or nothing."""
+    gateway.route(MODEL, ("stable", 1, 10_000), shadows=[{"version": 2, "sample": 10_000 if on else 0}])
 
 
 def _register(gateway: Gateway, folder: Path, hidden: int) -> int:
@@ -91,29 +142,48 @@ def _register(gateway: Gateway, folder: Path, hidden: int) -> int:
     return gateway.register(MODEL, onnx, example)
 
 
-async def _play(port: int, rate: float, seconds: float) -> Round:
-    body = v2_json(random_rows(1, _FEATURES))
-    latencies: list[float] = []
-    errors = 0
-    async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", timeout=10) as client:
+def change(pairs: Sequence[Pair], name: str) -> float:
+    """Sum up what the shadow does to a figure: the median over the pairs of with / without - 1."""
+    changes: list[float] = [getattr(pair.with_it, name) / getattr(pair.without, name) - 1 for pair in pairs]
+    return statistics.median(changes)
 
-        async def send(due: float) -> None:
-            nonlocal errors
-            try:
-                answer = await client.post(f"/v2/models/{MODEL}/infer", content=body)
-                errors += answer.status_code != httpx.codes.OK
-            except httpx.HTTPError:
-                errors += 1
-            latencies.append(time.perf_counter() - due)
 
-        started = time.perf_counter()
-        async with asyncio.TaskGroup() as group:
-            for number in range(int(rate * seconds)):
-                due = started + number / rate
-                await asyncio.sleep(max(0.0, due - time.perf_counter()))
-                group.create_task(send(due))
-    cuts = statistics.quantiles(latencies, n=100)
-    return Round(1e3 * cuts[49], 1e3 * cuts[98], errors)
+def render(found: Sequence[Pair], seconds: float, load: str) -> str:
+    """Write the page."""
+    rows = []
+    for fault, rate in dict.fromkeys((pair.fault, pair.rate) for pair in found):
+        pairs = [pair for pair in found if (pair.fault, pair.rate) == (fault, rate)]
+        rounds = [each for pair in pairs for each in (pair.without, pair.with_it)]
+        medians = [
+            statistics.median(getattr(each, name) for each in side)
+            for name in ("p50_ms", "p99_ms")
+            for side in ([pair.without for pair in pairs], [pair.with_it for pair in pairs])
+        ]
+        cells = [fault, f"{rate:g}", *(f"{cell:.2f}" for cell in medians)]
+        cells += [f"{change(pairs, name):+.1%}" for name in ("p50_ms", "p99_ms")]
+        rows.append([*cells, str(sum(each.requests for each in rounds)), str(sum(each.failed for each in rounds))])
+    header = ["shadow", "requests/s", "p50 ms", "with it", "p99 ms", "with it", "p50", "p99", "requests", "failed"]
+    method = (
+        f"Every request of a small model is mirrored to a shadow that misbehaves. Pairs of rounds of {seconds:g} s "
+        "with and without it, in turn; the changes are medians over the pairs. Goal: no primary fails, p99 within 10 %."
+    )
+    faults = "\n".join(f"- **{fault}**: {FAULTS[fault]}" for fault in dict.fromkeys(pair.fault for pair in found))
+    each = [_line(pair) for pair in found]
+    return page(
+        "Primaries beside a shadow that misbehaves", method, faults, table(header, rows), *_listed(each), load=load
+    )
+
+
+def _listed(lines: Sequence[str]) -> list[str]:
+    return ["## Each pair", "\n".join(f"- {line}" for line in lines)]
+
+
+def _line(pair: Pair) -> str:
+    off, on = pair.without, pair.with_it
+    return (
+        f"{pair.fault} at {pair.rate:g}/s: p50 {off.p50_ms:.2f} → {on.p50_ms:.2f} ms, "
+        f"p99 {off.p99_ms:.2f} → {on.p99_ms:.2f} ms, failed {off.failed + on.failed}"
+    )
 
 
 if __name__ == "__main__":

@@ -39,4 +39,11 @@ def describe_commit() -> str:
 
 def describe_command() -> str:
     """Return the command that repeats this run."""
-    return shlex.join(["python", "-m", "loadtests.bench", *sys.argv[1:]])
+    spec = sys.modules["__main__"].__spec__
+    module = spec.name.removesuffix(".__main__") if spec else "loadtests.bench"
+    return shlex.join(["python", "-m", module, *sys.argv[1:]])
+
+
+def describe_load() -> str:
+    """Tell what else the machine does, as far as its load average over the last minute tells."""
+    return f"{os.getloadavg()[0]:.1f}"
