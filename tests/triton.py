@@ -23,7 +23,7 @@ from tests.gateway import eventually
 from tests.ports import free_ports
 
 ROOT: Final = Path(__file__).parents[1]
-VENV: Final = Path(os.environ.get("SHEPHERD_TRITON_VENV", ROOT / ".triton-venv"))  # noqa: TID251 - where a machine has it
+VENV: Final = Path(os.environ.get("TRITON_VENV", ROOT / ".triton-venv"))  # noqa: TID251 - where a machine has it
 
 _MODEL: Final = """
 import os
@@ -78,7 +78,6 @@ class Triton:
         self._explicit = explicit
         self._prefix = f"shepherd_{uuid.uuid4().hex[:12]}"
         self.http_port, self.grpc_port, self._metrics_port = free_ports(3)
-        self._log = (folder / "triton.log").open("ab")
         self.process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -117,28 +116,29 @@ class Triton:
         libraries = f"{packages / 'nvidia_pytriton.libs'}:{_library_folder()}"
         names = [each.name for each in self.repository.iterdir()]
         control = ["--model-control-mode=explicit"] if self._explicit else [f"--load-model={name}" for name in names]
-        self.process = subprocess.Popen(
-            [
-                tree / "bin/tritonserver",
-                f"--model-repository={self.repository}",
-                f"--backend-directory={backends}",
-                *control,
-                *(f"--{kind}-address=127.0.0.1" for kind in ("http", "grpc", "metrics")),
-                f"--http-port={self.http_port}",
-                f"--grpc-port={self.grpc_port}",
-                f"--metrics-port={self._metrics_port}",
-                "--http-thread-count=2",
-                "--allow-gpu-metrics=false",
-                "--pinned-memory-pool-byte-size=0",
-                f"--backend-config=python,shm-region-prefix-name={self._prefix}",
-                "--disable-auto-complete-config",
-                "--exit-timeout-secs=2",
-            ],
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            stderr=self._log,
-            env={"LD_LIBRARY_PATH": libraries, "PATH": f"{VENV / 'bin'}:/usr/bin:/bin"},
-        )
+        with (self._folder / "triton.log").open("ab") as log:
+            self.process = subprocess.Popen(
+                [
+                    tree / "bin/tritonserver",
+                    f"--model-repository={self.repository}",
+                    f"--backend-directory={backends}",
+                    *control,
+                    *(f"--{kind}-address=127.0.0.1" for kind in ("http", "grpc", "metrics")),
+                    f"--http-port={self.http_port}",
+                    f"--grpc-port={self.grpc_port}",
+                    f"--metrics-port={self._metrics_port}",
+                    "--http-thread-count=2",
+                    "--allow-gpu-metrics=false",
+                    "--pinned-memory-pool-byte-size=0",
+                    f"--backend-config=python,shm-region-prefix-name={self._prefix}",
+                    "--disable-auto-complete-config",
+                    "--exit-timeout-secs=2",
+                ],
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=log,
+                env={"LD_LIBRARY_PATH": libraries, "PATH": f"{VENV / 'bin'}:/usr/bin:/bin"},
+            )
 
         def ready() -> bool:
             assert self.process is not None
@@ -155,7 +155,6 @@ class Triton:
         assert self.process is not None
         self.process.send_signal(signal.SIGKILL)
         self.process.wait()
-        self._log.close()
         for left in Path("/dev/shm").glob(f"{self._prefix}*"):
             left.unlink(missing_ok=True)
 

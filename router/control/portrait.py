@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Protocol
 
-from router.control.reconciler import Standing, VersionKey
+from router.control.reconciler import Phase, Standing, VersionKey
 from router.control.specs import SpecMaker
 from router.ports import ReplicaStatus, VersionStatus
 from serving.channel.endpoint import Endpoint
+from serving.deployment.remote_report import read_troubles, troubles_path
 from serving.deployment.scaling_record import read_record, record_path
+from serving.deployment.spec import VersionSpec
 from serving.registry.cache import CachedVersion
 
 
@@ -45,7 +47,7 @@ class Portraits:
         return VersionStatus(
             *key,
             state=standing.phase.value,
-            reason=standing.reason,
+            reason=standing.reason or (_troubles(spec) if spec and standing.phase is Phase.READY else ""),
             replicas=tuple(
                 ReplicaStatus(each.replica_id, each.pid, each.node, each.tcp or each.uds) for each in endpoints
             ),
@@ -54,3 +56,9 @@ class Portraits:
             load_s=max((each.load_s for each in endpoints), default=0.0),
             lineage={**(known.lineage if known else {}), **(endpoints[0].facts if endpoints else {})},
         )
+
+
+def _troubles(spec: VersionSpec) -> str:
+    """Say at which servers a version that lives on others cannot be asked; empty when none."""
+    troubles = read_troubles(troubles_path(spec.run_dir, spec.model, spec.version))
+    return "; ".join(f"{place} gets no requests: {trouble}" for place, trouble in troubles.items())

@@ -7,7 +7,7 @@ new standing, and asks `plan` what to do next. Times are monotonic seconds.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from enum import StrEnum
 from typing import Final, NamedTuple
 
@@ -56,7 +56,7 @@ class Standing(msgspec.Struct, frozen=True):
     deaths: tuple[float, ...] = ()
     """When its processes died, lately."""
     halted: bool = False
-    """Given up because its processes died again and again: its application is to be removed."""
+    """Its application is to be removed: Ray Serve, left to itself, would restart it at once and for ever."""
 
     def is_settled(self, now: float) -> bool:
         """Nothing is under way: it is ready, or an attempt has failed and the next, if any, is not due."""
@@ -97,7 +97,7 @@ def stopping(standing: Standing) -> Standing:
 def started(standing: Standing) -> Standing:
     """An attempt begins, with fetching its files."""
     phase = standing.phase if standing.phase is Phase.FAILED else Phase.FETCHING
-    return msgspec.structs.replace(standing, phase=phase, attempting=True)
+    return msgspec.structs.replace(standing, phase=phase, attempting=True, halted=False)
 
 
 def failed(standing: Standing, reason: str, now: float, *, final: bool, patient: bool = False) -> Standing:
@@ -144,8 +144,11 @@ def observed(standing: Standing, app: AppStatus | None, now: float) -> Standing:
     if app.phase is AppPhase.READY:
         return msgspec.structs.replace(standing, phase=Phase.READY, reason="", attempting=False, failures=0)
     if app.phase is AppPhase.FAILED:
-        is_news = standing.attempting or standing.phase is not Phase.FAILED
-        return failed(standing, app.reason, now, final=app.final) if is_news else standing
+        if not standing.attempting and standing.phase is Phase.FAILED:
+            return standing
+        after = failed(standing, app.reason, now, final=app.final, patient=app.patient)
+        # A version that has served is not given up by Ray Serve, whatever its new replicas say.
+        return msgspec.structs.replace(after, halted=True)
     if app.phase is AppPhase.DELETING:
         return msgspec.structs.replace(standing, phase=Phase.DRAINING, reason="", attempting=False)
     if standing.phase is Phase.FAILED:
@@ -153,13 +156,19 @@ def observed(standing: Standing, app: AppStatus | None, now: float) -> Standing:
     return msgspec.structs.replace(standing, phase=Phase.LOADING, reason=app.reason)
 
 
-def plan(standings: Mapping[VersionKey, Standing], running: Iterable[VersionKey], now: float) -> Plan:
+def plan(
+    standings: Mapping[VersionKey, Standing],
+    running: Iterable[VersionKey],
+    now: float,
+    leaving: Collection[VersionKey] = (),
+) -> Plan:
     """Decide which versions to start and which running applications to stop.
 
     Args:
         standings: of every version that is known.
         running: versions that have an application which is not being deleted, in whatever state.
         now: the time.
+        leaving: versions whose application is being deleted: it keeps its name until it is gone.
     """
     unknown = Standing()
     start = frozenset(
@@ -169,6 +178,7 @@ def plan(standings: Mapping[VersionKey, Standing], running: Iterable[VersionKey]
         and standing.phase in {Phase.ABSENT, Phase.FAILED}
         and not standing.attempting
         and standing.due <= now
+        and key not in leaving
     )
     known = ((key, standings.get(key, unknown)) for key in running)
     stop = frozenset(key for key, standing in known if standing.wanted_until <= now or standing.halted) - start

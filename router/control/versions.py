@@ -178,11 +178,12 @@ class Versions:
         apps = await self._fleet.statuses()
         now = self._clock()
         self._observe(apps, being_started | set(self._starting), now)
-        running = {key for key, app in apps.items() if app.phase is not AppPhase.DELETING}
+        leaving = {key for key, app in apps.items() if app.phase is AppPhase.DELETING}
+        running = apps.keys() - leaving
         self._portraits.learn(running)
         self._replicas.follow(running)
         if self._wishes.known:
-            todo = plan(self._standings, running, now)
+            todo = plan(self._standings, running, now, leaving)
             for key in todo.start:
                 self._standings[key] = started(self._standings[key])
                 self._starting[key] = asyncio.create_task(self._start(key), name=f"start-{key[0]}-{key[1]}")

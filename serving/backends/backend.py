@@ -66,5 +66,8 @@ class RemoteBackend(Backend, Protocol):
         Cancelling the caller cancels the call.
         """
 
+    def troubles(self) -> Mapping[str, str | None]:
+        """Say of each remote server, by address, why it gets no requests; None for one that does."""
+
     async def stop(self) -> None:
         """End the watch and close what belongs to the loop."""

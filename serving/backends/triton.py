@@ -153,6 +153,10 @@ class TritonBackend:
         places = ", ".join(f"{client.address.scheme}://{client.address.netloc}" for client in self._clients)
         return {"backend": "triton", "provider": places, "triton_model": self._options.model}
 
+    def troubles(self) -> Mapping[str, str | None]:
+        """Say which servers get no requests, and why; see `RemoteBackend`."""
+        return self._endpoints.troubles() if self._endpoints is not None else {}
+
     async def stop(self) -> None:
         """Stop probing and close the connections of the serving loop."""
         if self._endpoints is not None:

@@ -34,6 +34,8 @@ _APIS: Final[dict[str, tuple[Any, Any]]] = {
 }
 #: By how much a server may tell of a deadline later than we would find out ourselves.
 _GRACE_S: Final = 0.05
+#: gRPC's own pauses between attempts to connect grow to two minutes, within which a server that is back stays lost.
+_CHANNEL: Final = (("grpc.initial_reconnect_backoff_ms", 100), ("grpc.max_reconnect_backoff_ms", 5_000))
 _CONNECTION_ERRORS: Final = (ConnectionError, aiohttp.ClientConnectionError, OSError)
 
 
@@ -117,7 +119,9 @@ class TritonClient:
             yield client
 
     def _make_aio(self) -> Any:
-        more = {"conn_limit": self._connections} if self.address.scheme == HTTP else {}
+        more: dict[str, Any] = {"conn_limit": self._connections}
+        if self.address.scheme == GRPC:
+            more = {"channel_args": list(_CHANNEL)}
         return self._aio_api.InferenceServerClient(self.address.netloc, **more)
 
     def _inputs(self, inputs: Mapping[str, Array]) -> list[Any]:

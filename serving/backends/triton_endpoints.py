@@ -2,7 +2,8 @@
 
 A Triton whose Python stub has died still says READY, so readiness is not asked: each endpoint has a breaker, and what
 judges it is a golden example, sent again and again. Errors of traffic only hasten the next probe, since they may be the
-requests' fault; a lost connection opens the breaker at once. An open breaker closes when its probe succeeds.
+requests' fault; a lost connection opens the breaker at once. An open breaker closes when its probe succeeds; until then
+the pauses between probes grow, so that a server which is gone costs next to nothing.
 """
 
 from __future__ import annotations
@@ -10,10 +11,11 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Final
 
 from serving.backends.triton_client import TritonClient
+from serving.backends.triton_errors import EndpointLost
 from serving.protocol.errors import ErrorKind, ServingError
 
 Probe = Callable[[TritonClient], Awaitable[str | None]]
@@ -23,7 +25,18 @@ Repair = Callable[[TritonClient], Awaitable[None]]
 
 REPAIR_AFTER: Final = 2
 """Probes in a row that fail before a repair, and again before the next one."""
+MAX_PAUSE_S: Final = 30.0
+"""Longest pause between probes of a server that goes on failing, unless its period is longer: a server that is back
+gets requests after this time at the latest."""
+#: Shortest pause between probes: traffic that fails at a server's every request must not have it probed as often.
+_LEAST_PAUSE_S: Final = 0.1
 _log = logging.getLogger(__name__)
+
+
+def pause_s(period_s: float, failed_probes: int) -> float:
+    """Return how long to wait for the next probe, by how many have failed in a row: doubling, up to `MAX_PAUSE_S`."""
+    doubled: float = period_s * 2.0 ** min(failed_probes, 20)
+    return min(doubled, max(period_s, MAX_PAUSE_S))
 
 
 class Endpoint:
@@ -56,6 +69,7 @@ class Endpoint:
 
     async def wait(self, seconds: float) -> None:
         """Pause until it is suspected, at most for so long."""
+        await asyncio.sleep(min(seconds, _LEAST_PAUSE_S))
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(seconds):
                 await self._suspected.wait()
@@ -86,6 +100,10 @@ class Endpoints:
         await asyncio.gather(*self._tasks, return_exceptions=True)
         await asyncio.gather(*(each.client.close() for each in self._endpoints))
 
+    def troubles(self) -> Mapping[str, str | None]:
+        """Say of each server, by `host:port`, why it gets no requests; None for one that does."""
+        return {each.client.address.netloc: each.trouble for each in self._endpoints}
+
     def choose(self, *, other_than: Endpoint | None = None) -> Endpoint:
         """Choose the endpoint with the fewest requests in flight; equals take turns.
 
@@ -104,23 +122,26 @@ class Endpoints:
 
     async def _watch(self, endpoint: Endpoint) -> None:
         while True:
-            await endpoint.wait(self._period_s)
-            reason = await self._ask(endpoint)
+            await endpoint.wait(pause_s(self._period_s, endpoint.failed_probes))
+            is_there, reason = await self._ask(endpoint)
             if reason is None:
                 endpoint.close()
                 continue
             endpoint.open(reason)
             endpoint.failed_probes += 1
-            if self._repair is not None and endpoint.failed_probes % REPAIR_AFTER == 0:
+            if self._repair is not None and is_there and endpoint.failed_probes % REPAIR_AFTER == 0:
                 with contextlib.suppress(ServingError):  # the next probe tells
                     await self._repair(endpoint.client)
 
-    async def _ask(self, endpoint: Endpoint) -> str | None:
+    async def _ask(self, endpoint: Endpoint) -> tuple[bool, str | None]:
+        """Probe a server: whether it is there at all, and what is wrong."""
         try:
-            return await self._probe(endpoint.client)
+            return True, await self._probe(endpoint.client)
+        except EndpointLost as error:
+            return False, str(error)
         except ServingError as error:
             # An overloaded server is a healthy one.
-            return None if error.kind is ErrorKind.OVERLOADED else str(error)
+            return True, None if error.kind is ErrorKind.OVERLOADED else str(error)
         except Exception as error:  # noqa: BLE001 - a watch that ends watches nothing
             _log.exception("A probe of Triton at %s failed", endpoint.client.address.netloc)
-            return f"{type(error).__name__}: {error}"
+            return True, f"{type(error).__name__}: {error}"

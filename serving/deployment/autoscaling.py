@@ -1,7 +1,8 @@
 """The scaling decision as a policy of Ray Serve's controller, which runs it every tenth of a second for each version.
 
 Ray Serve adds delays and bounds and carries the decision out. The reason is left in a small file, from where the
-control process shows it: the controller offers no other way out for more than a number.
+control process shows it, and counted in a metrics file of the controller's own: the controller offers no other way out
+for more than a number.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from typing import Any
 from ray.serve.config import AutoscalingConfig, AutoscalingContext, AutoscalingPolicy
 
 from serving.deployment.scaling import ReplicaLoad, ScalingLimits, decide_scaling
+from serving.deployment.scaling_count import ScalingCount
 from serving.deployment.scaling_record import ScalingRecord, record_path, write_record
 from serving.deployment.spec import Scale, VersionSpec
 
@@ -19,12 +21,13 @@ _STATS = ("in_flight", "queued", "busy_fraction", "p95_ms")
 
 
 class LoadPolicy:
-    """Decides for one version; made once, in the controller, from JSON values."""
+    """Decides for one version; made in the controller, from JSON values, each time that the version is deployed."""
 
-    def __init__(self, limits: dict[str, Any], reason_file: str) -> None:
+    def __init__(self, limits: dict[str, Any], reason_file: str, metrics_dir: str, model: str, version: int) -> None:
         self._limits = ScalingLimits(**limits)
         self._file = Path(reason_file)
         self._told: int | None = None
+        self._count = ScalingCount(Path(metrics_dir), model, version)
 
     def __call__(self, context: AutoscalingContext) -> tuple[int, dict[str, Any]]:
         """Decide; fits Ray Serve's policy functions."""
@@ -32,8 +35,10 @@ class LoadPolicy:
         replicas = metrics.get(_STATS[0], {})
         loads = [ReplicaLoad(*(metrics.get(stat, {}).get(each, 0.0) for stat in _STATS)) for each in replicas]
         current = context.target_num_replicas
+        self._count.see(current)
         decision = decide_scaling(loads, current, self._limits, context.total_num_requests)
-        if decision.reason:
+        if decision.signal is not None:
+            self._count.asked_by = decision.signal
             self._tell(decision.replicas, decision.reason)
         return decision.replicas, {}
 
@@ -64,6 +69,12 @@ def autoscaling_config(spec: VersionSpec, scale: Scale) -> AutoscalingConfig:
         downscale_to_zero_delay_s=scale.to_zero_after_s,
         policy=AutoscalingPolicy(
             policy_function="serving.deployment.autoscaling:LoadPolicy",
-            policy_kwargs={"limits": limits, "reason_file": str(record_path(spec.run_dir, spec.model, spec.version))},
+            policy_kwargs={
+                "limits": limits,
+                "reason_file": str(record_path(spec.run_dir, spec.model, spec.version)),
+                "metrics_dir": str(spec.metrics_dir),
+                "model": spec.model,
+                "version": spec.version,
+            },
         ),
     )

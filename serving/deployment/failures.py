@@ -7,6 +7,8 @@ from typing import Final
 
 import msgspec
 
+from serving.protocol.errors import ErrorKind, ServingError
+
 _PROCESS_DIED: Final = "ActorDiedError"
 _COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 
@@ -18,7 +20,12 @@ class LoadFailed(Exception):
         super().__init__(msgspec.json.encode(reason).decode())
 
 
-_MARK = re.compile(rf'{LoadFailed.__name__}: ("(?:[^"\\\n]|\\.)*")')
+class LoadDelayed(LoadFailed):
+    """It could not be loaded because something that it needs is away: any later attempt may succeed."""
+
+
+_MARK = re.compile(rf'(?:{LoadFailed.__name__}|{LoadDelayed.__name__}): ("(?:[^"\\\n]|\\.)*")')
+_DELAYED_MARK: Final = f'{LoadDelayed.__name__}: "'
 
 
 def describe(error: BaseException) -> str:
@@ -30,7 +37,18 @@ def describe(error: BaseException) -> str:
 
 def is_final(message: str) -> bool:
     """Tell whether another attempt would end the same way: yes for what the replica itself found wrong."""
-    return bool(_MARK.search(message))
+    return bool(_MARK.search(message)) and not is_delayed(message)
+
+
+def is_delayed(message: str) -> bool:
+    """Tell whether it was not the version that failed, but something that it needs and that may come back."""
+    return _DELAYED_MARK in message
+
+
+def load_failure(error: BaseException) -> LoadFailed:
+    """Make of whatever ended a load what Ray Serve is to pass on."""
+    is_away = isinstance(error, ServingError) and error.kind is ErrorKind.UNAVAILABLE
+    return (LoadDelayed if is_away else LoadFailed)(describe(error))
 
 
 def read_reason(message: str) -> str:

@@ -77,6 +77,10 @@ class FiniteRemoteOutputs(FiniteOutputs):
         """Run the model and count rows as `infer` does."""
         return self._counted(await self._remote.infer_async(inputs, outputs, timeout_s))
 
+    def troubles(self) -> Mapping[str, str | None]:
+        """Say which remote servers get no requests, and why."""
+        return self._remote.troubles()
+
     async def stop(self) -> None:
         """End the watch."""
         await self._remote.stop()

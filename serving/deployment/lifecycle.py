@@ -12,7 +12,7 @@ from ray.serve.schema import ApplicationStatus
 
 from serving.deployment.autoscaling import autoscaling_config
 from serving.deployment.discovery import EndpointRouter
-from serving.deployment.failures import is_final, read_reason
+from serving.deployment.failures import is_delayed, is_final, read_reason
 from serving.deployment.replica import ModelReplica
 from serving.deployment.spec import DEPLOYMENT, VersionSpec, app_name, parse_app_name
 from serving.deployment.status import AppPhase, AppStatus
@@ -85,7 +85,7 @@ def _status(app: Any) -> AppStatus:
         return AppStatus(AppPhase.DELETING)
     if app.status is ApplicationStatus.DEPLOY_FAILED:
         message = deployment.message if deployment and deployment.message else app.message
-        return AppStatus(AppPhase.FAILED, read_reason(message), is_final(message))
+        return AppStatus(AppPhase.FAILED, read_reason(message), is_final(message), is_delayed(message))
     if app.status is ApplicationStatus.UNHEALTHY:
         running = deployment.replica_states.get("RUNNING", 0) if deployment else 0
         if running:

@@ -107,6 +107,11 @@ class ModelServer:
         )
 
     @property
+    def is_remote(self) -> bool:
+        """The model runs elsewhere, and its backend watches it there."""
+        return isinstance(self._backend, RemoteBackend)
+
+    @property
     def waiting(self) -> int:
         """Requests that wait for a run."""
         return self._batcher.waiting if self._batcher else 0

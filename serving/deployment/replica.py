@@ -12,16 +12,17 @@ import msgspec
 import ray
 from ray import serve
 
-from serving.backends.backend import Agreement, Backend
+from serving.backends.backend import Agreement, Backend, RemoteBackend
 from serving.backends.catalog import create
 from serving.batching.batcher import BatchLimits
-from serving.deployment.failures import LoadFailed, describe
+from serving.deployment.failures import load_failure
 from serving.deployment.finite_outputs import watch_outputs
 from serving.deployment.garbage import spare_what_is_loaded
 from serving.deployment.listeners import publish
 from serving.deployment.model_server import ModelServer
 from serving.deployment.opening import open_version
 from serving.deployment.process_log import log_to
+from serving.deployment.remote_report import RemoteReport
 from serving.deployment.replica_meters import ReplicaMeters
 from serving.deployment.spec import CHANNEL_TOKEN_FILE, VersionSpec
 from serving.deployment.vitality import Vitality
@@ -60,7 +61,7 @@ class ModelReplica:
         except Exception as error:
             _log.exception("Cannot serve %s version %s", spec.model, spec.version)
             await self._report_load(started, _FAILED)
-            raise LoadFailed(describe(error)) from error
+            raise load_failure(error) from error
         self._load_s = time.monotonic() - started
         await self._report_load(started, OK)
         spare_what_is_loaded()
@@ -104,6 +105,9 @@ class ModelReplica:
             unbatched_because=next((each.seen for each in findings if each.check == "batching" and each.mend), None),
         )
         self._metrics.before_snapshot(lambda: meters.queued.set(server.waiting))
+        if isinstance(backend, RemoteBackend):
+            spec = self._spec
+            self._metrics.before_snapshot(RemoteReport(backend, self._metrics, spec.model, spec.version, spec.run_dir))
         socket = self._spec.run_dir / f"replica-{self._id}.sock"
         await server.start(str(socket), self._spec.tcp_host, example=artifact.golden.inputs)
         return server

@@ -23,3 +23,5 @@ class AppStatus(NamedTuple):
     """Why it failed, or what it waits for."""
     final: bool = False
     """For FAILED: another attempt would fail the same way."""
+    patient: bool = False
+    """For FAILED: it was not the version that failed, but something that it needs: attempts need not end."""

@@ -3,7 +3,7 @@
 Labels come from one small set. `model` is the served model's name and `version` its registry version; what no model of
 ours answers for is counted under `UNKNOWN`, so that a client cannot invent label values. `variant` is the name within
 the policy, `protocol` the door (`http`, `grpc`), `output` one of the model's outputs, and `outcome` is `OK`, the
-lower-case name of an `ErrorKind`, or one of the words that a help text lists.
+lower-case name of an `ErrorKind`, or one of the words that a help text lists; so are `direction` and `reason`.
 """
 
 from __future__ import annotations
@@ -132,6 +132,18 @@ LOAD_DURATION: Final = HistogramMetric(
 )
 REPLICAS: Final = GaugeMetric("shepherd_replicas", "Model replicas that are loaded, warm and golden-checked.", _VERSION)
 REPLICAS_WANTED: Final = GaugeMetric("shepherd_replicas_wanted", "Model replicas that there should be.", _VERSION)
+SCALINGS: Final = CounterMetric(
+    "shepherd_scalings_total",
+    "Changes of that number by load, `up` or `down`. Reason: the signal that asked, `in_flight`, `queue`, `busy`,"
+    " `latency`, `first_request` or `bound` (the minimum).",
+    (*_VERSION, "direction", "reason"),
+)
+TRITON_SERVERS: Final = GaugeMetric(
+    "shepherd_triton_servers",
+    "Triton servers of a version, as each of its replicas sees them. Outcome `ok`: answers its example rightly and gets"
+    " requests; `away`: the breaker is open, it gets none.",
+    (*_VERSION, "outcome"),
+)
 
 # ── request log ──────────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -206,6 +218,8 @@ CATALOG: Final[tuple[Metric, ...]] = (
     LOAD_DURATION,
     REPLICAS,
     REPLICAS_WANTED,
+    SCALINGS,
+    TRITON_SERVERS,
     LOG_REQUESTS,
     LOG_RECORDS,
     LOG_SHIPPED,

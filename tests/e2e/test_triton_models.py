@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 
+import httpx
 import numpy as np
 import pytest
 import tritonclient.grpc
 from click.testing import CliRunner
 
+from router.cli.client import GatewayRefusal
 from router.cli.main import cli
 from tests.gateway import RunningGateway, eventually
 from tests.models import add_one
@@ -36,6 +39,13 @@ def register(gateway: RunningGateway, name: str, url: str) -> int:
     return int(json.loads(result.stdout)["version"])
 
 
+def servers(gateway: RunningGateway, outcome: str) -> float | None:
+    """Read the gauge of the only version on a Triton."""
+    scrape = httpx.get(f"http://127.0.0.1:{gateway.metrics_port}/metrics").text
+    found = re.search(rf'shepherd_triton_servers{{.*outcome="{outcome}".*}} (\S+)', scrape)
+    return float(found[1]) if found else None
+
+
 def test_a_model_on_a_triton_is_registered_served_and_mended(gateway: RunningGateway, triton: Triton) -> None:
     """Its answers are those of Triton; when its process dies there, the variant says so and comes back."""
     version = register(gateway, "remote", triton.grpc_url)
@@ -53,6 +63,28 @@ def test_a_model_on_a_triton_is_registered_served_and_mended(gateway: RunningGat
     deadly = [{**FOUR[0], "data": [666] * 4}]
     assert gateway.infer("remote", deadly, body={"parameters": {"timeout": 500_000}}).status_code >= 500
     eventually(lambda: gateway.infer("remote", FOUR).status_code == 200, what="the mended model")
+    pids = [replica["pid"] for replica in gateway.version("remote", version)["replicas"]]
+
+    triton.kill()
+    eventually(lambda: "gets no requests" in gateway.version("remote", version)["reason"], what="the open breaker")
+    assert gateway.infer("remote", FOUR).status_code == 503
+    eventually(lambda: servers(gateway, "away") == 1.0, what="the breaker's metric")
+    triton.start()
+    eventually(lambda: gateway.infer("remote", FOUR).status_code == 200, timeout_s=60, what="the returned server")
+    assert gateway.version("remote", version)["state"] == "ready"
+    assert [replica["pid"] for replica in gateway.version("remote", version)["replicas"]] == pids, "nothing restarted"
+
+
+def test_a_version_whose_triton_is_gone_is_not_tried_in_a_hurry(gateway: RunningGateway, triton: Triton) -> None:
+    """Without its server it cannot load: it says so, and waits between attempts."""
+    version = register(gateway, "orphan", triton.grpc_url)
+    triton.kill()
+    with pytest.raises(GatewayRefusal, match="Triton cannot be reached"):
+        gateway.route("orphan", ("stable", version, 10_000))
+
+    assert gateway.version("orphan", version)["state"] == "failed"
+    assert not [title for title in gateway.processes().values() if "orphan" in title]
+    triton.start()
 
 
 def test_a_host_that_nobody_allowed_is_not_spoken_to(gateway: RunningGateway) -> None:

@@ -68,6 +68,26 @@ def test_a_version_that_cannot_load_is_not_attempted_again_by_itself() -> None:
     assert not start_of(named(broken, NOW + 1e6), NOW + 1e6)
 
 
+def test_the_application_of_a_version_that_fails_is_removed() -> None:
+    """Ray Serve would go on restarting the replicas of one that has served before, without a pause and for ever."""
+    served = observed(named(Standing(), NOW), READY, NOW)
+    broken = observed(served, CRASHED, NOW)
+
+    assert plan({KEY: broken}, [KEY], NOW).stop == {KEY}
+    assert observed(broken, DELETING, NOW) == broken
+    assert not plan({KEY: broken}, [], NOW + BACKOFF_S[0], leaving=[KEY]).start
+    assert start_of(broken, NOW + BACKOFF_S[0])
+
+
+def test_a_version_is_attempted_for_as_long_as_what_it_needs_is_away() -> None:
+    """A Triton that is gone for an hour is no reason to give the version up."""
+    standing, now = named(Standing(), NOW), NOW
+    for _ in range(3 * MAX_ATTEMPTS):
+        standing = observed(started(standing), AppStatus(AppPhase.FAILED, "no Triton", patient=True), now)
+        now += BACKOFF_S[-1]
+        assert start_of(named(standing, now), now)
+
+
 def test_asking_for_a_version_that_could_not_load_attempts_it_again() -> None:
     """An operator may have mended what was wrong."""
     broken = observed(started(named(Standing(), NOW)), WRONG, NOW)
@@ -122,7 +142,8 @@ class World:
 
     def turn(self) -> None:
         self.standing = observed(self.standing, self.app, self.now)
-        todo = plan({KEY: self.standing}, [KEY] if self.app not in {None, DELETING} else [], self.now)
+        running, leaving = self.app not in {None, DELETING}, self.app == DELETING
+        todo = plan({KEY: self.standing}, [KEY] * running, self.now, [KEY] * leaving)
         assert not (todo.start & todo.stop)
         if todo.start:
             assert self.app in {None, WRONG, CRASHED}, "a running application was replaced"

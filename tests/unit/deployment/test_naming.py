@@ -5,7 +5,8 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from serving.deployment.failures import LoadFailed, describe, is_final, read_reason
+from serving.backends.triton_errors import EndpointLost
+from serving.deployment.failures import LoadFailed, describe, is_delayed, is_final, load_failure, read_reason
 from serving.deployment.spec import app_name, parse_app_name
 from serving.protocol.errors import invalid
 
@@ -38,6 +39,15 @@ def test_a_process_that_died_is_no_final_failure() -> None:
     message = "The deployment failed to start 1 times in a row. Error:\nActorDiedError()"
     assert "process died" in read_reason(message)
     assert not is_final(message)
+
+
+def test_what_is_away_may_come_back_and_what_is_wrong_stays_wrong() -> None:
+    """Attempts of the one go on, with pauses; the other is not tried again by itself."""
+    for error, is_away in ((EndpointLost('Triton at "x" is gone'), True), (invalid("no such provider"), False)):
+        failure = load_failure(error)
+        message = f"Retrying. Error:\nserving.deployment.failures.{type(failure).__name__}: {failure}\n"
+        assert read_reason(message) == str(error)
+        assert (is_final(message), is_delayed(message)) == (not is_away, is_away)
 
 
 def test_an_unknown_failure_is_its_last_line() -> None:

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from serving.deployment.scaling import ReplicaLoad, Scaling, ScalingLimits, decide_scaling
+from serving.deployment.scaling import ReplicaLoad, Scaling, ScalingLimits, Signal, decide_scaling
 
 LIMITS = ScalingLimits(1, 8, target_in_flight=16, max_queued=8, objective_ms=50)
 
@@ -21,12 +21,12 @@ def loads(
     ("reported", "decision"),
     [
         (loads(2, in_flight=16), Scaling(2, "")),
-        (loads(2, in_flight=40), Scaling(3, "2 → 3: in flight 40, 16 each")),
-        (loads(2, queued=38), Scaling(4, "2 → 4: queue 38 > 16")),
-        (loads(2, busy=0.9), Scaling(3, "2 → 3: busy 90% > 80%")),
-        (loads(2, busy=0.7, p95_ms=90), Scaling(4, "2 → 4: p95 90 ms > 50 ms")),
-        (loads(2, busy=0.1, p95_ms=90), Scaling(1, "2 → 1: busy 10% of the time")),
-        (loads(1, in_flight=1000, queued=900), Scaling(2, "1 → 2: in flight 1000, 16 each")),
+        (loads(2, in_flight=40), Scaling(3, "2 → 3: in flight 40, 16 each", Signal.IN_FLIGHT)),
+        (loads(2, queued=38), Scaling(4, "2 → 4: queue 38 > 16", Signal.QUEUE)),
+        (loads(2, busy=0.9), Scaling(3, "2 → 3: busy 90% > 80%", Signal.BUSY)),
+        (loads(2, busy=0.7, p95_ms=90), Scaling(4, "2 → 4: p95 90 ms > 50 ms", Signal.LATENCY)),
+        (loads(2, busy=0.1, p95_ms=90), Scaling(1, "2 → 1: busy 10% of the time", Signal.BUSY)),
+        (loads(1, in_flight=1000, queued=900), Scaling(2, "1 → 2: in flight 1000, 16 each", Signal.IN_FLIGHT)),
         (loads(8, in_flight=1000, queued=900), Scaling(8, "")),
     ],
 )
@@ -44,7 +44,8 @@ def test_the_first_replica_comes_for_requests_that_wait() -> None:
     """None reports while there is none."""
     limits = ScalingLimits(0, 4, 16, 8)
 
-    assert decide_scaling([], 0, limits, waiting=3) == Scaling(1, "0 → 1: 3 requests wait for a first replica")
+    words = "0 → 1: 3 requests wait for a first replica"
+    assert decide_scaling([], 0, limits, waiting=3) == Scaling(1, words, Signal.FIRST)
     assert decide_scaling([], 0, limits) == Scaling(0, "")
 
 

@@ -10,7 +10,7 @@ from serving.telemetry.catalog import CATALOG
 from serving.telemetry.catalog_page import render_page
 from serving.telemetry.metric import CounterMetric, HistogramMetric, Metric
 
-LABELS = {"model", "version", "variant", "protocol", "output", "outcome"}
+LABELS = {"model", "version", "variant", "protocol", "output", "direction", "reason", "outcome"}
 PAGE = Path(__file__).parents[3] / "docs" / "metrics.md"
 
 
