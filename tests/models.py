@@ -151,6 +151,20 @@ def logarithm() -> bytes:
     )
 
 
+def hungry(size: int) -> bytes:
+    """Build `x` FP32 [N, 4] -> `y` FP32 [N, 4] with y = 0, by way of `size` bytes for each row."""
+    return _model(
+        [
+            helper.make_node("Expand", ["x", "shape"], ["wide"]),
+            helper.make_node("ReduceMax", ["wide"], ["largest"], axes=[0], keepdims=0),
+            helper.make_node("Sub", ["x", "largest"], ["y"]),
+        ],
+        inputs=[_value("x", FLOAT, ["N", 4])],
+        outputs=[_value("y", FLOAT, ["N", 4])],
+        constants={"shape": np.array([size // 16, 1, 4], np.int64)},
+    )
+
+
 def random_noise() -> bytes:
     """Build `x` FP32 [N, 2] -> `y` FP32 [N, 2] with y random: two runs on the same input differ."""
     return _model(

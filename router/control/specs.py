@@ -33,6 +33,7 @@ def spec_maker(settings: Settings, layout: Layout) -> SpecMaker:
             cache_max_bytes=settings.cache_max_bytes,
             tags=dict(info.tags),
             replicas=max(1, options.min_replicas),
+            routers=settings.routers,
             scale=_scale(settings, options),
             gpu_share=options.gpu_share,
             drain_timeout_s=settings.drain_timeout_s,

@@ -26,8 +26,8 @@ class BackendOptions(Protocol):
     """What a backend reads of a version's serving options."""
 
     @property
-    def threads(self) -> int:
-        """Threads per operator."""
+    def threads(self) -> int | str:
+        """Threads per operator; a word where nobody has decided, which is one."""
 
     @property
     def provider(self) -> str:
@@ -73,7 +73,7 @@ def _onnx(artifact: ModelFiles, options: BackendOptions, _allowed_hosts: Collect
     if artifact.onnx is None:
         raise invalid("backend 'onnx' needs a version with an ONNX file; this one has none")
     settings = {
-        "threads": options.threads,
+        "threads": options.threads if isinstance(options.threads, int) else 1,
         "provider": options.provider,
         "gpu_mem_limit_bytes": options.gpu_mem_limit_bytes,
         **options.settings,

@@ -10,7 +10,7 @@ import ctypes
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Any, Final
 
 import msgspec
 import numpy as np
@@ -18,19 +18,18 @@ import onnxruntime
 
 from serving.backends.backend import Array
 from serving.backends.example import stacked, synthetic_inputs
+from serving.backends.onnx_binding import BoundRunner, page_locked
+from serving.backends.onnx_providers import (
+    CUDA,
+    GPU_PROVIDERS,
+    Provider,
+    check_taken,
+    choose_providers,
+    provider_options,
+)
 from serving.backends.onnx_types import OutputForm, decoded_strings, flatten_output, output_form, tensor_spec
 from serving.protocol.errors import ErrorKind, ServingError, invalid
 from serving.protocol.messages import Signature
-
-Provider = Literal["auto", "cpu", "cuda", "tensorrt"]
-
-#: Execution providers to try in order. TensorRT builds engines for minutes, so it is used only where asked for.
-_PREFERENCE: Final[dict[str, tuple[str, ...]]] = {
-    "auto": ("CUDAExecutionProvider", "CPUExecutionProvider"),
-    "cpu": ("CPUExecutionProvider",),
-    "cuda": ("CUDAExecutionProvider", "CPUExecutionProvider"),
-    "tensorrt": ("TensorrtExecutionProvider", "CUDAExecutionProvider", "CPUExecutionProvider"),
-}
 
 _BFLOAT16: Final = 16
 """ONNX `TensorProto.BFLOAT16`, which numpy has no dtype for."""
@@ -82,8 +81,7 @@ class OnnxBackend:
         self._is_plain = not self._text_inputs and all(form.is_plain for form in self._forms.values())
         outputs = tuple(spec for form in self._forms.values() for spec in form.specs)
         self._signature = Signature(inputs, outputs, "onnxruntime_onnx", _is_batchable(session, self._forms.values()))
-        has_bfloat16 = any(spec.datatype == "BF16" for spec in (*inputs, *outputs))
-        self._run = _Bfloat16Runner(session, self._signature).run if has_bfloat16 else session.run
+        self._run = self._runner(session)
         self._session = session
 
     @property
@@ -132,6 +130,14 @@ class OnnxBackend:
         """Drop the session, which gives its memory back."""
         self._session = None
         self._run = None
+
+    def _runner(self, session: onnxruntime.InferenceSession) -> Any:
+        """Choose how to run a session: what BF16 or a GPU needs is a detour for all others."""
+        if any(spec.datatype == "BF16" for spec in (*self._signature.inputs, *self._signature.outputs)):
+            return _Bfloat16Runner(session, self._signature).run
+        if self._is_plain and session.get_providers()[0] in GPU_PROVIDERS:
+            return BoundRunner(session, "cuda", page_locked()).run
+        return session.run
 
     def _infer_converted(self, inputs: Mapping[str, Array], outputs: Sequence[str]) -> dict[str, Array]:
         """Run a model with strings, sequences or maps, which differ between onnxruntime and V2."""
@@ -187,30 +193,16 @@ def _open_session(path: Path, options: OnnxOptions) -> onnxruntime.InferenceSess
     # Idle threads that spin would take the cores from the router and the other replicas of this node.
     settings.add_session_config_entry("session.intra_op.allow_spinning", "0")
     settings.add_session_config_entry("session.inter_op.allow_spinning", "0")
+    chosen = choose_providers(options.provider, onnxruntime.get_available_providers())
+    if CUDA in chosen:
+        onnxruntime.preload_dlls()  # finds CUDA and cuDNN in their Python packages
+    providers = [(name, provider_options(name, options.gpu_mem_limit_bytes)) for name in chosen]
     try:
-        return onnxruntime.InferenceSession(str(path), settings, providers=_providers(options))
+        session = onnxruntime.InferenceSession(str(path), settings, providers=providers)
     except Exception as error:  # onnxruntime's errors have no common base class
         raise invalid(f"onnxruntime cannot load {path.name}: {_plain_text(error)}") from error
-
-
-def _providers(options: OnnxOptions) -> list[tuple[str, dict[str, str]]]:
-    available = onnxruntime.get_available_providers()
-    wanted = _PREFERENCE[options.provider]
-    if options.provider != "auto" and wanted[0] not in available:
-        raise invalid(
-            f"provider {options.provider} is asked for, but this onnxruntime has only {', '.join(available)};"
-            " install the `gpu` extra or set the version's tag shepherd.provider to auto"
-        )
-    chosen = [name for name in wanted if name in available]
-    if "CUDAExecutionProvider" in chosen:
-        onnxruntime.preload_dlls()  # finds CUDA and cuDNN in their Python packages
-    return [(name, _provider_options(name, options)) for name in chosen]
-
-
-def _provider_options(name: str, options: OnnxOptions) -> dict[str, str]:
-    if name == "CUDAExecutionProvider" and options.gpu_mem_limit_bytes:
-        return {"gpu_mem_limit": str(options.gpu_mem_limit_bytes), "arena_extend_strategy": "kSameAsRequested"}
-    return {}
+    check_taken(options.provider, session.get_providers())
+    return session
 
 
 def _is_batchable(session: onnxruntime.InferenceSession, forms: Any) -> bool:

@@ -13,6 +13,7 @@ from ray.serve.schema import ApplicationStatus
 from serving.deployment.autoscaling import autoscaling_config
 from serving.deployment.discovery import EndpointRouter
 from serving.deployment.failures import is_delayed, is_final, read_reason
+from serving.deployment.pacing import FailedStarts
 from serving.deployment.replica import ModelReplica
 from serving.deployment.spec import DEPLOYMENT, VersionSpec, app_name, parse_app_name
 from serving.deployment.status import AppPhase, AppStatus
@@ -53,6 +54,8 @@ def version_target(spec: VersionSpec) -> serve.RunTarget:
 
 def deploy(specs: Sequence[VersionSpec]) -> None:
     """Start applications, or replace failed ones, without waiting for their replicas."""
+    for spec in specs:
+        FailedStarts(spec.run_dir, spec.model, spec.version).forget()
     with _describing:
         run([version_target(spec) for spec in specs])
 

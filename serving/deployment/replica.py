@@ -17,10 +17,12 @@ from serving.backends.catalog import create
 from serving.batching.batcher import BatchLimits
 from serving.deployment.failures import load_failure
 from serving.deployment.finite_outputs import watch_outputs
+from serving.deployment.fitting import fit, remember_memory
 from serving.deployment.garbage import spare_what_is_loaded
 from serving.deployment.listeners import publish
 from serving.deployment.model_server import ModelServer
 from serving.deployment.opening import open_version
+from serving.deployment.pacing import FailedStarts
 from serving.deployment.process_log import log_to
 from serving.deployment.remote_report import RemoteReport
 from serving.deployment.replica_meters import ReplicaMeters
@@ -31,6 +33,7 @@ from serving.registry.cache import ArtifactCache
 from serving.registry.finding import Finding, refusal
 from serving.registry.golden import arrays, check_golden
 from serving.registry.model_files import find_model
+from serving.registry.node_room import resident_bytes
 from serving.registry.proof import prove
 from serving.telemetry.catalog import LOAD_DURATION, OK
 from serving.telemetry.instruments import Registry
@@ -56,12 +59,15 @@ class ModelReplica:
         log_to(spec.logs_dir, f"{spec.model}.{spec.version}", spec.log_level)
         self._cache = ArtifactCache(spec.state_dir / "cache", spec.cache_max_bytes)
         self._publisher = Publisher(self._metrics, spec.metrics_dir, interval_s=spec.metrics_interval_s)
+        starts = FailedStarts(spec.run_dir, spec.model, spec.version)
         try:
             self._server = await self._load()
         except Exception as error:
             _log.exception("Cannot serve %s version %s", spec.model, spec.version)
             await self._report_load(started, _FAILED)
+            await asyncio.sleep(starts.pause_s())
             raise load_failure(error) from error
+        starts.forget()
         self._load_s = time.monotonic() - started
         await self._report_load(started, OK)
         spare_what_is_loaded()
@@ -89,8 +95,11 @@ class ModelReplica:
         await self._publisher.close()
 
     async def _load(self) -> ModelServer:
+        before = resident_bytes()
         artifact = await asyncio.to_thread(open_version, self._spec, self._cache)
-        backend, findings = await asyncio.to_thread(_load_proven, artifact, self._spec.allowed_hosts)
+        options = await asyncio.to_thread(fit, artifact, self._spec)
+        fitted = msgspec.structs.replace(artifact, options=options)
+        backend, findings = await asyncio.to_thread(_load_proven, fitted, self._spec.allowed_hosts)
         meters = ReplicaMeters(self._metrics, self._spec.model, self._spec.version)
         self._vitality = Vitality(artifact, meters)
         server = ModelServer(
@@ -110,6 +119,7 @@ class ModelReplica:
             self._metrics.before_snapshot(RemoteReport(backend, self._metrics, spec.model, spec.version, spec.run_dir))
         socket = self._spec.run_dir / f"replica-{self._id}.sock"
         await server.start(str(socket), self._spec.tcp_host, example=artifact.golden.inputs)
+        remember_memory(artifact, self._spec, resident_bytes() - before)
         return server
 
     async def _report_load(self, started: float, outcome: str) -> None:

@@ -56,6 +56,8 @@ class VersionSpec(msgspec.Struct, frozen=True, kw_only=True):
     tags: Mapping[str, str] = {}
     """The version's registry tags as they are now, which may be newer than those in the cache."""
     replicas: int = 1
+    routers: int = 1
+    """Router processes of a node, each of which wants a core."""
     scale: Scale | None = None
     """None keeps the number of replicas as it is."""
     gpu_share: float = 0.0

@@ -18,6 +18,7 @@ from serving.registry.digest import file_digests, model_digest
 from serving.registry.finding import Finding, Report, failed, ok, skipped, warning
 from serving.registry.labelled import Labelled
 from serving.registry.model_files import find_model
+from serving.registry.node_room import node_room
 from serving.registry.options import GOLDEN_SHA256_TAG, PROFILE_TAG, SHA256_TAG, parse_options
 from serving.registry.trial import DEFAULT_TIMEOUT_S, try_version
 
@@ -45,7 +46,14 @@ def check_version(
     """
     findings = list(_static(folder, tags))
     if not any(finding.verdict == "failed" for finding in findings):
-        trial = try_version(folder, tags, example=example, labelled=labelled, timeout_s=timeout_s)
+        trial = try_version(
+            folder,
+            tags,
+            example=example,
+            labelled=labelled,
+            limit_bytes=node_room().free_bytes,
+            timeout_s=timeout_s,
+        )
         findings += trial.findings
         if trial.memory_bytes:
             findings.append(ok("memory", f"{trial.memory_bytes / 2**20:.0f} MiB at its peak, for loading and running"))

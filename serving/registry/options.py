@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import math
 from collections.abc import Mapping
-from typing import Annotated, Any, Final
+from typing import Annotated, Any, Final, Literal
 
 import msgspec
 from msgspec import Meta
@@ -28,6 +28,9 @@ RECORDED_TAGS: Final = frozenset({SHA256_TAG, GOLDEN_TAG, GOLDEN_SHA256_TAG, PRO
 """Tags that the registry writes itself and nobody may choose."""
 
 
+AUTO: Final = "auto"
+
+
 class ServingOptions(msgspec.Struct, frozen=True):
     """One version's options; the tag of a field is `shepherd.` and its name.
 
@@ -44,8 +47,8 @@ class ServingOptions(msgspec.Struct, frozen=True):
     """Requests that may wait at each replica before there should be more of them."""
     objective_ms: Annotated[float, Meta(ge=0)] = 0.0
     """95th percentile of latency inside a busy replica above which there should be more of them; 0 for none."""
-    threads: Annotated[int, Meta(ge=0)] = 1
-    """Threads that one operator may use; 0 lets the runtime take every core."""
+    threads: Annotated[int, Meta(ge=0)] | Literal["auto"] = AUTO
+    """Threads that one operator may use; 0 lets the runtime take every core, `auto` is the replica's share of them."""
     max_batch: Annotated[int, Meta(ge=1)] = 64
     """Most rows in one run; 1 turns batching off."""
     provider: str = "auto"
@@ -97,7 +100,8 @@ def _parse_value(tag: str, text: str, form: Any) -> Any:
     try:
         value = msgspec.convert(text, form, strict=False)
     except msgspec.ValidationError as error:
-        raise invalid(f"tag '{tag}' is '{text}': {error}") from error
+        reason = str(error).replace(f"Invalid enum value '{text}'", f"Expected `int` or `{AUTO}`")
+        raise invalid(f"tag '{tag}' is '{text}': {reason}") from error
     if isinstance(value, float) and math.isnan(value):
         raise invalid(f"tag '{tag}' is '{text}': Expected a number")
     return value

@@ -17,18 +17,22 @@ from typing import Final, cast
 
 import msgspec
 
+from serving.backends.backend import Backend
 from serving.backends.catalog import create
 from serving.protocol.errors import ServingError
 from serving.registry.finding import Finding, failed, ok
-from serving.registry.golden import Origin
+from serving.registry.golden import Golden, Origin, arrays
 from serving.registry.labelled import Labelled, score
 from serving.registry.model_files import find_model
-from serving.registry.options import GOLDEN_TAG, parse_options
+from serving.registry.node_room import gpu_room, peak_bytes
+from serving.registry.options import GOLDEN_TAG, ServingOptions, parse_options
 from serving.registry.proof import prove
 from serving.registry.recording import read_golden, record
+from serving.registry.room import in_words
 
 DEFAULT_TIMEOUT_S: Final = 300.0
-_KIB: Final = 1024
+#: How onnxruntime words that an allocation failed.
+_OUT_OF_MEMORY: Final = ("bad_alloc", "Failed to allocate memory", "out of memory")
 
 
 class Job(msgspec.Struct, frozen=True):
@@ -39,6 +43,8 @@ class Job(msgspec.Struct, frozen=True):
     example: str | None = None
     """A V2 inference request for a model without a golden example."""
     labelled: Labelled | None = None
+    limit_bytes: int = 0
+    """Memory that the process may ask for; 0 for as much as there is."""
 
 
 class Trial(msgspec.Struct, frozen=True):
@@ -47,6 +53,9 @@ class Trial(msgspec.Struct, frozen=True):
     findings: tuple[Finding, ...]
     memory_bytes: int = 0
     """Resident memory at its peak beyond what the process took before it loaded; 0 when the process died."""
+    gpu_bytes: int = 0
+    """How much less of the GPU was free, loaded and run, than before; 0 without one. What other processes took or gave
+    back meanwhile is in it: per process, the driver does not tell inside containers."""
 
 
 def try_version(
@@ -55,10 +64,12 @@ def try_version(
     *,
     example: bytes | None = None,
     labelled: Labelled | None = None,
+    limit_bytes: int = 0,
     timeout_s: float = DEFAULT_TIMEOUT_S,
 ) -> Trial:
     """Try a version's files in a child process; see `Job`. Never raises for what the model does."""
-    job = Job(str(folder), dict(tags), example.decode(errors="replace") if example is not None else None, labelled)
+    request = example.decode(errors="replace") if example is not None else None
+    job = Job(str(folder), dict(tags), request, labelled, limit_bytes)
     try:
         done = subprocess.run(
             [sys.executable, "-m", "serving.registry.trial"],
@@ -78,7 +89,7 @@ def try_version(
 
 def run(job: Job) -> Trial:
     """Load, prove, score: in this process."""
-    before = _peak_bytes()
+    before, gpu_before = peak_bytes(), gpu_room()
     folder = Path(job.folder)
     try:
         options = parse_options(job.tags)
@@ -93,15 +104,28 @@ def run(job: Job) -> Trial:
             findings += prove(backend, golden, options, files.declared)
             if job.labelled is not None:
                 findings += score(backend, job.labelled)
+            if all(finding.verdict != "failed" for finding in findings):
+                _run_largest(backend, golden, options)
+            gpu_after = gpu_room()
         finally:
             backend.close()
-    except ServingError as error:
-        return Trial((failed("load", str(error), "mend what it says"),), _peak_bytes() - before)
-    return Trial(tuple(findings), _peak_bytes() - before)
+    except (ServingError, MemoryError) as error:
+        return Trial((_load_failure(error, job.limit_bytes),), peak_bytes() - before)
+    gpu_bytes = gpu_before.free_bytes - gpu_after.free_bytes if gpu_before and gpu_after else 0
+    return Trial(tuple(findings), peak_bytes() - before, max(0, gpu_bytes))
 
 
-def _peak_bytes() -> int:
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * _KIB
+def _run_largest(backend: Backend, golden: Golden, options: ServingOptions) -> None:
+    """Run the largest batch that the version may get: what a run takes grows with its rows."""
+    if options.max_batch > 1 and backend.signature.batchable and golden.inputs:
+        backend.warm_up(arrays(golden.inputs), (options.max_batch,))
+
+
+def _load_failure(error: Exception, limit_bytes: int) -> Finding:
+    if isinstance(error, MemoryError) or any(words in str(error) for words in _OUT_OF_MEMORY):
+        ceiling = f"the {in_words(limit_bytes)} that are free" if limit_bytes else "there is"
+        return failed("load", f"it asks for more memory than {ceiling}: {error}", "make it smaller, or add memory")
+    return failed("load", str(error), "mend what it says")
 
 
 def _facts(described: Mapping[str, object]) -> str:
@@ -120,7 +144,12 @@ def main() -> None:
     """Read a job from stdin, print its trial; what the model or its runtime prints goes to stderr."""
     channel = os.dup(1)
     os.dup2(2, 1)
-    answer = run(msgspec.json.decode(sys.stdin.buffer.read(), type=Job))
+    job = msgspec.json.decode(sys.stdin.buffer.read(), type=Job)
+    # Should memory run out all the same, the kernel is to end this process and none that serves.
+    Path("/proc/self/oom_score_adj").write_text("1000", encoding="ascii")
+    if job.limit_bytes:
+        resource.setrlimit(resource.RLIMIT_DATA, (job.limit_bytes, job.limit_bytes))
+    answer = run(job)
     os.write(channel, msgspec.json.encode(answer))
 
 

@@ -55,7 +55,7 @@ def test_settings_of_the_backend_are_read_as_text_or_json() -> None:
     ("tags", "reason"),
     [
         ({"shepherd.thread": "2"}, "tag 'shepherd.thread' is unknown; did you mean 'shepherd.threads'?"),
-        ({"shepherd.threads": "two"}, "tag 'shepherd.threads' is 'two': Expected `int`"),
+        ({"shepherd.threads": "two"}, "tag 'shepherd.threads' is 'two': Expected `int` or `auto`"),
         ({"shepherd.threads": "-1"}, "tag 'shepherd.threads' is '-1': Expected `int` >= 0"),
         ({"shepherd.gpu_share": "1.5"}, "tag 'shepherd.gpu_share' is '1.5'"),
         ({"shepherd.golden_rtol": "nan"}, "tag 'shepherd.golden_rtol' is 'nan'"),

@@ -1,0 +1,40 @@
+"""How many threads a replica may use: its share of the cores of its node.
+
+Cores go to routers first, one each, since every request passes there; what is left is shared by the replicas. A replica
+that is alone on a machine with many cores gets most of them, and each of many gets one.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+from pathlib import Path
+from typing import Final
+
+_QUOTA: Final = Path("/sys/fs/cgroup/cpu.max")
+
+
+def thread_share(cores: int, *, routers: int, replicas: int) -> int:
+    """Return the threads of one replica, at least one.
+
+    Args:
+        cores: of the node.
+        routers: processes of the node that want a core each.
+        replicas: that share the rest, this one among them.
+    """
+    return max(1, (cores - routers) // max(1, replicas))
+
+
+def node_cores(quota: Path = _QUOTA) -> int:
+    """Return the cores that this process may use: by its affinity, and by the quota of its control group (v2)."""
+    cores = len(os.sched_getaffinity(0))
+    try:
+        allowed_us, period_us = quota.read_text().split()
+        return max(1, min(cores, math.ceil(int(allowed_us) / int(period_us))))
+    except (OSError, ValueError):  # no control group, or `max`: no quota
+        return cores
+
+
+def replicas_here(run_dir: Path, own: int) -> int:
+    """Return how many replicas share the node: those that listen there now, or as many as this version may have."""
+    return max(own, sum(1 for _ in run_dir.glob("replica-*.sock")))
