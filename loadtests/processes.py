@@ -58,14 +58,20 @@ def memory_bytes(root: int) -> Mapping[str, int]:
 
 def cpu_seconds(root: int) -> float:
     """Sum the processor time that the living members of a process tree have used so far."""
-    ticks = 0
+    return sum(cpu_seconds_by_name(root).values())
+
+
+def cpu_seconds_by_name(root: int) -> Mapping[str, float]:
+    """Sum the processor time that the living members of a process tree have used so far by what they are."""
+    seconds: Counter[str] = Counter()
     for pid in process_tree(root):
         try:
             fields = Path(f"/proc/{pid}/stat").read_text(errors="replace").rpartition(")")[2].split()
+            command = Path(f"/proc/{pid}/cmdline").read_text(errors="replace")
         except (FileNotFoundError, ProcessLookupError):
             continue
-        ticks += int(fields[11]) + int(fields[12])
-    return ticks / _TICKS_PER_S
+        seconds[_what(command)] += (int(fields[11]) + int(fields[12])) / _TICKS_PER_S
+    return seconds
 
 
 def stop(process: subprocess.Popen[bytes], *, timeout_s: float) -> None:

@@ -19,7 +19,16 @@ def a_record(sequence: int = 1, incarnation: str = "r1", **changes: Any) -> Reco
 
 
 def add_answer(recorder: Recorder, sequence: int = 1, **changes: Any) -> None:
-    recorder.add(**{**_answer(sequence), **changes})
+    """Go the way of an answer, with fields of `Record` as they come from the request path."""
+    fields = {"primary_id": "", "inputs": b"", "outputs": b"", "features": {}, **_answer(sequence), **changes}
+    model, key = fields.pop("model"), fields.pop("key")
+    column = recorder.admit(model, fields["kind"], fields["primary_id"] or fields["request_id"])
+    if not column:
+        return
+    names = ("key", "inputs", "outputs", "inputs_truncated", "outputs_truncated", "features")
+    kept = recorder.payload(model, key, fields["inputs"], fields["outputs"], fields["features"])
+    fields |= dict(zip(names, kept, strict=True))
+    recorder.keep(column, Record(schema=SCHEMA, id=recorder.next_id(), model=model, **fields))
 
 
 def a_recorder(log: RecordLog, incarnation: str = "r1", **settings: Any) -> Recorder:

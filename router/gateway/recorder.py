@@ -12,7 +12,8 @@ from zlib import crc32
 
 from router.adapters.spool import RecordLog, SpoolFull
 from router.requestlog.books import DROPPED, SAMPLED_OUT
-from router.requestlog.record import SCHEMA, Record, encode_record, record_id
+from router.requestlog.features import NO_FEATURES, size_bytes
+from router.requestlog.record import Feature, Record, encode_record, record_id
 from router.requestlog.redaction import Redactor, Redactors
 from serving.protocol.messages import Buffer
 
@@ -21,8 +22,16 @@ _FLUSH_AT_BYTES: Final = 4 << 20
 _SPREAD: Final = 2654435761  # 2**32 over the golden ratio: neighbours in, strangers out
 
 
+Payload = tuple[str, Buffer, Buffer, bool, bool, Mapping[str, Feature]]
+"""What a record may keep: sticky key, inputs, outputs, whether each was left out, looked-up features."""
+
+
 class Recorder:
-    """Keeps the records of one router until the next `flush`."""
+    """Keeps the records of one router until the next `flush`.
+
+    Three calls make a record, in this order, so that one that is sampled out costs little and none passes eighteen
+    values from hand to hand: `admit`, `payload`, `keep`.
+    """
 
     def __init__(
         self,
@@ -56,68 +65,44 @@ class Recorder:
         self._columns: list[int] = []
         self._pending_bytes = 0
 
-    def add(
-        self,
-        *,
-        kind: str,
-        at: float,
-        model: str,
-        version: int,
-        variant: str,
-        reason: str,
-        revision: int,
-        protocol: str,
-        key: str,
-        request_id: str,
-        outcome: str,
-        message: str,
-        duration_us: int,
-        queue_us: int,
-        batch_size: int,
-        inputs: Buffer = b"",
-        outputs: Buffer = b"",
-        primary_id: str = "",
-    ) -> None:
-        """Take note of one answer; the fields are those of `Record`.
+    def admit(self, model: str, kind: str, request_id: str) -> int:
+        """Decide whether an answer is recorded; return the column that counts it, or 0 after counting it as left out.
 
-        Give `model=""` for a request that names no known model: names that clients make up would fill the books.
+        Give `model=""` for a request that names no known model: names that clients make up would fill the books. A
+        shadow is decided by its primary's `request_id`.
         """
         column = self._books.column(model, kind)
-        share = self.model_sample_bp.get(model, self.sample_bp)
-        if share < ALL_BP and not is_sampled(primary_id or request_id, share):
+        share = self.model_sample_bp.get(model, self.sample_bp) if self.model_sample_bp else self.sample_bp
+        if share < ALL_BP and not is_sampled(request_id, share):
             self._books.cells[column + SAMPLED_OUT] += 1
-            return
-        cap, inputs_hidden, outputs_hidden = self._payload_max_bytes, False, False
-        if self._redactors is not None and (redactor := self._redactors.of(model)) is not None:
+            return 0
+        return column
+
+    def next_id(self) -> str:
+        """Name the next record."""
+        self._sequence += 1
+        return record_id(self._incarnation, self._sequence)
+
+    def payload(
+        self, model: str, key: str, inputs: Buffer, outputs: Buffer, features: Mapping[str, Feature] = NO_FEATURES
+    ) -> Payload:
+        """Hide and cut what the model's rule says, before a byte reaches a disk."""
+        cap = self._payload_max_bytes
+        redactor = self._redactors.of(model) if self._redactors is not None else None
+        if redactor is None:
+            no_inputs, no_outputs = len(inputs) > cap, len(outputs) > cap
+        else:
             cap = redactor.rule.payload_max_bytes or cap
             key = redactor.sticky_key(key)
-            inputs, inputs_hidden = _redacted(redactor, inputs, cap)
-            outputs, outputs_hidden = _redacted(redactor, outputs, cap)
-        self._sequence += 1
-        record = Record(
-            SCHEMA,
-            record_id(self._incarnation, self._sequence),
-            kind,
-            at,
-            model,
-            version,
-            variant,
-            reason,
-            revision,
-            protocol,
-            key,
-            request_id,
-            outcome,
-            message,
-            duration_us,
-            queue_us,
-            batch_size,
-            primary_id,
-            b"" if (inputs_truncated := inputs_hidden or len(inputs) > cap) else bytes(inputs),
-            b"" if (outputs_truncated := outputs_hidden or len(outputs) > cap) else bytes(outputs),
-            inputs_truncated,
-            outputs_truncated,
-        )
+            inputs, no_inputs = _redacted(redactor, inputs, cap)
+            outputs, no_outputs = _redacted(redactor, outputs, cap)
+            features = redactor.features(features) if features else features
+        if features and size_bytes(features) > cap:
+            features, no_inputs = NO_FEATURES, True
+        return key, b"" if no_inputs else inputs, b"" if no_outputs else outputs, no_inputs, no_outputs, features
+
+    def keep(self, column: int, record: Record) -> None:
+        """Take a record whose answer was admitted to a column."""
         try:
             frame = encode_record(record)
         except (ValueError, OverflowError, TypeError):
@@ -130,7 +115,7 @@ class Recorder:
             self.flush()
 
     def flush(self) -> None:
-        """Write all that was added and count it, in one append; to be called before the answers leave."""
+        """Write all that was kept and count it, in one append; to be called before the answers leave."""
         if not self._frames:
             return
         frames, columns = self._frames, self._columns
@@ -148,7 +133,7 @@ def _redacted(redactor: Redactor, packed: Buffer, cap: int) -> tuple[Buffer, boo
     if len(packed) > cap:
         return b"", True
     hidden = redactor.payload(packed)
-    return (b"", True) if hidden is None else (hidden, False)
+    return (b"", True) if hidden is None else (hidden, len(hidden) > cap)
 
 
 def is_sampled(request_id: str, share_bp: int) -> bool:

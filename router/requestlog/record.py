@@ -27,6 +27,8 @@ OK: Final = "ok"
 MAX_RECORD_BYTES: Final = 1 << 28
 """Ceiling of a record's body; a greater length in a frame header is damage, not data."""
 
+Feature = bool | int | float | str
+
 _HEADER: Final = struct.Struct("<II")
 HEADER_BYTES: Final = _HEADER.size
 _SEQUENCE_DIGITS: Final = 19
@@ -70,6 +72,8 @@ class Record(msgspec.Struct, frozen=True, array_like=True, gc=False):
     inputs_truncated: bool = False
     """The inputs were over the payload cap and left out."""
     outputs_truncated: bool = False
+    features: Mapping[str, Feature] = {}
+    """What was looked up before the request came; see `router.requestlog.features`."""
 
 
 class Frame(msgspec.Struct, frozen=True, gc=False):

@@ -15,6 +15,8 @@ from typing import Any, Final
 import msgspec
 import numpy as np
 
+from router.requestlog.features import PREFIX
+from router.requestlog.record import Feature
 from router.requestlog.rules import EVERY_MODEL, LogRule, Redaction, Step
 from serving.protocol.arrays import to_array, to_tensor
 from serving.protocol.errors import ServingError
@@ -48,6 +50,17 @@ class Redactor:
         except (ServingError, ValueError, KeyError, RecursionError):
             return None
 
+    def features(self, features: Mapping[str, Feature]) -> dict[str, Feature]:
+        """Hide what the rule says of looked-up features, which it names as `feature.<name>`."""
+        kept: dict[str, Feature] = {}
+        for name, value in features.items():
+            hidden: Any = value
+            for redaction in self._by_tensor.get(PREFIX + name, ()):
+                hidden = self._redact_feature(hidden, redaction) if hidden is not _GONE else hidden
+            if hidden is not _GONE:
+                kept[name] = hidden
+        return kept
+
     def sticky_key(self, key: str) -> str:
         """Hide the sticky key as the rule says."""
         if self.rule.key == "keep" or not key:
@@ -76,6 +89,13 @@ class Redactor:
         else:
             hidden[:] = [self._hash(element.tobytes()) for element in elements.ravel()]
         return to_tensor(tensor.name, hidden.reshape(tensor.shape), "BYTES")
+
+    def _redact_feature(self, value: Feature, redaction: Redaction) -> Any:
+        if not redaction.path:
+            return self._hiding(redaction)(value)
+        if not isinstance(value, str):
+            return _GONE
+        return _hide_in_json(value.encode("utf-8", "replace"), redaction.steps, self._hiding(redaction)).decode()
 
     def _hiding(self, redaction: Redaction) -> Hide:
         """Make the function that hides a value: bytes of a tensor, or something inside a JSON text."""

@@ -2,7 +2,8 @@
 
 One row of the table for each row of the request. Columns: those of `FIXED`, then for each tensor `input.NAME` and
 `output.NAME`, with `[i]` where a row has several values; a row of more than `MAX_WIDTH` values, and a tensor that has
-no rows, is one column of lists. BYTES become text. A payload that was left out leaves its columns out.
+no rows, is one column of lists. BYTES become text. A payload that was left out leaves its columns out. Looked-up
+features are `feature.NAME`, the same in each row of a request.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from typing import Any, Final, NamedTuple
 import msgspec
 import numpy as np
 
+from router.requestlog.features import PREFIX
 from router.requestlog.label import Label
 from router.requestlog.record import Record
 from serving.protocol.arrays import Array, to_array
@@ -49,6 +51,8 @@ FIXED: Final[Mapping[str, str]] = {
     "outcome_value": "real",
 }
 """Columns that every row has, and their kinds. Those of a record are named as its fields; `label` is JSON."""
+#: Numbers are real, since JSON writes 3.0 as 3 and a column has one type.
+_FEATURE_TYPES: Final = {bool: "BOOL", int: "FP64", float: "FP64", str: "BYTES"}
 _OF_RECORD: Final = [name for name in FIXED if name in Record.__struct_fields__]
 
 
@@ -105,14 +109,16 @@ def rows_of(record: Record, known: KnownLabel | None = None) -> Rows:
     ]
     count = _common_rows(tensor for _, tensor in tensors)
     columns = [column for name, tensor in tensors for column in _columns(name, tensor, count)]
+    features = {f"{PREFIX}{name}": value for name, value in sorted(record.features.items())}
     fixed = {name: getattr(record, name) for name in _OF_RECORD}
     fixed |= {"record_id": record.id, "at": _moment(record.at), "outcome_value": known.label.outcome if known else None}
     values = [array.tolist() for _, _, array in columns]
     rows = []
     for row in range(count):
         data = {name: _plain(column[row]) for (name, _, _), column in zip(columns, values, strict=True)}
-        rows.append({**fixed, "row": row, **_label(known, row, count), **data})
+        rows.append({**fixed, "row": row, **_label(known, row, count), **data, **features})
     schema = tuple((name, datatype) for name, datatype, _ in columns)
+    schema += tuple((name, _FEATURE_TYPES[type(value)]) for name, value in features.items())
     return Rows(record.model, _moment(record.at).date(), schema, rows)
 
 

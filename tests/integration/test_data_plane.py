@@ -256,6 +256,20 @@ async def test_every_answer_has_its_record_with_tensors_in_and_out(plane: DataPl
     assert records[unknown.headers["x-shepherd-request-id"]].outcome == "not_found"
 
 
+async def test_features_that_were_looked_up_are_in_the_record_and_never_reach_the_model(plane: DataPlane) -> None:
+    """A model that knows no parameters answers as ever."""
+    await plane.add_replica(1, EchoBackend(EchoOptions()))
+    await plane.set_policy(variants=ONE)
+    tensor = {"name": "x", "shape": [1, 1], "datatype": "FP32", "data": [1]}
+    body = {"inputs": [tensor], "parameters": {"feature.delay_7d": 3.5, "feature.home": "ORD", "priority": 1}}
+
+    answer = await plane.client.post(f"/v2/models/{MODEL}/infer", json=body)
+
+    assert answer.status_code == 200
+    assert "parameters" not in answer.json()
+    assert [record.features for record in plane.records()] == [{"delay_7d": 3.5, "home": "ORD"}]
+
+
 async def test_shadows_are_called_compared_and_recorded_but_never_answer(plane: DataPlane) -> None:
     """The client gets the primary's answer; the log gets both."""
     for version in (1, 3):
