@@ -9,7 +9,6 @@ from __future__ import annotations
 import sys
 import tempfile
 import time
-from collections import Counter
 from collections.abc import Mapping
 from contextlib import ExitStack
 from pathlib import Path
@@ -72,10 +71,10 @@ def _play(gateway: Gateway, material: Material, connections: int, seconds: int) 
     url = f"http://127.0.0.1:{gateway.port}{PATH}"
     load = run_wrk(url, material.bodies, connections=connections, seconds=seconds)
     time.sleep(_SETTLE_S)
-    used: Counter[str] = Counter()
+    used: dict[str, float] = {}
     for name, spent in cpu_seconds_by_name(gateway.pid).items():
         shown = next((word for title, word in _SHOWN.items() if title in name), "all others")
-        used[shown] += (spent - before.get(name, 0.0)) / load.requests * 1e6
+        used[shown] = used.get(shown, 0.0) + (spent - before.get(name, 0.0)) / load.requests * 1e6
     return Round(load.requests_per_s, used)
 
 

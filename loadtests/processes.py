@@ -63,14 +63,15 @@ def cpu_seconds(root: int) -> float:
 
 def cpu_seconds_by_name(root: int) -> Mapping[str, float]:
     """Sum the processor time that the living members of a process tree have used so far by what they are."""
-    seconds: Counter[str] = Counter()
+    seconds: dict[str, float] = {}
     for pid in process_tree(root):
         try:
             fields = Path(f"/proc/{pid}/stat").read_text(errors="replace").rpartition(")")[2].split()
             command = Path(f"/proc/{pid}/cmdline").read_text(errors="replace")
         except (FileNotFoundError, ProcessLookupError):
             continue
-        seconds[_what(command)] += (int(fields[11]) + int(fields[12])) / _TICKS_PER_S
+        what = _what(command)
+        seconds[what] = seconds.get(what, 0.0) + (int(fields[11]) + int(fields[12])) / _TICKS_PER_S
     return seconds
 
 

@@ -260,12 +260,12 @@ async def test_features_that_were_looked_up_are_in_the_record_and_never_reach_th
     """A model that knows no parameters answers as ever."""
     await plane.add_replica(1, EchoBackend(EchoOptions()))
     await plane.set_policy(variants=ONE)
-    tensor = {"name": "x", "shape": [1, 1], "datatype": "FP32", "data": [1]}
+    tensor = {"name": "x", "shape": [1, 4], "datatype": "FP32", "data": [1, 2, 3, 4]}
     body = {"inputs": [tensor], "parameters": {"feature.delay_7d": 3.5, "feature.home": "ORD", "priority": 1}}
 
     answer = await plane.client.post(f"/v2/models/{MODEL}/infer", json=body)
 
-    assert answer.status_code == 200
+    assert answer.status_code == 200, answer.text
     assert "parameters" not in answer.json()
     assert [record.features for record in plane.records()] == [{"delay_7d": 3.5, "home": "ORD"}]
 

@@ -13,7 +13,7 @@ from router.requestlog.rows import rows_of
 from router.requestlog.rules import LogRule, Redaction
 from tests.answers import a_record, a_recorder, a_spool, add_answer, records_on_disk
 
-FOUND = {"delay_7d": 3.5, "trips": 4, "member": True, "profile": '{"name": "ann", "age": 31}'}
+FOUND: dict[str, Any] = {"delay_7d": 3.5, "trips": 4, "member": True, "profile": '{"name": "ann", "age": 31}'}
 
 
 def test_features_are_the_parameters_that_are_named_so() -> None:
