@@ -1,8 +1,9 @@
 """The shell around the batching core: owns the queue, the thread and the clock of one model.
 
 Tiny models run on the event loop, where a run costs less than handing it to a thread would; slower ones run in one
-executor thread while the loop goes on collecting the next batch. Work that yields is never on the loop. A failing batch
-is taken apart and its members are run alone, so that no request pays for its neighbour.
+executor thread while the loop goes on collecting the next batch. Work that yields is never on the loop. A batch that is
+full while another one runs is handed over ahead, so that the model goes from one to the next without waiting for the
+loop. A failing batch is taken apart and its members are run alone, so that no request pays for its neighbour.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Final
+from typing import Final, NamedTuple
 
 import msgspec
 
@@ -42,7 +43,21 @@ class BatchLimits(msgspec.Struct, frozen=True):
     """Jobs that may queue; more are refused as overload."""
 
 
-Outcome = tuple[Sequence[Job], list[list[Buffer]] | ServingError]
+#: Runs that the thread may hold: one that goes on and one that follows.
+HANDED_OVER_MOST: Final = 2
+
+
+class Outcome(NamedTuple):
+    """A finished run."""
+
+    jobs: Sequence[Job]
+    answers: list[list[Buffer]] | ServingError
+    """Packed, one for each job; or why there are none."""
+    started: float
+    ended: float
+    """Both monotonic seconds."""
+
+
 OnRun = Callable[[Sequence[Job], int, float, float], None]
 """Told of each successful run: its jobs, their rows, when it began (monotonic seconds) and how long it took."""
 
@@ -78,7 +93,7 @@ class Batcher:
         self._run_ewma_s = expected_run_s
         self._yields = yields
         self._executor: ThreadPoolExecutor | None = None
-        self._busy = False
+        self._handed_over = 0
         self._scheduled = False
         self._closed = False
         self._busy_s = 0.0
@@ -89,12 +104,12 @@ class Batcher:
         self._in_run = 0
 
     def __repr__(self) -> str:
-        return f"<Batcher {'busy' if self._busy else 'idle'}, {self._lanes.waiting} waiting, limit {self._limit} rows>"
+        return f"<Batcher {'idle' if self.idle else 'busy'}, {self._lanes.waiting} waiting, limit {self._limit} rows>"
 
     @property
     def idle(self) -> bool:
         """Nothing runs and nothing waits."""
-        return not self._busy and not self._lanes.waiting
+        return not self._handed_over and not self._lanes.waiting
 
     def submit(self, job: Job) -> None:
         """Queue a job; it runs at the end of this turn of the loop, with all that arrives in the same turn."""
@@ -106,7 +121,7 @@ class Batcher:
             job.done(ServingError(ErrorKind.OVERLOADED, message))
             return
         self._lanes.put(job)
-        if not self._busy and not self._scheduled:
+        if not self._scheduled and self._may_start:
             self._scheduled = True
             self._loop.call_soon(self._turn)
 
@@ -144,79 +159,115 @@ class Batcher:
         if self._executor:
             self._executor.shutdown(wait=False)
 
+    @property
+    def _runs_inline(self) -> bool:
+        return self._run_ewma_s < INLINE_BELOW_S and not self._yields and not self._handed_over
+
+    @property
+    def _may_start(self) -> bool:
+        """The model is free, or a batch that can grow no more may queue behind the one that runs."""
+        if not self._handed_over:
+            return True
+        return self._handed_over < HANDED_OVER_MOST and self._lanes.is_full(self._limit)
+
     def _turn(self) -> None:
+        """Start a run of what waits; and one ahead when there is enough for it."""
         self._scheduled = False
-        if self._busy:
-            return
-        now = time.monotonic()
-        batch = self._lanes.take(self._limit, now)
-        for job in batch.expired:
-            job.done(ServingError(ErrorKind.DEADLINE, "the deadline passed while the request waited for the model"))
-        if not batch.jobs:
-            return
-        self._in_run = len(batch.jobs)
-        if self._runs_inline:
-            self._settle(now, [self._run(batch.jobs)])
-            return
+        while self._lanes.waiting and self._may_start:
+            now = time.monotonic()
+            batch = self._lanes.take(self._limit, now)
+            for job in batch.expired:
+                job.done(ServingError(ErrorKind.DEADLINE, "the deadline passed while the request waited for the model"))
+            if not batch.jobs:
+                return
+            self._in_run += len(batch.jobs)
+            if self._runs_inline:
+                self._settle([self._run(batch.jobs)])
+                return
+            self._hand_over([batch.jobs])
+
+    def _hand_over(self, batches: Sequence[Sequence[Job]]) -> None:
+        """Have the thread run batches one after the other."""
         if self._executor is None:
             initializer = yield_processor if self._yields else None
             self._executor = ThreadPoolExecutor(1, thread_name_prefix="model", initializer=initializer)
-        self._busy = True
-        future = self._loop.run_in_executor(self._executor, self._run, batch.jobs)
-        future.add_done_callback(lambda done: self._settle(now, [done.result()]))
+        self._handed_over += 1
+        future = self._loop.run_in_executor(self._executor, lambda: [self._run(jobs) for jobs in batches])
+        future.add_done_callback(self._come_back)
 
-    @property
-    def _runs_inline(self) -> bool:
-        return self._run_ewma_s < INLINE_BELOW_S and not self._yields
+    def _come_back(self, done: asyncio.Future[list[Outcome]]) -> None:
+        self._handed_over -= 1
+        self._settle(done.result())
 
     def _run(self, jobs: Sequence[Job]) -> Outcome:
         """Run a batch; returns its failure as a value. Called on the loop or in the executor thread."""
+        started = time.monotonic()
+        answers: list[list[Buffer]] | ServingError
+        if all(job.cancelled or job.deadline < started for job in jobs):
+            late = ServingError(ErrorKind.DEADLINE, "the deadline passed while the request waited for the model")
+            return Outcome(jobs, late, started, started)
         try:
             outputs = self._backend.infer(stack(jobs), jobs[0].plan.outputs)
-            return jobs, scatter([job.plan for job in jobs], outputs, self._bfloat16)
+            answers = scatter([job.plan for job in jobs], outputs, self._bfloat16)
         except ServingError as error:
-            return jobs, error
+            answers = error
         except Exception as error:  # noqa: BLE001 - whatever a runtime raises is the model's failure, not ours
-            return jobs, ServingError(ErrorKind.MODEL_FAILED, f"the model failed: {type(error).__name__}: {error}")
+            answers = ServingError(ErrorKind.MODEL_FAILED, f"the model failed: {type(error).__name__}: {error}")
+        return Outcome(jobs, answers, started, time.monotonic())
 
-    def _settle(self, started: float, outcomes: list[Outcome]) -> None:
-        """Answer a finished run's jobs, adapt, and start the next run."""
-        ended = time.monotonic()
-        run_s = ended - started
-        self._busy = False
+    def _settle(self, outcomes: Sequence[Outcome]) -> None:
+        """Adapt to finished runs, start the next one, and only then answer."""
+        for outcome in outcomes:
+            self._learn(outcome)
+        if self._lanes.waiting and not self._scheduled and not self._closed:
+            if self._handed_over or not self._runs_inline:
+                self._turn()
+            else:
+                self._scheduled = True
+                self._loop.call_soon(self._turn)
+        for outcome in outcomes:
+            self._answer(outcome)
+
+    def _learn(self, outcome: Outcome) -> None:
+        run_s = outcome.ended - outcome.started
+        self._in_run -= len(outcome.jobs)
         self._busy_s += run_s
-        self._run_ewma_s += 0.2 * (run_s - self._run_ewma_s)
-        for jobs, outcome in outcomes:
-            if isinstance(outcome, ServingError):
-                self._settle_failure(jobs, outcome)
-                continue
-            rows = sum([job.plan.rows for job in jobs])
-            self._rows_run += rows
-            self._runs += 1
-            self._limit = next_limit(
-                self._limit, rows=rows, run_s=run_s, objective_s=self._limits.objective_s, ceiling=self._limits.max_rows
-            )
-            if self._on_run is not None:
-                self._on_run(jobs, rows, started, run_s)
-            size = len(jobs)
-            for job, packed in zip(jobs, outcome, strict=True):
-                self._latencies.append(ended - job.arrived)
-                if not job.cancelled:
-                    job.done(Result(packed, started - job.arrived, run_s, size))
-        self._in_run = 0
-        if self._lanes.waiting and not self._busy and not self._scheduled and not self._closed:
-            self._scheduled = True
-            self._loop.call_soon(self._turn)
+        has_failed = isinstance(outcome.answers, ServingError)
+        if run_s > self._run_ewma_s or not has_failed:  # failing quickly makes no quick model
+            self._run_ewma_s += 0.2 * (run_s - self._run_ewma_s)
+        if has_failed:
+            return
+        rows = sum([job.plan.rows for job in outcome.jobs])
+        self._rows_run += rows
+        self._runs += 1
+        limits = self._limits
+        self._limit = next_limit(
+            self._limit, rows=rows, run_s=run_s, objective_s=limits.objective_s, ceiling=limits.max_rows
+        )
+        if self._on_run is not None:
+            self._on_run(outcome.jobs, rows, outcome.started, run_s)
 
-    def _settle_failure(self, jobs: Sequence[Job], error: ServingError) -> None:
-        if len(jobs) == 1:
-            if not jobs[0].cancelled:
-                jobs[0].done(error)
+    def _answer(self, outcome: Outcome) -> None:
+        jobs, answers, started, ended = outcome
+        if isinstance(answers, ServingError):
+            self._answer_failure(jobs, answers)
             return
-        started = time.monotonic()
-        if self._runs_inline or self._executor is None:
-            self._settle(started, [self._run([job]) for job in jobs])
+        run_s, size = ended - started, len(jobs)
+        for job, packed in zip(jobs, answers, strict=True):
+            self._latencies.append(ended - job.arrived)
+            if not job.cancelled:
+                job.done(Result(packed, started - job.arrived, run_s, size))
+
+    def _answer_failure(self, jobs: Sequence[Job], error: ServingError) -> None:
+        """Tell a single request that it failed; try the members of a batch alone."""
+        if len(jobs) == 1 or self._closed:
+            for job in jobs:
+                if not job.cancelled:
+                    job.done(error)
             return
-        self._busy = True
-        future = self._loop.run_in_executor(self._executor, lambda: [self._run([job]) for job in jobs])
-        future.add_done_callback(lambda done: self._settle(started, done.result()))
+        self._in_run += len(jobs)
+        alone = [[job] for job in jobs]
+        if self._runs_inline:
+            self._settle([self._run(each) for each in alone])
+        else:
+            self._hand_over(alone)

@@ -43,6 +43,13 @@ class Lanes:
         lane.append(job)
         self.waiting += 1
 
+    def is_full(self, max_rows: int) -> bool:
+        """Tell whether the next batch is as large as it may be, so far as its number of jobs shows.
+
+        Shadows never are: a primary that comes while they wait goes first.
+        """
+        return len(next(iter(self._primary.values()), ())) >= max_rows
+
     def take(self, max_rows: int, now: float) -> Batch:
         """Take the next batch: at most `max_rows` rows of one lane, but always at least one job.
 

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import threading
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pytest
 
+from serving.backends.backend import Array
 from serving.backends.echo import EchoBackend, EchoOptions
 from serving.batching.batcher import Batcher, BatchLimits
 from serving.batching.job import Job, Plan, Result
@@ -133,12 +136,75 @@ async def test_more_than_may_wait_is_refused_as_overload_at_once() -> None:
 async def test_closing_refuses_what_waits_and_lets_the_run_in_progress_answer() -> None:
     """Refused as unavailable, so that a router tries another replica."""
     batcher = Batcher(EchoBackend(SLOW), BatchLimits(max_rows=1), expected_run_s=0.02)
-    running, waiting = Asked(batcher, 1.0), Asked(batcher, 2.0)
+    running, following, waiting = (Asked(batcher, float(value)) for value in (1, 2, 4))
     while batcher.waiting > 1:
         await asyncio.sleep(0)
 
     batcher.close()
 
     assert (await waiting.error()).kind is ErrorKind.UNAVAILABLE
-    assert await running.value() == 1.0
+    assert (await running.value(), await following.value()) == (1.0, 2.0)
     assert (await Asked(batcher, 3.0).error()).kind is ErrorKind.UNAVAILABLE
+
+
+class Counting(EchoBackend):
+    """Lets go of whoever waits when its second run has ended."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.runs = 0
+        self.twice = threading.Event()
+
+    def infer(self, inputs: Mapping[str, Array], outputs: Sequence[str]) -> dict[str, Array]:
+        self.runs += 1
+        if self.runs == 2:
+            self.twice.set()
+        return super().infer(inputs, outputs)
+
+
+class Held(EchoBackend):
+    """Runs when it is let go, and notes what."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.ran: list[float] = []
+        self.let_go = threading.Event()
+
+    def infer(self, inputs: Mapping[str, Array], outputs: Sequence[str]) -> dict[str, Array]:
+        assert self.let_go.wait(10)
+        self.ran.append(float(inputs["x"].ravel()[0]))
+        return super().infer(inputs, outputs)
+
+
+@pytest.mark.asyncio
+async def test_the_model_goes_from_one_full_batch_to_the_next_without_the_loop() -> None:
+    """Nothing can be gained by waiting for it, and the loop may be busy with a large request."""
+    backend = Counting()
+    batcher = Batcher(backend, BatchLimits(max_rows=1), expected_run_s=1.0)
+    asked = [Asked(batcher, float(value)) for value in range(2)]
+    while batcher.waiting:
+        await asyncio.sleep(0)
+
+    assert backend.twice.wait(10)  # on the loop's thread: it can do nothing meanwhile
+
+    assert [await each.value() for each in asked] == [0.0, 1.0]
+    batcher.close()
+
+
+@pytest.mark.asyncio
+async def test_a_request_that_is_given_up_behind_a_run_is_not_run() -> None:
+    """Also when it has been handed over already."""
+    backend = Held()
+    batcher = Batcher(backend, BatchLimits(max_rows=1), expected_run_s=1.0)
+    first, given_up = Asked(batcher, 1.0), Asked(batcher, 2.0)
+    while batcher.waiting:
+        await asyncio.sleep(0)
+
+    batcher.cancel(given_up.job)
+    backend.let_go.set()
+
+    assert await first.value() == 1.0
+    while not batcher.idle:
+        await asyncio.sleep(0)
+    assert backend.ran == [1.0]
+    batcher.close()

@@ -106,3 +106,11 @@ def test_every_job_leaves_exactly_once(waiting: list[Job], max_rows: int) -> Non
         assert all(each.deadline >= 10.0 for each in batch.jobs)
 
     assert sorted(map(id, left)) == sorted(map(id, waiting))
+
+
+def test_a_batch_is_full_when_primaries_fill_it() -> None:
+    """It can gain nothing by waiting then; a batch of shadows may still have to let a primary go first."""
+    assert not Lanes().is_full(1)
+    assert not put(job()).is_full(2)
+    assert put(job(), job()).is_full(2)
+    assert not put(job(shadow=True), job(shadow=True)).is_full(2)
