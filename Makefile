@@ -25,7 +25,8 @@ demo-drift: setup ## March to December against the model of January and February
 	exec $(BIN)/python -m demo.drift
 
 ##@ Check
-test: setup triton-venv ## all tests
+test: setup triton-venv ## all tests; as root it installs Chromium for those of the web page, which else are skipped
+	@command -v chromium >/dev/null || requirements/chromium
 	$(BIN)/pytest
 
 triton-venv: .triton-venv/installed ## a real Triton for the tests marked `triton`, in an environment of its own

@@ -18,12 +18,19 @@ from router.admin.problems import Problem
 router = APIRouter(route_class=GuardedRoute, include_in_schema=False)
 
 _FOLDER: Final = Path(__file__).parent / "static"
+_SCRIPTS: Final = (
+    "overview.js",
+    "elements.js",
+    "gateway.js",
+    "dialog.js",
+    "traffic.js",
+    "moving.js",
+    "rollouts.js",
+    "watching.js",
+    "docs.js",
+)
 #: The whole list: a request names an entry, never a path.
-_ASSETS: Final = {
-    "page.css": "text/css",
-    "overview.js": "text/javascript",
-    "docs.js": "text/javascript",
-}
+_ASSETS: Final = {"page.css": "text/css", **dict.fromkeys(_SCRIPTS, "text/javascript")}
 
 
 @router.get("/")

@@ -1,7 +1,5 @@
 """The model on Ray Serve as its documentation shows it: a FastAPI ingress, a handle, a batching deployment."""
 
-from __future__ import annotations
-
 import argparse
 import signal
 from typing import Any

@@ -1,65 +1,18 @@
-// The overview: asks /admin/v1/status every two seconds and lays the answer out. Reads only.
-"use strict";
+// The overview: asks for the state of everything every two seconds, and lays it out.
+
+import { at, button, count, hold, make, row, when } from "./elements.js";
+import { read, Refused, token } from "./gateway.js";
+import { giveTraffic } from "./moving.js";
+import { Card } from "./traffic.js";
 
 const REFRESH_MS = 2000;
-const TOKEN = "shepherd-token"; // of this tab: sessionStorage ends with it
-
-const at = (id) => document.getElementById(id);
-
-// Everything shown passes through textContent: no name or reason can become markup.
-function make(tag, text = "", className = "") {
-  const element = document.createElement(tag);
-  element.textContent = text;
-  if (className) element.className = className;
-  return element;
-}
-
-function row(...cells) {
-  const line = document.createElement("tr");
-  for (const cell of cells) line.append(cell instanceof Node ? cell : make("td", cell));
-  return line;
-}
-
-const percent = (basisPoints) => `${Number((basisPoints / 100).toFixed(2))} %`;
-const count = (number) => make("td", Number(number ?? 0).toLocaleString("en"), "number");
-
-function trafficOf(policy) {
-  const article = make("article");
-  article.append(make("h3", policy.model));
-  const bar = make("div", "", "bar");
-  const legend = make("ul", "", "legend");
-  policy.variants.forEach((variant, index) => {
-    const share = make("span", "", `share tone-${index % 6}`);
-    share.style.flexGrow = variant.weight;
-    share.title = `${variant.name}: ${percent(variant.weight)}`;
-    if (variant.weight > 0) bar.append(share);
-    const entry = make("li");
-    entry.append(
-      make("span", "", `dot tone-${index % 6}`),
-      make("strong", variant.name),
-      ` version ${variant.version} · ${percent(variant.weight)}`,
-    );
-    legend.append(entry);
-  });
-  for (const shadow of policy.shadows ?? []) {
-    legend.append(make("li", `shadow: version ${shadow.version} · copies of ${percent(shadow.sample)}`, "quiet"));
-  }
-  const when = new Date(policy.at * 1000).toLocaleString();
-  article.append(bar, legend, make("p", `Revision ${policy.revision} by ${policy.actor}, ${when}: ${policy.reason}`, "quiet"));
-  return article;
-}
+const MOST_CARDS = 30;
+const cards = new Map();
 
 function versionRow(status) {
-  const state = make("td");
-  state.append(make("span", status.state, `state ${status.state}`));
-  return row(
-    status.model,
-    String(status.version),
-    state,
-    `${status.replicas.length} / ${status.target_replicas}`,
-    status.replicas.map((replica) => `${replica.pid} on ${replica.node}`).join(", "),
-    status.reason,
-  );
+  const state = hold("td", "", make("span", status.state, `state ${status.state}`));
+  const processes = status.replicas.map((replica) => `${replica.pid} on ${replica.node}`).join(", ");
+  return row(status.model, String(status.version), state, `${status.replicas.length} / ${status.target_replicas}`, processes, status.reason);
 }
 
 function logRow(name, books) {
@@ -69,10 +22,57 @@ function logRow(name, books) {
   return row(name, count(books.requests), count(books.logged), count(books.sampled_out), cell);
 }
 
-function show(status) {
+function incidentLine(incident) {
+  const where = `${incident.model} version ${incident.version}`;
+  return hold("li", "", make("span", incident.severity, `severity ${incident.severity}`), ` ${where} since ${when(incident.opened_at)}: `,
+    make("span", Object.entries(incident.evidence).map(evidenceWords).join("; "), "quiet"));
+}
+
+function evidenceWords([arm, found]) {
+  const parts = [];
+  if (found.drift) parts.push(`drift in ${Object.keys(found.drift).join(", ")}`);
+  if (found.faults) parts.push(found.faults.map((fault) => `${fault.fault} in ${fault.column}`).join(", "));
+  if (typeof found.performance?.drop === "number") parts.push(`${(found.performance.drop * 100).toFixed(1)} % worse by labels`);
+  return `${arm}: ${parts.join(", ") || "see shepherd incidents"}`;
+}
+
+function showTraffic(policies, models, rollouts) {
+  const wanted = at("filter").value.trim().toLowerCase();
+  const chosen = policies.filter((policy) => policy.model.toLowerCase().includes(wanted));
+  const versions = new Map(models.map((model) => [model.name, model.versions.map((each) => each.version)]));
+  const shown = chosen.slice(0, MOST_CARDS);
+  const elements = shown.map((policy) => {
+    if (!cards.has(policy.model)) cards.set(policy.model, new Card(refresh));
+    const card = cards.get(policy.model);
+    card.show(policy, versions.get(policy.model) ?? [], rollouts.get(policy.model));
+    return card.element;
+  });
+  place(at("traffic"), elements.length ? elements : [make("p", policies.length ? "No such model." : "No policies yet.", "quiet")]);
+  const without = models.filter((model) => !policies.some((policy) => policy.model === model.name));
+  at("without").replaceChildren(...without.slice(0, MOST_CARDS).map(withoutPolicy));
+  at("filter").hidden = policies.length < 5;
+  at("more").hidden = chosen.length <= MOST_CARDS;
+  at("more").textContent = `${chosen.length - MOST_CARDS} more: name them above.`;
+}
+
+function withoutPolicy(model) {
+  const numbers = model.versions.map((each) => each.version);
+  const give = button("Give it traffic", async () => (await giveTraffic(model.name, numbers)) && refresh(), "small");
+  return hold("li", "quiet", `${model.name} has no policy, so it gets no traffic `, give);
+}
+
+/** Put elements in a place; nothing is touched when they are there already, as touching closes menus and loses focus. */
+function place(parent, elements) {
+  if (elements.length === parent.children.length && elements.every((each, index) => each === parent.children[index])) return;
+  parent.replaceChildren(...elements);
+}
+
+function show(status, rollouts, incidents) {
   at("problems").replaceChildren(...status.problems.map((problem) => make("li", problem)));
-  const policies = status.policies ?? [];
-  at("traffic").replaceChildren(...(policies.length ? policies.map(trafficOf) : [make("p", "No policies yet.", "quiet")]));
+  const open = incidents.filter((incident) => incident.resolved_at === null);
+  at("incidents-section").hidden = !open.length;
+  at("incidents").replaceChildren(...open.map(incidentLine));
+  showTraffic(status.policies ?? [], status.models ?? [], new Map(rollouts.map((each) => [each.model, each])));
   at("versions").replaceChildren(...(status.models ?? []).flatMap((model) => model.versions.map(versionRow)));
   const models = Object.entries(status.log.models ?? {});
   at("log").replaceChildren(logRow("all", status.log), ...models.map(([name, books]) => logRow(name, books)));
@@ -85,7 +85,7 @@ function show(status) {
 }
 
 function ask(refusal = "") {
-  sessionStorage.removeItem(TOKEN);
+  token.forget();
   at("refusal").textContent = refusal;
   at("enter").hidden = false;
   at("overview").hidden = at("leave").hidden = true;
@@ -93,18 +93,22 @@ function ask(refusal = "") {
   at("token").focus();
 }
 
+/** What Redis or the monitor cannot tell now is left out; the overview is needed most when something is away. */
+const orNone = (path, name) => read(path).then((answer) => answer[name], (error) => {
+  if (error instanceof Refused && error.status !== 401) return [];
+  throw error;
+});
+
 async function refresh() {
-  const token = sessionStorage.getItem(TOKEN);
-  if (!token) return;
+  if (!token.get()) return;
   try {
-    const answer = await fetch("/admin/v1/status", { headers: { Authorization: `Bearer ${token}` } });
-    const body = await answer.json();
-    if (answer.status === 401) return ask(body.detail);
-    if (!answer.ok) throw new Error(body.detail);
+    const parts = [read("/status"), orNone("/rollouts?limit=1000", "rollouts"), orNone("/incidents", "incidents")];
+    const [status, rollouts, incidents] = await Promise.all(parts);
     at("enter").hidden = true;
     at("overview").hidden = at("leave").hidden = false;
-    show(body);
+    show(status, rollouts, incidents);
   } catch (error) {
+    if (error.status === 401) return ask(error.message);
     at("moment").textContent = `No answer: ${error.message}`;
   }
 }
@@ -116,11 +120,12 @@ async function refreshForever() {
 
 at("enter").addEventListener("submit", (event) => {
   event.preventDefault();
-  sessionStorage.setItem(TOKEN, at("token").value.trim());
+  token.keep(at("token").value.trim());
   at("token").value = "";
   refresh();
 });
 at("leave").addEventListener("click", () => ask());
+at("filter").addEventListener("input", refresh);
 
-if (!sessionStorage.getItem(TOKEN)) ask();
+if (!token.get()) ask();
 refreshForever();
