@@ -91,6 +91,8 @@ class SteadyLoad:
         assert self._process.stdin is not None
         self._process.stdin.write(msgspec.json.encode(self._plan) + b"\n")
         self._process.stdin.flush()
+        assert self._process.stdout is not None
+        self._process.stdout.readline()  # it begins to send
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
@@ -171,6 +173,8 @@ class _Sender:
         """Send until stopped, then wait for what is owed."""
         self._free += [await self._open_connection() for _ in range(self._plan.connections)]
         self._open = len(self._free)
+        sys.stdout.buffer.write(b"\n")
+        sys.stdout.buffer.flush()
         started = time.monotonic()
         number = 0
         while not stopped.is_set():

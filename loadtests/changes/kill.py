@@ -23,6 +23,7 @@ from loadtests.steady import Latency, SteadyLoad, latency
 
 _BEFORE_S: Final = 3.0
 _AFTER_S: Final = 3.0
+_SETTLE_S: Final = 0.5
 
 
 class Kill(NamedTuple):
@@ -64,7 +65,7 @@ def _kill(gateway: Gateway, replicas: int, rate: float, said: Said) -> Kill:
 
     there = wait_until(all_there, timeout_s=START_S, what="all replicas")
     with SteadyLoad(gateway.port, PATH, BODY, rate=rate) as clients:
-        time.sleep(1 + _BEFORE_S)
+        time.sleep(_SETTLE_S + _BEFORE_S)
         killed = time.monotonic()
         os.kill(there[0], signal.SIGKILL)
         wait_until(

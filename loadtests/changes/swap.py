@@ -23,6 +23,7 @@ from loadtests.steady import Latency, SteadyLoad, latency
 #: Of steady load before each change, and after it.
 _BEFORE_S: Final = 5.0
 _AFTER_S: Final = 3.0
+_SETTLE_S: Final = 0.5
 _GOAL: Final = 1.2
 
 
@@ -50,7 +51,7 @@ def main(swaps: int, rate: float, keep: bool) -> None:  # noqa: FBT001 - click's
         for number in range(1, swaps + 1):
             said.doing(f"swap {number} of {swaps}")
             with SteadyLoad(gateway.port, PATH, BODY, rate=rate) as clients:
-                time.sleep(1 + _BEFORE_S)
+                time.sleep(_SETTLE_S + _BEFORE_S)
                 asked = time.monotonic()
                 gateway.route(MODEL, ("stable", number + 1, 10_000))
                 changed = time.monotonic()
