@@ -20,21 +20,26 @@ from typing import Final, NamedTuple
 import click
 from rich.console import Console
 
-from loadtests.model import build_classifier, random_rows, v2_json
+from loadtests.model import build_classifier, build_deep, random_rows, v2_json
 from loadtests.result_page import Said, describe_load, page, progress_shown, publish, table
 from loadtests.server import Gateway, ServerFailed
 from loadtests.steady import Latency, SteadyLoad, latency
 
 MODEL: Final = "isolated"
 _FEATURES: Final = 16
-#: Milliseconds of processor time for each row: two layers of this width, 76 bytes of weights a unit.
-_HEAVY_HIDDEN: Final = 400_000
+#: Units of a layer whose 30 MB of weights each run reads: milliseconds, and little is left in the caches.
+_WIDE: Final = 400_000
+#: Layers of 256 units, which stay in a core's own cache: ten milliseconds.
+_DEEP: Final = 4000
 _START_S: Final = 120.0
 #: After a switch, until routers and replicas have settled.
 _SETTLE_S: Final = 1.0
+#: Versions that shadow, by what they do: the primary is version 1.
+_SHADOW_OF: Final = {"computes": 2, "streams": 3, "hangs": 2, "dies": 2}
 #: What the shadow does with every request.
 FAULTS: Final = {
-    "busy": "computes for milliseconds, 100 % of a core and more is asked for",
+    "computes": "milliseconds of a core for each row, in the core's own cache",
+    "streams": "milliseconds of a core for each row, for which it reads 30 MB",
     "hangs": "its process is stopped (SIGSTOP): connections stay, answers never come",
     "dies": "its process is killed (SIGKILL) as the round begins, and loaded again meanwhile",
 }
@@ -80,9 +85,10 @@ def measure(  # noqa: PLR0917 - what the command line says
     with Gateway(folder / "state") as gateway:
         gateway.wait_for("/v2/health/ready", timeout_s=_START_S)
         gateway.wait_until_operable(timeout_s=_START_S)
-        _register(gateway, folder, 32)
-        _register(gateway, folder, _HEAVY_HIDDEN)
-        _switch(gateway, on=True)  # loads it
+        for onnx in (build_classifier(), build_deep(layers=_DEEP), build_classifier(hidden=_WIDE)):
+            _register(gateway, onnx)
+        for fault in faults:
+            _switch(gateway, _SHADOW_OF[fault], on=True)  # loads it
         gateway.wait_for(f"/v2/models/{MODEL}/ready", timeout_s=_START_S)
         found = []
         for fault in faults:
@@ -101,8 +107,9 @@ def measure(  # noqa: PLR0917 - what the command line says
 
 def _round(gateway: Gateway, fault: str, rate: float, seconds: float, *, on: bool) -> Latency:
     """Play one round, after a moment to settle; the shadow's process is well again afterwards."""
-    _switch(gateway, on=on)
-    (shadow,) = _living(gateway)
+    version = _SHADOW_OF[fault]
+    _switch(gateway, version, on=on)
+    (shadow,) = _living(gateway, version)
     if on and fault == "hangs":
         os.kill(shadow, signal.SIGSTOP)
     body = v2_json(random_rows(1, _FEATURES))
@@ -119,27 +126,25 @@ def _round(gateway: Gateway, fault: str, rate: float, seconds: float, *, on: boo
     return latency(load.answers, since=began)
 
 
-def _living(gateway: Gateway) -> list[int]:
+def _living(gateway: Gateway, version: int) -> list[int]:
     """Find the shadow's process, waiting for it to be back."""
     deadline = time.monotonic() + _START_S
     while time.monotonic() < deadline:
-        found = [pid for pid in gateway.replicas(MODEL, 2) if Path(f"/proc/{pid}").exists()]
+        found = [pid for pid in gateway.replicas(MODEL, version) if Path(f"/proc/{pid}").exists()]
         if found:
             return found
         time.sleep(0.2)
     raise ServerFailed(f"the shadow did not come back: {gateway.last_words()}")
 
 
-def _switch(gateway: Gateway, *, on: bool) -> None:
+def _switch(gateway: Gateway, version: int, *, on: bool) -> None:
     """Shadow everything or nothing."""
-    gateway.route(MODEL, ("stable", 1, 10_000), shadows=[{"version": 2, "sample": 10_000 if on else 0}])
+    gateway.route(MODEL, ("stable", 1, 10_000), shadows=[{"version": version, "sample": 10_000 if on else 0}])
 
 
-def _register(gateway: Gateway, folder: Path, hidden: int) -> int:
-    onnx, example = folder / f"{hidden}.onnx", folder / f"{hidden}.json"
-    onnx.write_bytes(build_classifier(features=_FEATURES, hidden=hidden))
-    example.write_bytes(v2_json(random_rows(1, _FEATURES)))
-    return gateway.register(MODEL, onnx, example)
+def _register(gateway: Gateway, onnx: bytes) -> None:
+    with gateway.admin() as admin:
+        admin.register(MODEL, onnx, example=v2_json(random_rows(1, _FEATURES)))
 
 
 def change(pairs: Sequence[Pair], name: str) -> float:

@@ -35,6 +35,7 @@ class Meters:
         self._registry = registry
         self._primary: dict[tuple[str, int, str, str, str], Meter] = {}
         self._shadow: dict[tuple[str, int, str], Meter] = {}
+        self._dropped: dict[tuple[str, int, str], tuple[Counter, Counter]] = {}
 
     def count(self, call: Call, seconds: float) -> None:
         """Count a settled call, shadow or primary."""
@@ -65,9 +66,9 @@ class Meters:
 
     def count_shadow_dropped(self, model: str, version: int, reason: str) -> None:
         """Count a request that was not mirrored: `budget` or `breaker`."""
-        labels = {"model": model, "version": str(version)}
-        self._registry.counter(catalog.SHADOWS, **labels, outcome="dropped").add()
-        self._registry.counter(catalog.SHADOW_DROPS, **labels, outcome=reason).add()
+        key = (model, version, reason)
+        for counter in self._dropped.get(key) or self._make_dropped(key):
+            counter.value += 1
 
     def count_not_compared(self, model: str, version: int) -> None:
         """Count a shadow's answer for whose comparison there was no time."""
@@ -101,3 +102,12 @@ class Meters:
             self._registry.histogram(catalog.SHADOW_DURATION, **labels),
         )
         return meter
+
+    def _make_dropped(self, key: tuple[str, int, str]) -> tuple[Counter, Counter]:
+        model, version, reason = key
+        labels = {"model": model, "version": str(version)}
+        counters = self._dropped[key] = (
+            self._registry.counter(catalog.SHADOWS, **labels, outcome="dropped"),
+            self._registry.counter(catalog.SHADOW_DROPS, **labels, outcome=reason),
+        )
+        return counters
