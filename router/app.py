@@ -168,15 +168,17 @@ def _deploy_applications(settings: Settings, layout: Layout, specs: list[Version
     from router.control.deployment import control_target
     from router.gateway.deployment import APP as GATEWAY
     from router.gateway.deployment import gateway_target
+    from router.sink.deployment import sink_target
     from router.watch.deployment import monitor_target
     from serving.deployment.failures import read_reason
     from serving.deployment.lifecycle import run as deploy
     from serving.deployment.lifecycle import version_target
 
     serve.start(proxy_location="Disabled")
-    monitors = [monitor_target(settings, layout)] if settings.monitor_enabled else []
+    beside = [monitor_target(settings, layout)] if settings.monitor_enabled else []
+    beside += [sink_target(settings, layout)] if settings.log_parquet_folder else []
     core = [gateway_target(settings, layout), control_target(settings, layout)]
-    deploy([*core, *monitors, *map(version_target, specs)])
+    deploy([*core, *beside, *map(version_target, specs)])
     deadline = time.monotonic() + _START_TIMEOUT_S
     while time.monotonic() < deadline:
         apps = serve.status().applications

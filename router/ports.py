@@ -13,6 +13,7 @@ from router.analysis.shadow_report import ShadowReport
 from router.policy.audit import AuditEntry
 from router.policy.document import Policy
 from router.requestlog.label import Label
+from router.requestlog.rows import Rows
 from router.rollout.evidence import Counters
 
 
@@ -204,6 +205,24 @@ class LogAccounting(Protocol):
 
     async def accounting(self) -> Mapping[str, Any]:
         """Totals and per model: requests, logged, sampled_out, dropped by reason; spool bytes and what was shipped."""
+
+
+class RecordSink(Protocol):
+    """Where the request log is kept for good, in stretches; write another class for another place.
+
+    Called from one thread at a time that may block, never from a router. `add` and `commit` may come again with the
+    same records after a failure or a kill, so a stretch must count as a whole or not at all.
+    """
+
+    @property
+    def cursor(self) -> str:
+        """Place in the stream up to which everything is kept: as last given to `commit`, `0-0` before the first."""
+
+    def add(self, rows: Rows) -> None:
+        """Take one record's rows; they need not be kept yet."""
+
+    def commit(self, upto: str) -> None:
+        """Keep for good what was added, and the place with it; `OSError` means that the same is to be tried again."""
 
 
 class LabelSink(Protocol):

@@ -132,6 +132,16 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         float, Meta(ge=0, le=3650 * 86_400), _about("Age at which records leave Redis; 0 keeps them while they fit.")
     ] = 0.0
     log_retention_bytes: Annotated[Bytes, _about("Recorded bytes kept in Redis before the oldest go.")] = 256 * _MIB
+    log_parquet_folder: Annotated[
+        Path | None, _about("Folder that gets the whole log as Parquet files, for good; none leaves it in Redis alone.")
+    ] = None
+    log_parquet_interval_s: Annotated[Seconds, _about("How long a record waits at most for its file.")] = 60.0
+    log_parquet_max_bytes: Annotated[
+        int, Meta(ge=0, le=1 << 50), _about("Size of that folder beyond which the oldest files go; 0: no bound.")
+    ] = 0
+    log_parquet_retention_days: Annotated[
+        int, Meta(ge=0, le=36_500), _about("Whole days that the folder keeps beside the youngest; 0 keeps all.")
+    ] = 0
     spool_max_bytes: Annotated[Bytes, _about("Disk for records that are not shipped yet; beyond it they drop.")] = _GIB
     spool_segment_bytes: Annotated[Bytes, _about("Size at which a spool file is closed and the next begun.")] = (
         16 * _MIB

@@ -45,6 +45,7 @@ _PATH_KEYS: Final = {
     "tls_client_ca",
     "registry_webhook_key_file",
     "log_rules_file",
+    "log_parquet_folder",
     "retrain_authorization_file",
 }
 _CHOICES: Final = {"log_level": get_args(LogLevel), "grpc_door": get_args(GrpcDoorKind), "api_keys": get_args(ApiKeys)}

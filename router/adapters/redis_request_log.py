@@ -123,6 +123,14 @@ class RedisRequestLog:
         with _reporting():
             await self._redis.hdel(self._offsets, incarnation)
 
+    async def has_lost_after(self, place: str) -> bool:
+        """Tell whether an entry after a place was deleted, so that who stands there will never see it."""
+        with _reporting():
+            if not await self._redis.exists(self._stream):
+                return False
+            deleted: Any = (await self._redis.xinfo_stream(self._stream))["max-deleted-entry-id"]
+        return _order(deleted.decode()) > _order(place)
+
     async def entries(self, after: str = "0-0") -> AsyncGenerator[LogEntry, None]:
         """Yield what the stream holds after an id, oldest first, and end where the stream ends."""
         while True:
@@ -153,6 +161,11 @@ class RedisRequestLog:
             for record in read_records(entry.records).records:
                 if seen.is_new(record):
                     yield record
+
+
+def _order(entry: str) -> tuple[int, int]:
+    milliseconds, _, number = entry.partition("-")
+    return int(milliseconds), int(number or 0)
 
 
 @contextmanager

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 
 import click
@@ -24,6 +25,7 @@ def up(resolved: ResolvedSettings) -> None:
     Every setting may also come from a SHEPHERD_* variable or a YAML file; `shepherd config` shows what holds.
     """
     _check_log_rules(resolved.settings.log_rules_file)
+    _check_parquet(resolved.settings.log_parquet_folder)
     from router import app  # Ray and everything with it
 
     sys.exit(app.run(resolved.settings))
@@ -40,6 +42,13 @@ def _check_log_rules(file: Path | None) -> None:
             parse_log_rules(file)
         except ServingError as error:
             raise WrongSetting(f"log_rules_file: {error}") from None
+
+
+def _check_parquet(folder: Path | None) -> None:
+    """Say at once what the sink would refuse to start with."""
+    if folder is not None and find_spec("pyarrow") is None:
+        with reported_failures():
+            raise WrongSetting("log_parquet_folder: Parquet needs pyarrow: pip install 'model-shepherd[export]'")
 
 
 @click.command()

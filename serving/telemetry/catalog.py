@@ -160,6 +160,14 @@ LOG_SHIPPED: Final = CounterMetric(
 )
 LOG_SPOOL: Final = GaugeMetric("shepherd_log_spool_bytes", "Spooled records on disk that are not shipped yet.")
 
+SINK_RECORDS: Final = CounterMetric("shepherd_log_sink_records_total", "Records that the sink keeps for good.")
+SINK_LAG: Final = GaugeMetric(
+    "shepherd_log_sink_lag_seconds", "Age of the last record that the sink had committed; 0 when nothing waits."
+)
+SINK_GAPS: Final = CounterMetric(
+    "shepherd_log_sink_gaps_total", "Times that records left Redis before the sink had read them."
+)
+
 # ── monitor ──────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 MONITORED: Final = GaugeMetric("shepherd_monitored_answers", "Answers that the monitor has counted.", _VARIANT)
@@ -224,6 +232,9 @@ CATALOG: Final[tuple[Metric, ...]] = (
     LOG_RECORDS,
     LOG_SHIPPED,
     LOG_SPOOL,
+    SINK_RECORDS,
+    SINK_LAG,
+    SINK_GAPS,
     MONITORED,
     LABELLED,
     DRIFT_EVIDENCE,

@@ -15,6 +15,7 @@ import tritonclient.grpc
 import tritonclient.http
 
 from router.adapters.redis_request_log import RedisRequestLog
+from router.adapters.spool_accounting import LocalLogAccounting
 from router.layout import Layout
 from tests.gateway import RunningGateway, eventually
 from tests.load import traffic
@@ -128,13 +129,15 @@ def test_a_killed_router_loses_no_answered_record(gateway: RunningGateway) -> No
         os.kill(router, signal.SIGKILL)
         answered = len(load.answers)
         eventually(lambda: len(load.answers) > answered + 100, timeout_s=60, what="answers of the next router")
+    assert set(load.statuses) == {200}, [answer for answer in load.answers if answer.status != 200]
+    assert load.reconnects > 0
     answers = {answer.request_id for answer in load.answers}
 
-    eventually(lambda: answers <= set(shipped_ids(gateway, "recorded")), timeout_s=30, what="all records")
+    spools = LocalLogAccounting(gateway.state_dir / "spool")
+    eventually(lambda: not spools.read()["spool"]["waiting_bytes"], timeout_s=60, what="all spools to be shipped")
     found = shipped_ids(gateway, "recorded")
 
-    assert set(load.statuses) == {200}
-    assert load.reconnects > 0
+    assert answers - set(found) == set(), spools.read()
     assert len(found) == len(set(found))
 
 

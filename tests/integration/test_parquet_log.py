@@ -1,0 +1,268 @@
+"""The log as a folder of Parquet files: everything once, whatever dies when, and no more than was asked for."""
+
+from __future__ import annotations
+
+import asyncio
+import multiprocessing
+import os
+import signal
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import pyarrow.dataset as ds
+import pytest
+
+from router.adapters.parquet_log import FolderTaken, ParquetLog
+from router.adapters.redis_request_log import RedisRequestLog
+from router.layout import Layout
+from router.requestlog.record import Record, encode_record
+from router.requestlog.rows import rows_of
+from router.settings import Settings
+from router.sink.following import Following
+from router.sink.process import SinkProcess
+from serving.telemetry.instruments import Registry
+from tests.answers import a_record
+from tests.valkey import running_valkey, short_folder
+
+DAY = 86_400.0
+AT = 1_700_000_000.0
+
+
+def contents(folder: Path) -> list[str]:
+    """Record ids as any reader of Parquet finds them."""
+    dataset = ds.dataset(folder, format="parquet", partitioning="hive")
+    return sorted(dataset.to_table(["record_id"])["record_id"].to_pylist()) if dataset.files else []
+
+
+def keep(sink: ParquetLog, upto: str, *records: Record) -> None:
+    for record in records:
+        sink.add(rows_of(record))
+    sink.commit(upto)
+
+
+@pytest.fixture
+def sink(tmp_path: Path) -> Iterator[ParquetLog]:
+    made = ParquetLog(tmp_path / "log")
+    yield made
+    made.close()
+
+
+def test_a_reader_finds_models_and_days_in_the_names_of_folders(sink: ParquetLog, tmp_path: Path) -> None:
+    """As Hive lays tables out; what begins with an underscore is no data."""
+    keep(sink, "1-0", a_record(1, at=AT), a_record(2, at=AT + DAY), a_record(3, at=AT, model="a model"))
+
+    found = ds.dataset(tmp_path / "log", format="parquet", partitioning="hive").to_table(["model", "date", "record_id"])
+    assert sorted(zip(*(found[name].to_pylist() for name in ("record_id", "model", "date")), strict=True)) == [
+        ("r1#1", "flights", "2023-11-14"),
+        ("r1#2", "flights", "2023-11-15"),
+        ("r1#3", "a model", "2023-11-14"),
+    ]
+    assert sink.cursor == "1-0"
+
+
+def test_a_successor_goes_on_where_a_stretch_was_committed(tmp_path: Path) -> None:
+    """And deletes what was written of one that was not: it comes again."""
+    first = ParquetLog(tmp_path)
+    keep(first, "7-0", a_record(1))
+    keep(first, "8-0", a_record(2))
+    (tmp_path / "_cursor").write_text("7-0")  # as if it had been killed before the last step
+    first.close()
+
+    second = ParquetLog(tmp_path)
+    before = contents(tmp_path)
+    keep(second, "9-0", a_record(2), a_record(3))
+    second.close()
+
+    assert before == ["r1#1"]
+    assert contents(tmp_path) == ["r1#1", "r1#2", "r1#3"]
+
+
+def test_a_commit_that_failed_is_tried_again(sink: ParquetLog, tmp_path: Path) -> None:
+    """With the same records and the same names, so that nothing is there twice."""
+    sink.add(rows_of(a_record(1)))
+    (tmp_path / "log" / "_cursor.new").mkdir()
+    with pytest.raises(OSError, match="_cursor"):
+        sink.commit("1-0")
+    (tmp_path / "log" / "_cursor.new").rmdir()
+    sink.commit("1-0")
+
+    assert contents(tmp_path / "log") == ["r1#1"]
+
+
+def test_a_folder_has_one_writer(sink: ParquetLog, tmp_path: Path) -> None:
+    """Two would each delete what the other had not committed."""
+    with pytest.raises(FolderTaken):
+        ParquetLog(tmp_path / "log")
+
+
+def test_the_oldest_files_go_when_there_is_too_much(tmp_path: Path) -> None:
+    """And the folders that they leave empty."""
+    sink = ParquetLog(tmp_path, max_bytes=40_000)
+    for n in range(30):
+        keep(sink, f"{n + 1}-0", a_record(n + 1, at=AT + n * DAY))
+    sink.close()
+
+    kept = contents(tmp_path)
+    size = sum(path.stat().st_size for path in tmp_path.rglob("*.parquet"))
+    assert 25_000 < size <= 40_000
+    assert kept == sorted(f"r1#{n}" for n in range(31 - len(kept), 31))
+    assert len(list(tmp_path.glob("model=*/date=*"))) == len(kept)
+
+
+def test_days_leave_as_they_grow_old(tmp_path: Path) -> None:
+    """Whole days, counted back from the youngest record: a log that rests loses nothing."""
+    sink = ParquetLog(tmp_path, retention_days=2)
+    for n in range(5):
+        keep(sink, f"{n + 1}-0", a_record(n + 1, at=AT + n * DAY))
+    sink.close()
+
+    assert contents(tmp_path) == ["r1#3", "r1#4", "r1#5"]
+
+
+@pytest.fixture
+def own_valkey() -> Iterator[Path]:
+    """A Valkey whose keys have the names that a gateway gives them."""
+    with short_folder() as folder, running_valkey(folder) as socket:
+        yield socket
+
+
+@asynccontextmanager
+async def following(log: RedisRequestLog, sink: ParquetLog, **settings: Any) -> AsyncIterator[Registry]:
+    """Follow until the block ends."""
+    metrics = Registry("sink")
+    task = asyncio.create_task(Following(log, sink, metrics, **settings).run())
+    try:
+        yield metrics
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    async with asyncio.timeout(30):
+        while not condition():
+            await asyncio.sleep(0.02)
+
+
+async def append(log: RedisRequestLog, first: int, count: int) -> None:
+    """Ship records, ten an entry, as the router `r1`."""
+    for start in range(first, first + count, 10):
+        frames = b"".join(encode_record(a_record(n)) for n in range(start, start + 10))
+        known = await log.shipped("r1")
+        await log.append("r1", known, frames, known=known)
+
+
+@pytest.mark.slow
+@pytest.mark.asyncio
+async def test_the_stream_arrives_in_the_folder(valkey_socket: Path, tmp_path: Path) -> None:
+    """Also what comes while it is read, and after a restart."""
+    log = RedisRequestLog(f"unix://{valkey_socket}", prefix=f"test-{uuid4()}:")
+    for life in range(2):
+        sink = ParquetLog(tmp_path)
+        await append(log, 100 * life + 1, 50)
+        async with following(log, sink, stretch_s=0.0):
+            await append(log, 100 * life + 51, 50)
+            last = [entry.id async for entry in log.entries()][-1]
+            await until(lambda sink=sink, last=last: sink.cursor == last)  # type: ignore[misc]
+        sink.close()
+    await log.close()
+
+    assert contents(tmp_path) == sorted(f"r1#{n}" for n in range(1, 201))
+
+
+@pytest.mark.slow
+@pytest.mark.asyncio
+async def test_the_process_waits_for_its_folder_and_then_fills_it(own_valkey: Path, tmp_path: Path) -> None:
+    """As the settings say; a predecessor on another machine may take its time."""
+    url, folder = f"unix://{own_valkey}", tmp_path / "log"
+    log = RedisRequestLog(url)
+    await append(log, 1, 10)
+    predecessor = ParquetLog(folder)
+    settings = Settings(
+        state_dir=tmp_path,
+        redis_url=url,
+        log_parquet_folder=folder,
+        log_parquet_interval_s=0.01,
+        metrics_interval_s=0.1,
+    )
+    process = SinkProcess(settings, Layout(tmp_path, tmp_path))
+    await process.start()
+    try:
+        await asyncio.sleep(0.1)
+        process.check()
+        assert contents(folder) == []
+        predecessor.close()
+        await until(lambda: len(contents(folder)) == 10)
+    finally:
+        await process.close()
+        await log.close()
+    assert any((tmp_path / "metrics").iterdir())
+
+
+@pytest.mark.slow
+@pytest.mark.asyncio
+async def test_what_left_redis_before_it_was_read_is_told(valkey_socket: Path, tmp_path: Path) -> None:
+    """A gap in data for good is nothing to be silent about."""
+    log = RedisRequestLog(f"unix://{valkey_socket}", prefix=f"test-{uuid4()}:")
+    sink = ParquetLog(tmp_path)
+    await append(log, 1, 10)
+    place = [entry.id async for entry in log.entries()][-1]
+    sink.commit(place)
+    assert not await log.has_lost_after(place)
+
+    await append(log, 11, 10)
+    await log.expire(0)
+    await append(log, 21, 10)
+    async with following(log, sink, stretch_s=0.0) as metrics:
+        await until(lambda: sink.cursor != place)
+    sink.close()
+    await log.close()
+
+    assert contents(tmp_path) == sorted(f"r1#{n}" for n in range(21, 31))
+    assert "shepherd_log_sink_gaps_total" in str(metrics.snapshot())
+
+
+def keep_for_ever(root: Path, url: str, prefix: str) -> None:
+    """Follow, in a process that somebody will kill."""
+
+    async def run() -> None:
+        await Following(
+            RedisRequestLog(url, prefix=prefix), ParquetLog(root), Registry("sink"), stretch_bytes=20_000, stretch_s=0.0
+        ).run()
+
+    asyncio.run(run())
+
+
+@pytest.mark.slow
+@pytest.mark.asyncio
+async def test_a_sink_that_is_killed_again_and_again_has_each_record_once(valkey_socket: Path, tmp_path: Path) -> None:
+    """At whatever moment it dies."""
+    url, prefix = f"unix://{valkey_socket}", f"test-{uuid4()}:"
+    log = RedisRequestLog(url, prefix=prefix)
+    await append(log, 1, 3000)
+    last = [entry.id async for entry in log.entries()][-1]
+    context = multiprocessing.get_context("forkserver")
+    cursor = tmp_path / "_cursor"
+
+    def place() -> str:
+        return cursor.read_text() if cursor.exists() else ""
+
+    for _ in range(5):
+        process = context.Process(target=keep_for_ever, args=(tmp_path, url, prefix))
+        before = place()
+        process.start()
+        await until(lambda before=before: place() != before or before == last)  # type: ignore[misc]
+        assert process.pid is not None
+        os.kill(process.pid, signal.SIGKILL)
+        process.join()
+        process.close()
+    sink = ParquetLog(tmp_path)
+    async with following(log, sink, stretch_s=0.0):
+        await until(lambda: sink.cursor == last)
+    sink.close()
+    await log.close()
+
+    assert contents(tmp_path) == sorted(f"r1#{n}" for n in range(1, 3001))
