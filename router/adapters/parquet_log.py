@@ -1,6 +1,6 @@
-"""The request log as a growing folder of Parquet files, that one process writes and anybody reads.
+"""The request log, or its labels, as a growing folder of Parquet files, that one process writes and anybody reads.
 
-Theory of operation: records come in stretches of the stream. A stretch's files are named by the place where it begins
+Theory of operation: rows come in stretches of the stream. A stretch's files are named by the place where it begins
 and put in place one by one; then the file `_cursor` is replaced by the place where it ends, which makes them count.
 Killed in between, the successor begins at the old place, and first deletes what was written from there. So each record
 that the stream had is in the folder once, whatever dies when; who reads while a successor cleans up may see a record
@@ -12,13 +12,14 @@ from __future__ import annotations
 import hashlib
 import os
 import re
+from collections.abc import Mapping
 from datetime import date, timedelta
 from pathlib import Path
 from typing import Final
 
 from router.adapters.file_lock import try_lock
 from router.adapters.parquet_parts import Part, Schema, partition
-from router.requestlog.rows import Rows
+from router.requestlog.rows import FIXED, Rows
 
 _START: Final = "0-0"
 _CURSOR: Final = "_cursor"
@@ -32,11 +33,19 @@ class FolderTaken(Exception):
 class ParquetLog:
     """A `RecordSink`; see there. Blocks while it writes: not for an event loop's thread."""
 
-    def __init__(self, root: Path, *, max_bytes: int | None = None, retention_days: int | None = None) -> None:
+    def __init__(
+        self,
+        root: Path,
+        *,
+        columns: Mapping[str, str] = FIXED,
+        max_bytes: int | None = None,
+        retention_days: int | None = None,
+    ) -> None:
         """Take a folder over.
 
         Args:
             root: the folder, made if need be.
+            columns: those that every row has, and their kinds.
             max_bytes: bound of all files together; the oldest go when a stretch has taken them beyond.
             retention_days: how many whole days are kept beside the youngest.
 
@@ -50,6 +59,7 @@ class ParquetLog:
             raise FolderTaken(f"{root}: another process writes into it")
         self._lock = lock
         self._root = root
+        self._columns = columns
         self._max_bytes = max_bytes
         self._retention_days = retention_days
         self._waiting: dict[tuple[str, str, Schema], Part] = {}
@@ -68,7 +78,7 @@ class ParquetLog:
         """See the port."""
         key = (rows.model, rows.day.isoformat(), rows.schema)
         if key not in self._waiting:
-            self._waiting[key] = Part(rows.schema)
+            self._waiting[key] = Part(rows.schema, self._columns)
         self._waiting[key].add(rows.rows)
 
     def commit(self, upto: str) -> None:

@@ -7,6 +7,7 @@ The layout is Hive's, `model=NAME/date=YYYY-MM-DD/part-….parquet`: pandas, Pol
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 from urllib.parse import quote
@@ -51,8 +52,8 @@ class Part:
 
     _CHUNK_ROWS: Final = 1000
 
-    def __init__(self, schema: Schema) -> None:
-        fields = [(name, _TYPES[kind]) for name, kind in FIXED.items()]
+    def __init__(self, schema: Schema, fixed: Mapping[str, str] = FIXED) -> None:
+        fields = [(name, _TYPES[kind]) for name, kind in fixed.items()]
         fields += [(name, _type_of(datatype)) for name, datatype in schema]
         self._schema = pa.schema(fields)
         self._rows: list[dict[str, Any]] = []

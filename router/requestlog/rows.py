@@ -16,7 +16,7 @@ import msgspec
 import numpy as np
 
 from router.requestlog.features import PREFIX
-from router.requestlog.label import Label
+from router.requestlog.label import Label, LabelValue
 from router.requestlog.record import Record
 from serving.protocol.arrays import Array, to_array
 from serving.protocol.errors import ServingError
@@ -53,6 +53,15 @@ FIXED: Final[Mapping[str, str]] = {
 """Columns that every row has, and their kinds. Those of a record are named as its fields; `label` is JSON."""
 #: Numbers are real, since JSON writes 3.0 as 3 and a column has one type.
 _FEATURE_TYPES: Final = {bool: "BOOL", int: "FP64", float: "FP64", str: "BYTES"}
+LABEL_COLUMNS: Final[Mapping[str, str]] = {
+    "request_id": "text",
+    "row": "integer",
+    "at": "time",
+    "label": "text",
+    "label_number": "real",
+    "outcome_value": "real",
+}
+"""Columns of a table of labels: one row for each value, in the order in which they came; `label` is JSON."""
 _OF_RECORD: Final = [name for name in FIXED if name in Record.__struct_fields__]
 
 
@@ -122,6 +131,14 @@ def rows_of(record: Record, known: KnownLabel | None = None) -> Rows:
     return Rows(record.model, _moment(record.at).date(), schema, rows)
 
 
+def label_rows(model: str, label: Label, at: float) -> Rows:
+    """Lay a posted label out; one with an outcome alone has one row without label."""
+    values = label.label if isinstance(label.label, tuple) else (label.label,)
+    fixed = {"request_id": label.request_id, "at": _moment(at), "outcome_value": label.outcome}
+    rows = [{**fixed, "row": row, **_value(value)} for row, value in enumerate(values)]
+    return Rows(model, _moment(at).date(), (), rows)
+
+
 def _tensors(packed: bytes) -> tuple[Tensor, ...]:
     try:
         tensors = unpack_tensors(packed) if packed else ()
@@ -161,9 +178,14 @@ def _label(known: KnownLabel | None, row: int, rows: int) -> dict[str, Any]:
     labels = known.label.label if isinstance(known.label.label, tuple) else (known.label.label,)
     if len(labels) != rows:
         return nothing
-    value = labels[row]
+    return {**nothing, **_value(labels[row])}
+
+
+def _value(value: LabelValue | None) -> dict[str, Any]:
+    if value is None:
+        return {"label": None, "label_number": None}
     number = None if isinstance(value, str) else float(value)
-    return {**nothing, "label": msgspec.json.encode(value).decode(), "label_number": number}
+    return {"label": msgspec.json.encode(value).decode(), "label_number": number}
 
 
 def _moment(at: float) -> datetime:

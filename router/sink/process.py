@@ -1,16 +1,22 @@
-"""The sink's process put together: whoever has the folder's lock follows the log. Knows no Ray."""
+"""The sink's process put together: whoever has a folder's lock fills it. Knows no Ray."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Callable
+from functools import partial
 from typing import Final
 
 from router.adapters.parquet_log import FolderTaken, ParquetLog
+from router.adapters.redis_labels import RedisLabels
 from router.adapters.redis_request_log import RedisRequestLog
 from router.layout import Layout
+from router.requestlog.rows import LABEL_COLUMNS
 from router.settings import Settings
 from router.sink.following import Following
+from router.sink.sources import Labels, Records, Source
+from serving.telemetry.catalog import SINK_LAG
 from serving.telemetry.instruments import Registry
 from serving.telemetry.publisher import Publisher
 
@@ -27,47 +33,58 @@ class SinkProcess:
         self._settings = settings
         self._folder = settings.log_parquet_folder
         self._stream = RedisRequestLog(settings.redis_url)
+        self._labels = RedisLabels(settings.redis_url)
         self._metrics = Registry("sink")
         self._publisher = Publisher(self._metrics, layout.metrics_dir, interval_s=settings.metrics_interval_s)
-        self._sink: ParquetLog | None = None
-        self._task: asyncio.Task[None] | None = None
+        self._metrics.before_snapshot(self._refresh)
+        self._sinks: list[ParquetLog] = []
+        self._followings: list[Following] = []
+        self._tasks: list[asyncio.Task[None]] = []
 
     async def start(self) -> None:
         """Begin."""
         await self._publisher.start()
-        self._task = asyncio.create_task(self._run(), name="sink")
+        settings = self._settings
+        days, max_bytes = settings.log_parquet_retention_days or None, settings.log_parquet_max_bytes or None
+        records = partial(ParquetLog, self._folder / "records", retention_days=days, max_bytes=max_bytes)
+        labels = partial(ParquetLog, self._folder / "labels", retention_days=days, columns=LABEL_COLUMNS)
+        self._tasks = [
+            asyncio.create_task(self._fill(records, Records(self._stream)), name="records"),
+            asyncio.create_task(self._fill(labels, Labels(self._labels)), name="labels"),
+        ]
 
     def check(self) -> None:
         """Raise what has ended the sink, if anything has: a successor begins where it has committed."""
-        if self._task is not None and self._task.done():
-            self._task.result()
+        for task in self._tasks:
+            if task.done():
+                task.result()
 
     async def close(self) -> None:
         """Stop, and let a successor begin at once."""
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
-        if self._sink is not None:
-            self._sink.close()
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        for sink in self._sinks:
+            sink.close()
         await self._publisher.close()
-        await self._stream.close()
+        await asyncio.gather(self._stream.close(), self._labels.close())
 
-    async def _run(self) -> None:
-        self._sink = await self._take_folder()
-        stretch_s = self._settings.log_parquet_interval_s
-        await Following(self._stream, self._sink, self._metrics, stretch_s=stretch_s).run()
+    def _refresh(self) -> None:
+        self._metrics.gauge(SINK_LAG).set(max((each.lag_s for each in self._followings), default=0.0))
 
-    async def _take_folder(self) -> ParquetLog:
-        """Wait for the folder: a predecessor may still hold it, or another gateway's sink write there."""
-        settings, is_said = self._settings, False
+    async def _fill(self, take: Callable[[], ParquetLog], source: Source) -> None:
+        sink = await self._take(take)
+        self._sinks.append(sink)
+        following = Following(source, sink, self._metrics, stretch_s=self._settings.log_parquet_interval_s)
+        self._followings.append(following)
+        await following.run()
+
+    async def _take(self, take: Callable[[], ParquetLog]) -> ParquetLog:
+        """Wait for a folder: a predecessor may still hold it, or another gateway's sink write there."""
+        is_said = False
         while True:
             try:
-                return await asyncio.to_thread(
-                    ParquetLog,
-                    self._folder,
-                    max_bytes=settings.log_parquet_max_bytes or None,
-                    retention_days=settings.log_parquet_retention_days or None,
-                )
+                return await asyncio.to_thread(take)
             except (FolderTaken, OSError) as error:
                 if not is_said:
                     _log.warning("The sink waits for its folder: %s", error)

@@ -160,9 +160,9 @@ LOG_SHIPPED: Final = CounterMetric(
 )
 LOG_SPOOL: Final = GaugeMetric("shepherd_log_spool_bytes", "Spooled records on disk that are not shipped yet.")
 
-SINK_RECORDS: Final = CounterMetric("shepherd_log_sink_records_total", "Records that the sink keeps for good.")
+SINK_ROWS: Final = CounterMetric("shepherd_log_sink_rows_total", "Rows of records and labels that the sink has kept.")
 SINK_LAG: Final = GaugeMetric(
-    "shepherd_log_sink_lag_seconds", "Age of the last record that the sink had committed; 0 when nothing waits."
+    "shepherd_log_sink_lag_seconds", "Age of what the sink committed last; 0 when nothing waits."
 )
 SINK_GAPS: Final = CounterMetric(
     "shepherd_log_sink_gaps_total", "Times that records left Redis before the sink had read them."
@@ -232,7 +232,7 @@ CATALOG: Final[tuple[Metric, ...]] = (
     LOG_RECORDS,
     LOG_SHIPPED,
     LOG_SPOOL,
-    SINK_RECORDS,
+    SINK_ROWS,
     SINK_LAG,
     SINK_GAPS,
     MONITORED,

@@ -16,13 +16,16 @@ import pyarrow.dataset as ds
 import pytest
 
 from router.adapters.parquet_log import FolderTaken, ParquetLog
+from router.adapters.redis_labels import RedisLabels
 from router.adapters.redis_request_log import RedisRequestLog
 from router.layout import Layout
+from router.requestlog.label import Label
 from router.requestlog.record import Record, encode_record
 from router.requestlog.rows import rows_of
 from router.settings import Settings
 from router.sink.following import Following
 from router.sink.process import SinkProcess
+from router.sink.sources import Records
 from serving.telemetry.instruments import Registry
 from tests.answers import a_record
 from tests.valkey import running_valkey, short_folder
@@ -133,7 +136,7 @@ def own_valkey() -> Iterator[Path]:
 async def following(log: RedisRequestLog, sink: ParquetLog, **settings: Any) -> AsyncIterator[Registry]:
     """Follow until the block ends."""
     metrics = Registry("sink")
-    task = asyncio.create_task(Following(log, sink, metrics, **settings).run())
+    task = asyncio.create_task(Following(Records(log), sink, metrics, **settings).run())
     try:
         yield metrics
     finally:
@@ -180,7 +183,10 @@ async def test_the_process_waits_for_its_folder_and_then_fills_it(own_valkey: Pa
     url, folder = f"unix://{own_valkey}", tmp_path / "log"
     log = RedisRequestLog(url)
     await append(log, 1, 10)
-    predecessor = ParquetLog(folder)
+    labels = RedisLabels(url)
+    await labels.add("flights", [Label("request-3", (1, 0)), Label("request-4", outcome=2.5)], at=AT)
+    await labels.close()
+    predecessor = ParquetLog(folder / "records")
     settings = Settings(
         state_dir=tmp_path,
         redis_url=url,
@@ -193,13 +199,22 @@ async def test_the_process_waits_for_its_folder_and_then_fills_it(own_valkey: Pa
     try:
         await asyncio.sleep(0.1)
         process.check()
-        assert contents(folder) == []
+        assert contents(folder / "records") == []
         predecessor.close()
-        await until(lambda: len(contents(folder)) == 10)
+        await until(lambda: len(contents(folder / "records")) == 10)
+        await until(lambda: len(list((folder / "labels").rglob("*.parquet"))) == 1)
     finally:
         await process.close()
         await log.close()
     assert any((tmp_path / "metrics").iterdir())
+    found = ds.dataset(folder / "labels", format="parquet", partitioning="hive").to_table().to_pylist()
+    assert [
+        (row["model"], row["request_id"], row["row"], row["label_number"], row["outcome_value"]) for row in found
+    ] == [
+        ("flights", "request-3", 0, 1.0, None),
+        ("flights", "request-3", 1, 0.0, None),
+        ("flights", "request-4", 0, None, 2.5),
+    ]
 
 
 @pytest.mark.slow
@@ -230,7 +245,11 @@ def keep_for_ever(root: Path, url: str, prefix: str) -> None:
 
     async def run() -> None:
         await Following(
-            RedisRequestLog(url, prefix=prefix), ParquetLog(root), Registry("sink"), stretch_bytes=20_000, stretch_s=0.0
+            Records(RedisRequestLog(url, prefix=prefix)),
+            ParquetLog(root),
+            Registry("sink"),
+            stretch_bytes=20_000,
+            stretch_s=0.0,
         ).run()
 
     asyncio.run(run())
