@@ -9,6 +9,7 @@ from __future__ import annotations
 import ctypes
 import math
 import weakref
+from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from typing import Any, Final
@@ -27,8 +28,27 @@ _LEAST_BYTES: Final = 4096
 _CUDA_RUNTIMES: Final = ("libcudart.so.13", "libcudart.so.12")
 
 
+class _Desk:
+    """A binding of a session and the buffers of its inputs: what one run at a time needs."""
+
+    def __init__(self, session: Any, allocate: Allocate) -> None:
+        self.binding = session.io_binding()
+        self._allocate = allocate
+        self._buffers: dict[str, Memory] = {}
+
+    def staged(self, name: str, array: Array) -> Array:
+        """Copy an input into its buffer, which grows when it has to."""
+        buffer = self._buffers.get(name)
+        if buffer is None or buffer.nbytes < array.nbytes:
+            size = max(_LEAST_BYTES, 1 << math.ceil(math.log2(max(1, array.nbytes))))
+            buffer = self._buffers[name] = self._allocate(size)
+        staged = buffer[: array.nbytes].view(array.dtype).reshape(array.shape)
+        np.copyto(staged, array)
+        return staged
+
+
 class BoundRunner:
-    """Runs one session, from one thread at a time."""
+    """Runs one session, from any number of threads; it holds as many sets of buffers as there were runs at once."""
 
     def __init__(self, session: Any, device: str = "cpu", allocate: Allocate | None = None) -> None:
         """Take a session of plain tensors.
@@ -41,15 +61,18 @@ class BoundRunner:
         self._session = session
         self._device = device
         self._allocate = allocate or pageable
-        self._binding = session.io_binding()
-        self._buffers: dict[str, Memory] = {}
+        self._free: deque[_Desk] = deque([_Desk(session, self._allocate)])
 
     def run(self, names: Sequence[str], inputs: Mapping[str, Array]) -> list[Array]:
         """Run as `InferenceSession.run` does; the answer is the caller's to keep."""
-        binding = self._binding
+        try:
+            desk = self._free.pop()
+        except IndexError:  # another thread runs too, and what it has put there must stay as it is
+            desk = _Desk(self._session, self._allocate)
+        binding = desk.binding
         try:
             for name, array in inputs.items():
-                binding.bind_cpu_input(name, self._staged(name, array))
+                binding.bind_cpu_input(name, desk.staged(name, array))
             for name in names:
                 binding.bind_output(name, self._device)
             self._session.run_with_iobinding(binding)
@@ -57,16 +80,7 @@ class BoundRunner:
         finally:
             binding.clear_binding_inputs()
             binding.clear_binding_outputs()
-
-    def _staged(self, name: str, array: Array) -> Array:
-        """Copy an input into its buffer, which grows when it has to."""
-        buffer = self._buffers.get(name)
-        if buffer is None or buffer.nbytes < array.nbytes:
-            size = max(_LEAST_BYTES, 1 << math.ceil(math.log2(max(1, array.nbytes))))
-            buffer = self._buffers[name] = self._allocate(size)
-        staged = buffer[: array.nbytes].view(array.dtype).reshape(array.shape)
-        np.copyto(staged, array)
-        return staged
+            self._free.append(desk)
 
 
 def pageable(size: int) -> Memory:

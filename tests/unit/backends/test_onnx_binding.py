@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 import onnxruntime
 import pytest
@@ -68,6 +70,17 @@ def test_buffers_are_made_once_and_grow_with_the_largest_batch() -> None:
         runner.run(["y"], {"x": np.zeros(rows, np.float32)})
 
     assert made == [4096, 8192]
+
+
+def test_runs_of_two_threads_do_not_meet() -> None:
+    """A shadow's run goes on beside a primary's."""
+    runner = BoundRunner(SESSIONS["identity"])
+
+    def run(value: int) -> set[float]:
+        return {float(each) for _ in range(300) for each in runner.run(["y"], {"x": np.full(50, value, np.float32)})[0]}
+
+    with ThreadPoolExecutor(4) as pool:
+        assert list(pool.map(run, range(4))) == [{0.0}, {1.0}, {2.0}, {3.0}]
 
 
 def test_inputs_that_do_not_fit_are_refused_and_leave_nothing_behind() -> None:
