@@ -1,0 +1,76 @@
+"""Logged payloads as columns: stacked together they hold what each holds alone."""
+
+from __future__ import annotations
+
+import numpy as np
+from hypothesis import given
+from hypothesis import strategies as st
+
+from router.drift.rows import stack_rows
+from serving.protocol.arrays import Array, to_tensor
+from serving.protocol.packing import pack_tensors
+
+#: Names, datatypes and trailing axes of two kinds of payload.
+KINDS = (
+    (("x", "<f4", (3,)),),
+    (("x", "<f4", (3,)), ("n", "<i8", ())),
+    (("x", "<f4", (2, 2)), ("n", "<i8", (1,))),
+)
+
+
+def payload(kind: int, rows: int, seed: int) -> tuple[bytes, dict[str, Array]]:
+    """Pack tensors drawn at random."""
+    random = np.random.default_rng(seed)
+    arrays: dict[str, Array] = {
+        name: random.integers(-99, 99, (rows, *tail)).astype(dtype) for name, dtype, tail in KINDS[kind]
+    }
+    return bytes(pack_tensors(tuple(to_tensor(name, array) for name, array in arrays.items()))), arrays
+
+
+@given(st.lists(st.tuples(st.integers(0, 2), st.integers(1, 4), st.integers(0, 2**31)), min_size=1, max_size=30))
+def test_a_table_holds_the_rows_of_its_payloads_with_their_hours(drawn: list[tuple[int, int, int]]) -> None:
+    """One table for each set of names, datatypes and widths, whatever their numbers of rows and their order."""
+    packed = [payload(*each) for each in drawn]
+    moments = [3600.0 * (number % 30) for number in range(len(drawn))]
+
+    stacked = stack_rows([data for data, _ in packed], moments)
+
+    assert stacked.unreadable == 0
+    assert len(stacked.tables) == len({kind for kind, _, _ in drawn})
+    found = [
+        (int(hour), name, array[row].tolist())
+        for table in stacked.tables
+        for name, array in table.tensors.items()
+        for row, hour in enumerate(table.hours)
+    ]
+    expected = [
+        (int(moment // 3600) % 24, name, row.ravel().tolist())
+        for (_, arrays), moment in zip(packed, moments, strict=True)
+        for name, array in arrays.items()
+        for row in array
+    ]
+    assert sorted(found) == sorted(expected)
+    assert sum(table.messages for table in stacked.tables) == len(drawn)
+
+
+def test_payloads_that_cannot_be_read_are_counted_and_spoil_no_others() -> None:
+    """Cut short, too long, no header, and tensors that disagree on the number of rows."""
+    good, _ = payload(1, 2, seed=0)
+    header = 4 + int.from_bytes(good[:4], "little")
+    uneven = pack_tensors((to_tensor("a", np.zeros((2, 1))), to_tensor("b", np.zeros((3, 1)))))
+    scalar = pack_tensors((to_tensor("a", np.zeros(())),))
+    bad = [
+        good[:-1],
+        good + b"\0",
+        good[:header],
+        good[: header - 2],
+        b"\1",
+        b"\xff" * 20,
+        bytes(uneven),
+        bytes(scalar),
+    ]
+
+    stacked = stack_rows([good, *bad, good], [0.0] * (len(bad) + 2))
+
+    assert stacked.unreadable == len(bad)
+    assert [(table.rows, table.messages) for table in stacked.tables] == [(4, 2)]
