@@ -23,7 +23,7 @@ from router.requestlog.rows import FIXED, Rows
 
 _START: Final = "0-0"
 _CURSOR: Final = "_cursor"
-_PART = re.compile(r"part-(\d+)-(\d+)-[0-9a-f]{8}\.(parquet|tmp)")
+_PART = re.compile(r"part-(\d+)-(\d+)-[0-9a-f]{8}\.parquet")
 
 
 class FolderTaken(Exception):
@@ -66,8 +66,10 @@ class ParquetLog:
         cursor = root / _CURSOR
         self._cursor = cursor.read_text() if cursor.exists() else _START
         for path, place in self._parts():
-            if place == _place(self._cursor) or path.suffix == ".tmp":
+            if place == _place(self._cursor):
                 path.unlink()  # of a stretch that was never finished
+        for path in root.glob("model=*/date=*/.part-*.tmp"):
+            path.unlink()
 
     @property
     def cursor(self) -> str:

@@ -69,7 +69,7 @@ class Part:
         """Put the file in place, with its folders; `durable` also against a loss of power."""
         self._pack()
         path.parent.mkdir(parents=True, exist_ok=True)
-        unfinished = path.with_suffix(".tmp")
+        unfinished = path.with_name(f".{path.name}.tmp")  # hidden: readers of folders take every other name for data
         pq.write_table(pa.concat_tables(self._tables), unfinished, compression="zstd")
         if durable:
             with unfinished.open("rb") as file:

@@ -72,13 +72,18 @@ def test_a_successor_goes_on_where_a_stretch_was_committed(tmp_path: Path) -> No
     keep(first, "7-0", a_record(1))
     keep(first, "8-0", a_record(2))
     (tmp_path / "_cursor").write_text("7-0")  # as if it had been killed before the last step
+    (part,) = tmp_path.rglob("part-7-0-*")
+    half = part.with_name(f".{part.name}.tmp")
+    half.write_bytes(b"PAR1")
     first.close()
+    assert contents(tmp_path) == ["r1#1", "r1#2"]
 
     second = ParquetLog(tmp_path)
     before = contents(tmp_path)
     keep(second, "9-0", a_record(2), a_record(3))
     second.close()
 
+    assert not half.exists()
     assert before == ["r1#1"]
     assert contents(tmp_path) == ["r1#1", "r1#2", "r1#3"]
 
