@@ -169,13 +169,13 @@ def _deploy_applications(settings: Settings, layout: Layout, specs: list[Version
     from router.gateway.deployment import APP as GATEWAY
     from router.gateway.deployment import gateway_target
     from router.sink.deployment import sink_target
-    from router.watch.deployment import monitor_target
+    from router.watch.deployment import monitor_targets
     from serving.deployment.failures import read_reason
     from serving.deployment.lifecycle import run as deploy
     from serving.deployment.lifecycle import version_target
 
     serve.start(proxy_location="Disabled")
-    beside = [monitor_target(settings, layout)] if settings.monitor_enabled else []
+    beside = monitor_targets(settings, layout) if settings.monitor_enabled else []
     beside += [sink_target(settings, layout)] if settings.log_parquet_folder else []
     core = [gateway_target(settings, layout), control_target(settings, layout)]
     deploy([*core, *beside, *map(version_target, specs)])

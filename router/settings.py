@@ -148,12 +148,18 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     )
 
     monitor_enabled: Annotated[bool, _about("Watch the log for drift, and labels for drops of performance.")] = True
+    monitor_workers: Annotated[
+        int, Meta(ge=1, le=64), _about("Processes that count what the log holds; with 1 the monitor itself does.")
+    ] = 1
     monitor_window_rows: Annotated[int, Meta(ge=1, le=1_000_000), _about("Rows on which drift is judged at once.")] = (
         1000
     )
     monitor_reference_rows: Annotated[
         int, Meta(ge=10, le=1_000_000), _about("First rows that a version without a profile is held against.")
     ] = 1000
+    monitor_baseline_labels: Annotated[
+        int, Meta(ge=50, le=1_000_000), _about("First labelled rows that a version without a profile is held to.")
+    ] = 500
     monitor_label_ttl_s: Annotated[
         float, Meta(ge=60, le=400 * 86_400), _about("How long an answer waits for its label.")
     ] = 7 * 86_400.0

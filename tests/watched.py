@@ -11,6 +11,7 @@ import numpy.typing as npt
 from router.drift.building import build_profile, columns_of
 from router.drift.profile import Profile
 from router.monitor.book import BookSettings
+from router.monitor.counting import Arrived
 from router.monitor.drift import WindowSettings
 from router.performance.baseline import Metric, Task
 from router.requestlog.record import Record, record_id
@@ -92,3 +93,8 @@ class Log:
 def ids(records: Sequence[Record]) -> list[str]:
     """Name the requests."""
     return [record.request_id for record in records]
+
+
+def arrived(records: Sequence[Record], delay_s: float = 0.0) -> list[Arrived]:
+    """Say that each record came to the log so long after its request."""
+    return [Arrived(record, record.at + delay_s) for record in records]

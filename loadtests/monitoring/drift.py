@@ -13,7 +13,6 @@ from router.drift.binning import Binner
 from router.drift.building import build_profile, columns_of
 from router.drift.pane import Pane
 from router.drift.profile import Profile
-from router.drift.rows import Table
 from router.drift.verdict import ColumnState, DriftSettings, WindowVerdict, judge_window
 
 REFERENCE_ROWS: Final = 10_000
@@ -57,9 +56,9 @@ def reference_profile(rng: np.random.Generator) -> Profile:
 
 def count(binner: Binner, rows: Rows) -> Pane:
     """Count rows as the monitor does."""
-    n, noon = len(rows.score), np.full(len(rows.score), 12)
-    inputs = binner.bin_table(Table({"x": rows.features}, n, noon, 1), "input")
-    return Pane(binner.layout, inputs + binner.bin_table(Table({"score": rows.score[:, None]}, n, noon, 1), "output"))
+    noon = np.full(len(rows.score), 12)
+    inputs = binner.bin_rows({"x": rows.features}, "input", noon)
+    return inputs + binner.bin_rows({"score": rows.score[:, None]}, "output", noon)
 
 
 class Stream:

@@ -16,7 +16,6 @@ from router.drift.binning import Binner
 from router.drift.building import Kind, build_profile, columns_of
 from router.drift.pane import Pane
 from router.drift.profile import Profile
-from router.drift.rows import Table
 from router.drift.verdict import ColumnState, DriftSettings, judge_window
 from router.performance.alarm import AlarmSettings, AlarmState, advance
 from router.performance.baseline import Baseline, Metric, Task
@@ -159,9 +158,9 @@ class Watch:
 
 
 def _count(binner: Binner, features: npt.NDArray[np.float32], scores: Floats) -> Pane:
-    n, noon = len(scores), np.full(len(scores), 12)
-    inputs = binner.bin_table(Table({"features": features}, n, noon, 1), "input")
-    return Pane(binner.layout, inputs + binner.bin_table(Table({"score": scores[:, None]}, n, noon, 1), "output"))
+    noon = np.full(len(scores), 12)
+    inputs = binner.bin_rows({"features": features}, "input", noon)
+    return inputs + binner.bin_rows({"score": scores[:, None]}, "output", noon)
 
 
 def _months(profile: Profile, year: Flights, scores: Floats) -> Iterator[Month]:

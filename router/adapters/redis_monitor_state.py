@@ -3,11 +3,14 @@
 Keys, under one prefix (default `shepherd:`):
 
 - `log`, `labels`               streams  read as the group `monitor`; acknowledged once what they tell is stored
+- `monitor:counts`              stream   the same; what several counters made of the log: see `redis_counting`
 - `monitor:state`               hash     part of the book -> its bytes
+- `monitor:references`          hash     `<model> <version>` -> name of its profile, for counters
+- `monitor:trials`              hash     model -> id of the rollout whose arms are compared, for counters
 - `monitor:seen`                hash     incarnation of a router -> sequence number of its last record that was entered
 - `monitor:holds`               hash     model -> why automatic rollbacks are held
 - `monitor:lease`               string   who may write; expires
-- `predictions:<model>:<slot>`  hash     request id -> answer that waits for its label; empty when it had one; expires
+- `predictions:<model>:<part>`  hash     answers that wait for their labels: see `redis_predictions`
 - `log:poison`                  stream   what could not be read: `entry`, `bytes`; bounded
 - `incidents`                   stream   transitions as JSON; bounded
 
@@ -18,68 +21,48 @@ stored what it read or will read it again, and one that was only slow writes not
 from __future__ import annotations
 
 import contextlib
-from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, Final
 
-import msgspec
 from redis.asyncio import Redis
 from redis.asyncio.client import Pipeline
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import RedisError, ResponseError, WatchError
 
-from router.monitor.book import Kept
-from router.monitor.incident import Transition, encode_transition
-from router.monitor.labels import Prediction, decode_prediction, encode_prediction
+from router.adapters.monitor_turn import Commit, Entries, Found
+from router.adapters.redis_predictions import MAX_PREDICTIONS, PredictionKeys
+from router.adapters.stream_entries import GROUP, MAX_POISON, StreamEntry, by_stream
+from router.monitor.incident import encode_transition
+from router.monitor.labels import decode_prediction
 from router.ports import StoreUnavailable
 
-GROUP: Final = "monitor"
 _CONSUMER: Final = "monitor"
 LEASE_MS: Final = 5000
-#: Parts that the time to live of an answer is cut into; an answer lives up to one part longer.
-_PARTS: Final = 24
-_MAX_POISON: Final = 1000
 _MAX_INCIDENTS: Final = 10_000
+
+# KEYS: log. Returns milliseconds: everything that came to the log before has been counted and acknowledged.
+_COUNTED: Final = """
+local function milliseconds(id) return tonumber(string.match(id, '^(%d+)')) end
+local now = redis.call('TIME')
+local counted = now[1] * 1000 + math.floor(now[2] / 1000)
+local pending = redis.call('XPENDING', KEYS[1], 'monitor')
+if pending[1] > 0 then counted = math.min(counted, milliseconds(pending[2])) end
+for _, group in ipairs(redis.call('XINFO', 'GROUPS', KEYS[1])) do
+  local field = {}
+  for i = 1, #group, 2 do field[group[i]] = group[i + 1] end
+  if field['name'] == 'monitor' then
+    local unread = redis.call('XRANGE', KEYS[1], '(' .. field['last-delivered-id'], '+', 'COUNT', 1)[1]
+    if unread then counted = math.min(counted, milliseconds(unread[1])) end
+  end
+end
+return counted
+"""
 
 
 class LeaseLost(Exception):
     """Another monitor has taken over; nothing was written."""
-
-
-class StreamEntry(msgspec.Struct, frozen=True):
-    """One entry as it lies in a stream; without fields when it was trimmed before it was read."""
-
-    id: str
-    fields: Mapping[bytes, bytes]
-
-
-class Found(msgspec.Struct, frozen=True):
-    """What is known of a request id: its answer and where that lies; no answer when it had its label already."""
-
-    key: str
-    prediction: Prediction | None
-
-
-class Commit(msgspec.Struct, kw_only=True):
-    """What one turn of the monitor changes."""
-
-    parts: Mapping[str, bytes] = {}
-    seen: Mapping[str, int] = {}
-    log_ids: Sequence[str] = ()
-    label_ids: Sequence[str] = ()
-    kept: Sequence[Kept] = ()
-    labelled: Sequence[tuple[str, str]] = ()
-    """Key and request id of answers that have their label now."""
-    poison: Sequence[tuple[str, bytes]] = ()
-    """Entry's id and the bytes."""
-    transitions: Sequence[Transition] = ()
-
-    @property
-    def is_empty(self) -> bool:
-        """Whether there is nothing to write."""
-        return not any(getattr(self, name) for name in self.__struct_fields__)
 
 
 class RedisMonitorState:
@@ -91,25 +74,40 @@ class RedisMonitorState:
         *,
         holder: str,
         label_ttl_s: float,
-        max_predictions: int = 1_000_000,
+        counts_itself: bool = True,
+        max_predictions: int = MAX_PREDICTIONS,
         prefix: str = "shepherd:",
         timeout_s: float = 5.0,
     ) -> None:
+        """Connect, lazily.
+
+        Args:
+            url: of Redis or Valkey.
+            holder: names this process for ever.
+            label_ttl_s: how long an answer waits for its label.
+            counts_itself: reads the log; False leaves that to counters, and reads what they counted.
+            max_predictions: answers that wait for labels at most, of one model.
+            prefix: of all keys.
+            timeout_s: of one call.
+        """
         self._redis: Redis = Redis.from_url(
             url, retry=Retry(NoBackoff(), 0), socket_timeout=timeout_s, socket_connect_timeout=timeout_s
         )
         self._holder = holder.encode()
-        self._part_s = label_ttl_s / _PARTS
-        self._max_part = max(1, max_predictions // _PARTS)
-        self._prefix = prefix
+        self._counts_itself = counts_itself
+        self._predictions = PredictionKeys(prefix, label_ttl_s, max_predictions)
         self._log = f"{prefix}log"
+        self._counts = f"{prefix}monitor:counts"
         self._labels = f"{prefix}labels"
+        self._references = f"{prefix}monitor:references"
+        self._trials = f"{prefix}monitor:trials"
         self._state = f"{prefix}monitor:state"
         self._seen = f"{prefix}monitor:seen"
         self._holds = f"{prefix}monitor:holds"
         self._lease = f"{prefix}monitor:lease"
         self._poison = f"{prefix}log:poison"
         self._incidents = f"{prefix}incidents"
+        self._counted = self._redis.register_script(_COUNTED)
 
     async def close(self) -> None:
         """Give back the connections."""
@@ -137,29 +135,36 @@ class RedisMonitorState:
             seen: Any = await self._redis.hgetall(self._seen)
         return {k.decode(): v for k, v in parts.items()}, {k.decode(): int(v) for k, v in seen.items()}
 
-    async def unacknowledged(self) -> tuple[list[StreamEntry], list[StreamEntry]]:
-        """Read what a predecessor has read but not acknowledged, of the log and of the labels."""
+    async def unacknowledged(self) -> Entries:
+        """Read what a predecessor has read but not acknowledged."""
         await self._ensure_groups()
-        return await self._pending(self._log), await self._pending(self._labels)
+        log = await self._pending(self._log) if self._counts_itself else []
+        return Entries(log, await self._pending(self._counts), await self._pending(self._labels))
 
-    async def read(self, count: int, block_ms: int) -> tuple[list[StreamEntry], list[StreamEntry]]:
-        """Wait for new entries of the log and of the labels; both are empty when none came in time."""
+    async def read(self, count: int, block_ms: int) -> Entries:
+        """Wait for new entries, `count` of each stream at most; all are empty when none came in time."""
+        streams: dict[Any, Any] = dict.fromkeys((self._counts, self._labels), ">")
+        if self._counts_itself:
+            streams[self._log] = ">"
         with _reporting():
             try:
-                answer = await self._redis.xreadgroup(
-                    GROUP, _CONSUMER, {self._log: ">", self._labels: ">"}, count=count, block=block_ms
-                )
+                answer = await self._redis.xreadgroup(GROUP, _CONSUMER, streams, count=count, block=block_ms)
             except ResponseError as error:
                 if "NOGROUP" not in str(error):
                     raise
                 await self._ensure_groups()  # Redis came back empty
-                return [], []
-        found = _by_stream(answer)
-        return found[self._log], found[self._labels]
+                answer = None
+        found = by_stream(answer)
+        return Entries(found[self._log], found[self._counts], found[self._labels])
+
+    async def counted_until(self) -> float:
+        """Return Unix seconds by the log's clock: what came to the log before has been counted and acknowledged."""
+        with _reporting():
+            return int(await self._counted(keys=[self._log])) / 1000
 
     async def find(self, model: str, request_ids: Sequence[str], now: float) -> dict[str, Found]:
         """Look up answers that wait for labels, of the whole time to live."""
-        keys = [self._key(model, part) for part in self._parts(now)]
+        keys = self._predictions.around(model, now)
         with _reporting():
             pipe: Pipeline = self._redis.pipeline(transaction=False)
             for key in keys:
@@ -185,85 +190,68 @@ class RedisMonitorState:
             LeaseLost: another monitor may write now.
         """
         with _reporting():
-            room = await self._rooms(commit.kept)
+            answers = self._predictions.group(commit.kept)
+            room = {key: self._predictions.room - int(await self._redis.hlen(key)) for key in answers}
             async with self._redis.pipeline(transaction=True) as pipe:
                 await pipe.watch(self._lease)
                 if await pipe.get(self._lease) != self._holder:
                     raise LeaseLost
                 pipe.multi()  # type: ignore[no-untyped-call]
                 pipe.pexpire(self._lease, LEASE_MS)
-                self._queue(pipe, commit, room)
+                self._queue(pipe, commit)
+                self._queue_answers(pipe, answers, room)
                 try:
                     await pipe.execute()
                 except WatchError:
                     raise LeaseLost from None
 
-    def _queue(self, pipe: Pipeline, commit: Commit, room: Mapping[str, int]) -> None:
-        if commit.parts:
-            pipe.hset(self._state, mapping=_mapping(commit.parts))
-        if commit.seen:
-            pipe.hset(self._seen, mapping=_mapping(commit.seen))
-        if commit.log_ids:
-            pipe.xack(self._log, GROUP, *commit.log_ids)
-        if commit.label_ids:
-            pipe.xack(self._labels, GROUP, *commit.label_ids)
-        for key, answers in self._by_key(commit.kept).items():
-            fitting = dict(list(answers.items())[: max(0, self._max_part - room[key])])
-            if fitting:
-                pipe.hset(key, mapping=_mapping(fitting))
-                pipe.expire(key, int(self._part_s * (_PARTS + 2)) + 1)
+    def _queue(self, pipe: Pipeline, commit: Commit) -> None:
+        names = {f"{model} {version}": name for (model, version), name in commit.references.items()}
+        hashes = {
+            self._state: commit.parts,
+            self._references: names,
+            self._trials: commit.trials,
+            self._seen: commit.seen,
+        }
+        for key, fields in hashes.items():
+            if fields:
+                pipe.hset(key, mapping=dict(fields))  # type: ignore[arg-type] # theirs are invariant
+        read = {self._log: commit.log_ids, self._counts: commit.count_ids, self._labels: commit.label_ids}
+        for stream, ids in read.items():
+            if ids:
+                pipe.xack(stream, GROUP, *ids)
+        if commit.count_ids:
+            pipe.xdel(self._counts, *commit.count_ids)
         for key, request_id in commit.labelled:
             pipe.hset(key, request_id, b"")
         for entry, data in commit.poison:
-            pipe.xadd(self._poison, {"entry": entry, "bytes": data}, maxlen=_MAX_POISON)
+            pipe.xadd(self._poison, {"entry": entry, "bytes": data}, maxlen=MAX_POISON)
         for each in commit.transitions:
             pipe.xadd(self._incidents, {"transition": encode_transition(each)}, maxlen=_MAX_INCIDENTS)
 
-    async def _rooms(self, kept: Iterable[Kept]) -> dict[str, int]:
-        return {key: int(await self._redis.hlen(key)) for key in self._by_key(kept)}
-
-    def _by_key(self, kept: Iterable[Kept]) -> dict[str, dict[str, bytes]]:
-        found: defaultdict[str, dict[str, bytes]] = defaultdict(dict)
-        for model, request_id, prediction in kept:
-            key = self._key(model, int(prediction.at // self._part_s))
-            found[key].setdefault(request_id, encode_prediction(prediction))
-        return found
-
-    def _parts(self, now: float) -> range:
-        last = int(now // self._part_s)
-        return range(last - _PARTS, last + 2)  # one ahead, for a router whose clock is
-
-    def _key(self, model: str, part: int) -> str:
-        return f"{self._prefix}predictions:{model}:{part}"
+    def _queue_answers(self, pipe: Pipeline, answers: Mapping[str, dict[str, bytes]], room: Mapping[str, int]) -> None:
+        for key, found in answers.items():
+            fitting = dict(list(found.items())[: max(0, room[key])])
+            if fitting:
+                pipe.hset(key, mapping=dict[Any, Any](fitting))
+                pipe.expire(key, self._predictions.expire_s)
 
     async def _ensure_groups(self) -> None:
-        for stream in (self._log, self._labels):
+        for stream in (self._log, self._counts, self._labels):
             with _reporting(), contextlib.suppress(ResponseError):  # BUSYGROUP: it is there
                 await self._redis.xgroup_create(stream, GROUP, "0", mkstream=True)
 
     async def _pending(self, stream: str) -> list[StreamEntry]:
+        """Take over what anybody has read and not acknowledged: only the holder of the lease gets here."""
         entries: list[StreamEntry] = []
+        after: Any = "0-0"
         while True:
-            after = entries[-1].id if entries else "0"
             with _reporting():
-                page = await self._redis.xreadgroup(GROUP, _CONSUMER, {stream: after}, count=1000)
-            more = _by_stream(page)[stream]
-            if not more:
+                page: Any = await self._redis.xautoclaim(stream, GROUP, _CONSUMER, 0, after, count=1000)
+            entries += by_stream([(stream.encode(), page[1])])[stream]
+            after = page[0]
+            if after == b"0-0":
                 return entries
-            entries += more
-
-
-def _by_stream(answer: Any) -> defaultdict[str, list[StreamEntry]]:
-    found: defaultdict[str, list[StreamEntry]] = defaultdict(list)
-    pairs = answer.items() if isinstance(answer, dict) else answer or ()
-    for stream, entries in pairs:
-        found[stream.decode()] += [StreamEntry(entry.decode(), fields or {}) for entry, fields in entries]
-    return found
-
-
-def _mapping(fields: Mapping[str, bytes] | Mapping[str, int]) -> Any:
-    """Say nothing of types: the client's own are invariant where they need not be."""
-    return dict(fields)
 
 
 @contextmanager

@@ -14,8 +14,7 @@ from router.admin.representations import split_reason
 from router.admin.services import Actor, ModelName, Ports
 from router.drift.verdict import WindowVerdict
 from router.monitor.book import Book
-from router.monitor.incident import performance_of
-from router.monitor.labels import can_be_judged
+from router.monitor.incident import estimate_of, explanation_of, performance_of
 from router.monitor.state import LabelCounts
 
 router = APIRouter(prefix="/admin/v1", tags=["monitoring"], route_class=GuardedRoute)
@@ -95,7 +94,13 @@ def _drift(book: Book, model: str, version: int) -> dict[str, Any]:
             "refused": state.refused,
         },
         "arms": [
-            {"arm": name, "answers": each.answers, "windows": each.windows, **_window(each.verdict)}
+            {
+                "arm": name,
+                "answers": each.answers,
+                "windows": each.windows,
+                **_window(each.verdict),
+                "explanation": explanation_of(each),
+            }
             for name, each in sorted(arms.items())
         ],
     }
@@ -115,13 +120,25 @@ def _window(verdict: WindowVerdict | None) -> dict[str, Any]:
 
 
 def _performance(book: Book, model: str, version: int) -> dict[str, Any]:
-    profile = book.profile(model, version)
-    arms = {arm.name: each for arm, each in book.arms.items() if arm[:2] == (model, version)}
-    if profile is None or not can_be_judged(profile):
-        why = "its reference profile has no baseline by labels; `shepherd model profile` makes one"
-        return {"version": version, "judged": False, "why": why, "arms": []}
-    lines = [{"arm": name, **performance_of(each, profile)} for name, each in sorted(arms.items())]
-    return {"version": version, "judged": True, "why": "", "arms": lines}
+    standard = book.standard(model, version)
+    if standard is None:
+        return {"version": version, "judged": False, "why": _why_unjudged(book, model, version), "arms": []}
+    lines = [
+        {"arm": arm.name, **performance_of(each, standard), "estimate": estimate_of(each, standard)}
+        for arm, each in sorted(book.arms.items())
+        if arm[:2] == (model, version)
+    ]
+    why = "against its own first labels" if standard.is_own else ""
+    return {"version": version, "judged": True, "why": why, "arms": lines}
+
+
+def _why_unjudged(book: Book, model: str, version: int) -> str:
+    profile, state = book.profile(model, version), book.versions[model, version]
+    if profile is None:
+        return "its reference is being gathered"
+    if not profile.score:
+        return "which of its outputs is the score cannot be told; `shepherd model profile` takes its name"
+    return f"it has no baseline yet: {len(state.first_labels)} of its first labelled rows have come"
 
 
 def _finite(fields: dict[str, Any]) -> dict[str, Any]:

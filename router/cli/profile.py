@@ -33,6 +33,14 @@ _file = click.Path(exists=True, dir_okay=False, path_type=Path)
 )
 @click.option("--extra", multiple=True, metavar="COLUMN", help="Column that is neither feature nor label.")
 @click.option("--categorical", multiple=True, metavar="COLUMN", help="Column whose numbers are names.")
+@click.option(
+    "--time",
+    metavar="COLUMN",
+    help="Column of each row's time: windows are then held against the same hours of the day.",
+)
+@click.option(
+    "--classes", default="", metavar="NAME,NAME", help="Names of the classes, in the order of the model's numbers."
+)
 @click.option("--task", type=click.Choice(_TASKS), help="What the model predicts.  [default: told from the labels]")
 @click.option("--score", default="", metavar="OUTPUT", help="Output column that is the score, as probabilities[1].")
 @click.option(
@@ -53,6 +61,8 @@ def profile(
     label: str | None,
     extra: tuple[str, ...],
     categorical: tuple[str, ...],
+    time: str | None,
+    classes: str,
     task: str | None,
     score: str,
     stretches: int,
@@ -70,7 +80,9 @@ def profile(
         from router.control.profiling import Table
 
         chosen = Task(task) if task else None
-        made = _attach(settings, name, version, Table(text, label, extra, categorical, chosen, score, stretches))
+        names = tuple(part.strip() for part in classes.split(",") if part.strip())
+        table = Table(text, label, extra, categorical, time, names, chosen, score, stretches)
+        made = _attach(settings, name, version, table)
     document = _summary(name, version, made)
     show(output, document, lambda: _render(document))
 

@@ -11,6 +11,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from math import isfinite
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -19,12 +21,20 @@ import numpy as np
 import numpy.typing as npt
 
 from router.drift.building import FEW_VALUES, Kind, build_profile, columns_of
-from router.drift.profile import MAX_COLUMNS, Profile, UnfitProfile, decode_profile, encode_profile
+from router.drift.profile import (
+    MAX_CATEGORIES,
+    MAX_COLUMNS,
+    MAX_PROBABILITIES,
+    Profile,
+    UnfitProfile,
+    decode_profile,
+    encode_profile,
+)
 from router.performance.baseline import Metric, Task
 from serving.backends.catalog import create
 from serving.protocol.arrays import Array
 from serving.protocol.errors import invalid
-from serving.protocol.messages import TensorSpec
+from serving.protocol.messages import Signature
 from serving.registry.artifact import PROFILE, Artifact
 from serving.registry.options import PROFILE_TAG
 from serving.registry.table import read_table, run_rows, table_inputs
@@ -33,6 +43,7 @@ if TYPE_CHECKING:
     from serving.registry.registry import Registry
 
 Floats = npt.NDArray[np.float64]
+Ints = npt.NDArray[np.int64]
 _TRUTHS: Final = {"true": 1.0, "false": 0.0}
 
 
@@ -58,6 +69,10 @@ class Reference:
     """The first is the one that alarms are raised on; empty: those of the task."""
     stretches: int = 0
     """Cut the rows, which then are in order of time, into this many, and forgive what columns wander between them."""
+    classes: tuple[str, ...] = ()
+    """Names of the classes in the order of their numbers, where answers, or labels to come, name them."""
+    hours: Ints | None = None
+    """[rows], hour of day, UTC: windows are then held against the same hours of the reference."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +86,9 @@ class Table:
     """Columns that are neither feature nor label."""
     categorical: tuple[str, ...] = ()
     """Columns whose numbers are names."""
+    time: str | None = None
+    """Column of the time of each row: Unix seconds, or ISO 8601 (UTC where it names no zone)."""
+    classes: tuple[str, ...] = ()
     task: Task | None = None
     score: str = ""
     stretches: int = 0
@@ -104,7 +122,7 @@ def profile_version(artifact: Artifact, reference: Reference | Table) -> Profile
     backend = create(artifact.options.backend, artifact, msgspec.structs.replace(artifact.options, provider="cpu"))
     backend.load()
     try:
-        rows = _read(reference, backend.signature.inputs) if isinstance(reference, Table) else reference
+        rows = _read(reference, backend.signature) if isinstance(reference, Table) else reference
         outputs = rows.outputs
         if outputs is None:
             inputs = dict(rows.inputs)
@@ -135,7 +153,10 @@ def _build(rows: Reference, outputs: Mapping[str, Array], sha256: str) -> Profil
             columns,
             task=task,
             score=score,
+            classes=rows.classes,
+            probabilities=_probabilities(task, outputs),
             labels=rows.labels,
+            hours=rows.hours,
             metrics=rows.metrics,
             stretches=rows.stretches,
             model_sha256=sha256,
@@ -160,19 +181,38 @@ def _score(task: Task, outputs: Mapping[str, Array]) -> str:
         whole, real = array.dtype.kind in "iu", array.dtype.kind == "f"
         if task is Task.BINARY and real and width == 2:
             return f"{name}[1]"
-        if width == 1 and (whole if task is Task.MULTICLASS else real):
+        named = array.dtype == object or array.dtype.kind in "US"
+        if width == 1 and (whole or named if task is Task.MULTICLASS else real):
             return name
     shown = ", ".join(outputs) or "none"
     raise invalid(f"which output is the score of a {task} model cannot be told; name its column (outputs: {shown})")
 
 
-def _read(table: Table, specs: Sequence[TensorSpec]) -> Reference:
-    columns = read_table(table.text, (*([table.label] if table.label else ()), *table.extra, *table.categorical))
-    features = {name: texts for name, texts in columns.items() if name != table.label and name not in table.extra}
-    inputs = table_inputs(specs, features)
+def _probabilities(task: Task | None, outputs: Mapping[str, Array]) -> tuple[str, ...]:
+    """Name the columns of the one output that has a probability for each of several classes."""
+    if task is not Task.MULTICLASS:
+        return ()
+    for name, array in outputs.items():
+        width = array[:1].size
+        if array.dtype.kind == "f" and 2 <= width <= MAX_PROBABILITIES:
+            return tuple(f"{name}[{i}]" for i in range(width))
+    return ()
+
+
+def _read(table: Table, signature: Signature) -> Reference:
+    named = [name for name in (table.label, table.time) if name]
+    columns = read_table(table.text, (*named, *table.extra, *table.categorical))
+    features = {name: texts for name, texts in columns.items() if name not in {*named, *table.extra}}
+    inputs = table_inputs(signature.inputs, features)
+    labels, classes = None, table.classes
+    if table.label:
+        names_classes = any(spec.datatype == "BYTES" for spec in signature.outputs)
+        labels, classes = read_labels(columns[table.label], classes, may_guess=names_classes)
     return Reference(
         inputs.arrays,
-        labels=_labels(columns[table.label]) if table.label else None,
+        labels=labels,
+        classes=classes,
+        hours=read_hours(columns[table.time]) if table.time else None,
         names=inputs.names,
         kinds=dict.fromkeys(table.categorical, "categorical"),
         task=table.task,
@@ -181,10 +221,43 @@ def _read(table: Table, specs: Sequence[TensorSpec]) -> Reference:
     )
 
 
-def _labels(texts: Sequence[str]) -> Floats:
+def read_labels(texts: Sequence[str], classes: tuple[str, ...], *, may_guess: bool) -> tuple[Floats, tuple[str, ...]]:
+    """Read labels as numbers, names of classes by their place; return them with the classes.
+
+    Args:
+        texts: numbers, true or false, or names; empty where unknown.
+        classes: names in the order of the model's numbers.
+        may_guess: without classes, take the names that occur in alphabetical order, as scikit-learn does: right where
+            the model answers with names.
+    """
     try:
-        return np.array([_TRUTHS.get(text.lower(), text) if text else np.nan for text in texts], dtype=np.float64)
+        return np.array([_TRUTHS.get(text.lower(), text) if text else np.nan for text in texts], np.float64), classes
     except ValueError as error:
-        raise invalid(
-            f"labels must be numbers, true or false: {error}; number the classes as the model does"
-        ) from error
+        if not classes and not may_guess:
+            raise invalid(f"labels must be numbers, true or false, or names in the list of classes: {error}") from error
+        names = classes or tuple(sorted({text for text in texts if text}))
+    numbers = {name: float(i) for i, name in enumerate(names)}
+    strange = next((text for text in texts if text and text not in numbers), None)
+    if strange is not None:
+        raise invalid(f"label {strange!r} is none of the classes ({', '.join(names)[:200]})")
+    if len(names) > MAX_CATEGORIES:
+        raise invalid(f"{len(names)} different labels; a profile holds the names of {MAX_CATEGORIES} classes")
+    return np.array([numbers[text] if text else np.nan for text in texts]), names
+
+
+def read_hours(texts: Sequence[str]) -> Ints:
+    """Read the hour of day, UTC, of times: Unix seconds, or ISO 8601."""
+    hours = []
+    for text in texts:
+        try:
+            seconds = float(text)
+        except ValueError:
+            try:
+                moment = datetime.fromisoformat(text)
+            except ValueError:
+                raise invalid(f"time {text[:40]!r} is neither Unix seconds nor ISO 8601") from None
+            seconds = moment.replace(tzinfo=moment.tzinfo or UTC).timestamp()
+        if not isfinite(seconds):
+            raise invalid(f"time {text[:40]!r} is no moment")
+        hours.append(int(seconds // 3600) % 24)
+    return np.array(hours, np.int64)

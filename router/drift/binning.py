@@ -1,4 +1,4 @@
-"""Rows to counts: the hot loop of the monitor, vectorised over the rows of a batch. Pure.
+"""Rows to counts: the hot loop of the monitor, vectorised over the rows and columns of a batch. Pure.
 
 A column's bin depends on its row alone, never on the rows that happen to come with it, so counts do not depend on how
 a stream was cut into batches.
@@ -11,18 +11,19 @@ from collections.abc import Callable, Mapping, Sequence
 import numpy as np
 import numpy.typing as npt
 
-from router.drift.layout import CUT, UNIT, Layout
+from router.drift.layout import SCORE_GRID, Layout
 from router.drift.multivariate import reconstruction_errors, standardised
+from router.drift.numbers import NULL, NumericBlock, numeric_bins, padded_edges
 from router.drift.pane import Pane
-from router.drift.profile import CategoricalColumn, Column, NumericColumn, Profile
-from router.drift.rows import Table, stack_rows
+from router.drift.profile import CategoricalColumn, Column, NumericColumn, Profile, Role, encode_profile, profile_sha256
+from router.drift.rows import Stacked, Table, stack_rows
 from serving.protocol.arrays import Array
 from serving.protocol.messages import Buffer
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
 
-NULL, UNSEEN, OTHER, FIRST_CATEGORY = 0, 1, 2, 3
+UNSEEN, OTHER, FIRST_CATEGORY = 1, 2, 3
 #: Name of the derived column of `multivariate`.
 RECONSTRUCTION_ERROR = "reconstruction_error"
 
@@ -32,67 +33,90 @@ class Binner:
 
     def __init__(self, profile: Profile) -> None:
         self.profile = profile
+        self.name = profile_sha256(encode_profile(profile))
+        """Of the profile: counts in its bins are of no use to another one."""
         self.layout = Layout.of(profile)
-        self._bin = {column.name: column_binner(column) for column in profile.columns}
-        relations = profile.relations
-        self._features = relations.features if relations else ()
-        self._directions = np.asarray(relations.directions if relations else ())
-        numeric = [column for name in self._features if isinstance(column := profile.column(name), NumericColumn)]
-        self._mean = np.array([column.mean for column in numeric])
-        self._deviation = np.array([column.deviation for column in numeric])
+        self._numbers = {role: NumericBlock(_numeric(profile, role), self.layout) for role in ("input", "output")}
+        self._categories = [
+            (column, self.layout.place(column.name).bins, column_binner(column))
+            for column in profile.columns
+            if isinstance(column, CategoricalColumn)
+        ]
+        self._relations = _RelationCounter(self, profile) if profile.relations else None
 
     def bin_payloads(self, inputs: Sequence[Buffer], outputs: Sequence[Buffer], at: Sequence[float]) -> Pane:
-        """Count packed tensors as they lie in the log.
+        """Count packed tensors as they lie in the log, all into one pane; see `bin_stacked`."""
+        slots = np.zeros(len(at), np.int64)
+        panes = self.bin_stacked(stack_rows(inputs), stack_rows(outputs), at, slots)
+        return panes.get(0, Pane.empty(self.layout))
+
+    def bin_stacked(self, inputs: Stacked, outputs: Stacked, at: Sequence[float], slots: Ints) -> dict[int, Pane]:
+        """Count requests, slot by slot.
 
         Args:
-            inputs: of each record; empty where a record has none.
+            inputs: of the requests; those that have none are left out of it.
             outputs: the same.
-            at: Unix seconds of each record.
+            at: Unix seconds of each request.
+            slots: the slot of each.
 
         What cannot be read, or lacks a column of the profile, is counted as broken and otherwise left out.
         """
-        total = np.zeros(self.layout.size, np.int64)
-        for role, payloads in (("input", inputs), ("output", outputs)):
-            kept = [(payload, moment) for payload, moment in zip(payloads, at, strict=True) if payload]
-            stacked = stack_rows([payload for payload, _ in kept], [moment for _, moment in kept])
-            total[self.layout.messages] += len(kept)
-            total[self.layout.broken] += stacked.unreadable
+        names, where = np.unique(slots, return_inverse=True)
+        totals = np.zeros((len(names), self.layout.size), np.int64)
+        hours = (np.asarray(at) // 3600).astype(np.int64) % 24
+        for role, stacked in (("input", inputs), ("output", outputs)):
+            np.add.at(totals[:, self.layout.messages], where[list(stacked.present)], 1)
+            broken = list(stacked.unreadable)
             for table in stacked.tables:
-                if self._fits(table, role):
-                    total += self.bin_table(table, role)
+                if self.fits(table, role):
+                    self._add(table.tensors, role, (hours[table.owner], where[table.owner]), totals)
                 else:
-                    total[self.layout.broken] += table.messages
-        return Pane(self.layout, total)
+                    broken += np.unique(table.owner).tolist()
+            np.add.at(totals[:, self.layout.broken], where[broken], 1)
+        return {int(name): Pane(self.layout, total) for name, total in zip(names, totals, strict=True)}
 
-    def bin_table(self, table: Table, role: str) -> Ints:
-        """Count the rows of a table whose tensors hold every column of this role; see `Pane` for the vector."""
-        total = np.zeros(self.layout.size, np.int64)
-        numbers: dict[str, Floats] = {}
-        for column, place in zip(self.layout.columns, self.layout.places, strict=True):
-            if column.role != role:
-                continue
-            values = table.tensors[column.tensor][:, column.index]
-            total[place.bins] = np.bincount(self._bin[column.name](values), minlength=len(column.counts))
-            if isinstance(column, NumericColumn):
-                numbers[column.name] = as_numbers(values)
-                total[place.moments] = fixed_point_moments(numbers[column.name], column)
+    def bin_rows(self, tensors: Mapping[str, Array], role: Role, hours: Ints) -> Pane:
+        """Count rows of tensors [rows, width] that hold every column of a role, with their hours of day [rows]."""
+        totals = np.zeros((1, self.layout.size), np.int64)
+        self._add(tensors, role, (hours, np.zeros(len(hours), np.int64)), totals)
+        return Pane(self.layout, totals[0])
+
+    def numbers(self, tensors: Mapping[str, Array], role: str) -> Floats:
+        """Return the numeric columns [columns, rows] of a role."""
+        columns = self._numbers[role].columns
+        rows = len(next(iter(tensors.values()), ()))
+        values = np.empty((len(columns), rows))
+        for i, column in enumerate(columns):
+            values[i] = tensors[column.tensor][:, column.index]
+        return values
+
+    def _add(self, tensors: Mapping[str, Array], role: str, rows: tuple[Ints, Ints], totals: Ints) -> None:
+        hours, where = rows
+        size = totals.shape[1]
+        values = self.numbers(tensors, role)
+        block = self._numbers[role]
+        if block.columns:
+            block.add(values, where, totals)
+        for column, place, bins_of in self._categories:
+            if column.role == role:
+                bins = bins_of(tensors[column.tensor][:, column.index])
+                np.add.at(totals.reshape(-1), where * size + place.start + bins, 1)
         if role == "input":
-            total[self.layout.hours] = np.bincount(table.hours, minlength=24)
-            if self._features:
-                self._bin_relations(numbers, total)
-        return total
+            np.add.at(totals.reshape(-1), where * size + self.layout.hours.start + hours, 1)
+            if self._relations is not None:
+                self._relations.add(values, where, totals)
+        elif self.layout.has_scores:
+            self._add_scores(tensors, where, totals)
 
-    def _bin_relations(self, numbers: Mapping[str, Floats], total: Ints) -> None:
-        column = self.profile.column(RECONSTRUCTION_ERROR)
-        values = np.column_stack([numbers[name] for name in self._features])
-        errors = reconstruction_errors(standardised(values, self._mean, self._deviation), self._directions)
-        place = self.layout.place(RECONSTRUCTION_ERROR)
-        total[place.bins] = np.bincount(self._bin[column.name](errors), minlength=len(column.counts))
-        if isinstance(column, NumericColumn):
-            total[place.moments] = fixed_point_moments(errors, column)
+    def _add_scores(self, tensors: Mapping[str, Array], where: Ints, totals: Ints) -> None:
+        column = self.profile.column(self.profile.score)
+        scores = as_numbers(tensors[column.tensor][:, column.index])
+        known = ~np.isnan(scores)
+        cells = np.clip(scores[known] * SCORE_GRID, 0, SCORE_GRID - 1).astype(np.int64)
+        np.add.at(totals.reshape(-1), where[known] * totals.shape[1] + self.layout.scores.start + cells, 1)
 
-    def _fits(self, table: Table, role: str) -> bool:
-        """Whether every column of this role is there, of its kind."""
+    def fits(self, table: Table, role: str) -> bool:
+        """Whether a table has every column of a role, each of its kind."""
         for column in self.profile.columns:
             if column.role != role:
                 continue
@@ -104,11 +128,31 @@ class Binner:
         return True
 
 
+class _RelationCounter:
+    """Counts the errors of rows against the relations of a profile."""
+
+    def __init__(self, binner: Binner, profile: Profile) -> None:
+        relations = profile.relations
+        assert relations is not None, "made only where there are some"
+        inputs = _numeric(profile, "input")
+        names = [column.name for column in inputs]
+        self._rows = [names.index(feature) for feature in relations.features]
+        self._mean = np.array([inputs[i].mean for i in self._rows])
+        self._deviation = np.array([inputs[i].deviation for i in self._rows])
+        self._directions = np.asarray(relations.directions)
+        self._block = NumericBlock(_numeric(profile, "derived"), binner.layout)
+
+    def add(self, inputs: Floats, where: Ints, totals: Ints) -> None:
+        """Count rows, given all numeric inputs [columns, rows]."""
+        z = standardised(inputs[self._rows].T, self._mean, self._deviation)
+        self._block.add(reconstruction_errors(z, self._directions)[None], where, totals)
+
+
 def column_binner(column: Column) -> Callable[[Array], Ints]:
     """Make the function from a column's values to its bins' numbers."""
     if isinstance(column, NumericColumn):
-        edges = np.array(column.edges)
-        return lambda values: _numeric_bins(as_numbers(values), edges)
+        edges = padded_edges([column.edges])
+        return lambda values: numeric_bins(as_numbers(values)[None], edges)[0]
     known: dict[str | float, int] = dict.fromkeys(column.rare, OTHER)
     for i, category in enumerate(column.categories):
         known[category] = FIRST_CATEGORY + i
@@ -131,17 +175,8 @@ def as_numbers(values: Array) -> Floats:
     return values.astype(np.float64)
 
 
-def fixed_point_moments(values: Floats, column: NumericColumn) -> tuple[int, int]:
-    """Return sum and sum of squares of the standardised values in units of 1 / UNIT; nulls count nothing."""
-    z = (values - column.mean) / (column.deviation or 1.0)
-    units = np.rint(np.nan_to_num(np.clip(z, -CUT, CUT)) * UNIT).astype(np.int64)
-    return int(units.sum()), int((units * units).sum())
-
-
-def _numeric_bins(values: Floats, edges: Floats) -> Ints:
-    bins = 1 + np.searchsorted(edges, values, side="right")
-    bins[np.isnan(values)] = NULL
-    return bins
+def _numeric(profile: Profile, role: str) -> list[NumericColumn]:
+    return [column for column in profile.columns if column.role == role and isinstance(column, NumericColumn)]
 
 
 def _coded_bins(values: Floats, codes: Floats, bins: Ints, stranger: int) -> Ints:

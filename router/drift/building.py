@@ -97,6 +97,8 @@ def build_profile(
     *,
     task: Task | None = None,
     score: str = "",
+    classes: Sequence[str] = (),
+    probabilities: Sequence[str] = (),
     labels: Floats | None = None,
     metrics: Sequence[Metric] = (),
     hours: Ints | None = None,
@@ -110,6 +112,8 @@ def build_profile(
         columns: inputs and outputs, all of the same rows.
         task: what the model predicts; needed with labels.
         score: name of the output column that is the score.
+        classes: names of the classes in the order of their numbers, where answers or labels name them.
+        probabilities: names of the output columns that are the probabilities of several classes, in that order.
         labels: [rows], NaN where unknown; with `task` and `score` they give baselines and calibration. The scores
             should be of rows that the model was not fitted on, or the baseline promises too much.
         metrics: those to keep, the first being the one that alarms are raised on; by default those of the task.
@@ -124,25 +128,46 @@ def build_profile(
         raise ValueError("a profile needs columns, all with the same number of rows, at least one")
     made = [_build_column(column, hours, stretches) for column in columns]
     relations, errors = _relate(columns, made, hours, stretches)
-    scores = next((as_numbers(column.values) for column in columns if column.name == score), None)
+    by_name = {column.name: column.values for column in columns}
+    scores = class_numbers(by_name[score], classes) if score in by_name else None
     calibration = None
     found: tuple[Baseline, ...] = ()
     if labels is not None and task is not None and scores is not None:
         known = ~np.isnan(as_numbers(labels)) & ~np.isnan(scores)
         truth, said = as_numbers(labels)[known], scores[known]
-        found = baselines(task, said, truth, metrics)
+        given = np.column_stack([as_numbers(by_name[name]) for name in probabilities]) if probabilities else None
+        sure = None if given is None else probability_of(given[known], truth)
+        found = baselines(task, said, truth, metrics, sure)
         calibration = Calibration(*calibrate(said, truth)) if task is Task.BINARY and len(truth) else None
     return Profile(
         rows=rows,
         columns=(*made, *errors),
         task=task,
         score=score,
+        classes=tuple(classes),
+        probabilities=tuple(probabilities),
         relations=relations,
         calibration=calibration,
         baselines=found,
         model_sha256=model_sha256,
         self_referenced=self_referenced,
     )
+
+
+def class_numbers(values: Array, classes: Sequence[str]) -> Floats:
+    """Return answers as numbers: names of classes by their place, -1 for one that has none."""
+    if values.dtype != object and values.dtype.kind not in "US":
+        return as_numbers(values)
+    numbers = {name: float(i) for i, name in enumerate(classes)}
+    return np.array([numbers.get(category_text(value), -1.0) for value in values.tolist()])
+
+
+def probability_of(probabilities: Floats, truth: Floats) -> Floats:
+    """Return the probability [rows] that each row [rows, classes] gave to the true class; 0 for one beyond them."""
+    number = truth.astype(np.int64)
+    is_class = (truth == number) & (number >= 0) & (number < probabilities.shape[1])
+    chosen = np.take_along_axis(probabilities, np.where(is_class, number, 0)[:, None], axis=1)[:, 0]
+    return np.where(is_class, chosen, 0.0)
 
 
 def quantile_edges(values: Floats, bins: int) -> tuple[float, ...]:

@@ -12,6 +12,8 @@ from router.drift.profile import HOURS, Column, NumericColumn, Profile
 UNIT: Final = 1 << 10
 #: Standardised values are cut at this many deviations before they are summed.
 CUT: Final = 256.0
+#: Scores are also counted on a grid of so many equal bins over [0, 1]: what an estimate without labels is made of.
+SCORE_GRID: Final = 256
 #: A pane may hold this many rows before a sum of squares could overflow 63 bits.
 MAX_PANE_ROWS: Final = (1 << 62) // int(CUT * UNIT) ** 2
 
@@ -26,15 +28,18 @@ class Place(NamedTuple):
 
 @dataclass(frozen=True)
 class Layout:
-    """Vector: counts of every column, moments of every numeric column, rows by hour, messages, broken messages."""
+    """Vector: counts of each column, moments of each numeric one, rows by hour, messages, broken messages, scores."""
 
     columns: tuple[Column, ...]
+    has_scores: bool = False
+    """Scores are counted on the grid too."""
     places: tuple[Place, ...] = field(init=False)
     hours: slice = field(init=False)
     messages: int = field(init=False)
     """Place of the number of payloads that were looked at (inputs and outputs count one each)."""
     broken: int = field(init=False)
     """Place of the number of those that could not be read or did not fit the profile's schema."""
+    scores: slice = field(init=False)
     size: int = field(init=False)
 
     def __post_init__(self) -> None:
@@ -49,14 +54,15 @@ class Layout:
             "hours": hours,
             "messages": hours.stop,
             "broken": hours.stop + 1,
-            "size": hours.stop + 2,
+            "scores": slice(hours.stop + 2, hours.stop + 2 + SCORE_GRID * self.has_scores),
+            "size": hours.stop + 2 + SCORE_GRID * self.has_scores,
         }.items():
             object.__setattr__(self, name, value)
 
     @classmethod
     def of(cls, profile: Profile) -> Layout:
         """Lay out the panes of a profile."""
-        return cls(profile.columns)
+        return cls(profile.columns, has_scores=profile.calibration is not None)
 
     def place(self, name: str) -> Place:
         """Return the place of the column of this name; `KeyError` if there is none."""

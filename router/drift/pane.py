@@ -70,6 +70,11 @@ class Pane:
         """Payloads that could not be read or did not fit the profile."""
         return int(self.vector[self.layout.broken])
 
+    @property
+    def scores(self) -> Ints:
+        """Rows by score on the grid of the layout; empty where scores are not counted on it."""
+        return self.vector[self.layout.scores]
+
     def counts(self, name: str) -> Ints:
         """Return the bins of a column."""
         return self.vector[self.layout.place(name).bins]

@@ -22,6 +22,7 @@ MAX_PROFILE_BYTES: Final = 8 << 20
 MAX_COLUMNS: Final = 1024
 MAX_BINS: Final = 64
 MAX_CATEGORIES: Final = 256
+MAX_PROBABILITIES: Final = 64
 MAX_RARE: Final = 4096
 HOURS: Final = 24
 
@@ -137,6 +138,10 @@ class Profile(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
     task: Task | None = None
     score: Text = ""
     """Name of the output column that is the score (probability of the positive class, or the predicted value)."""
+    classes: Annotated[tuple[Text, ...], msgspec.Meta(max_length=MAX_CATEGORIES)] = ()
+    """Names of the classes, in the order of their numbers, where labels or answers name them; else empty."""
+    probabilities: Annotated[tuple[Text, ...], msgspec.Meta(max_length=MAX_PROBABILITIES)] = ()
+    """Names of the output columns that are the probabilities of several classes, in the order of their numbers."""
     relations: Relations | None = None
     calibration: Calibration | None = None
     baselines: Annotated[tuple[Baseline, ...], msgspec.Meta(max_length=16)] = ()
@@ -151,6 +156,11 @@ class Profile(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
             raise ValueError("two columns have one name")
         if self.score and (self.score not in names or names[self.score].role != "output"):
             raise ValueError(f"the score {self.score!r} is no output column")
+        strange = [name for name in self.probabilities if name not in names or names[name].role != "output"]
+        if strange:
+            raise ValueError(f"the probability {strange[0]!r} is no output column")
+        if len(set(self.classes)) != len(self.classes):
+            raise ValueError("a class is listed twice")
         related = self.relations.features if self.relations else ()
         strange = [feature for feature in related if not isinstance(names.get(feature), NumericColumn)]
         if strange:

@@ -11,7 +11,8 @@ from enum import StrEnum
 from math import exp, log
 from typing import Final, NamedTuple
 
-from router.drift.binning import NULL, UNSEEN
+from router.drift.binning import UNSEEN
+from router.drift.numbers import NULL
 from router.drift.pane import Pane
 from router.drift.profile import CategoricalColumn, Column, NumericColumn, Profile
 

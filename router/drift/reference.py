@@ -12,7 +12,8 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from router.drift.binning import FIRST_CATEGORY, NULL, OTHER
+from router.drift.binning import FIRST_CATEGORY, OTHER
+from router.drift.numbers import NULL
 from router.drift.profile import Column, NumericColumn
 
 Floats = npt.NDArray[np.float64]

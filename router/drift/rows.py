@@ -1,22 +1,30 @@
-"""Logged payloads as columns of numbers: packed tensors of many requests stacked into few arrays. Pure."""
+"""Logged payloads as columns of numbers: packed tensors of many requests stacked into few arrays. Pure.
+
+Requests of one client look alike: the header of their packed tensors is the same, byte for byte, and so are the places
+of everything behind it. So payloads are grouped by header, and a group costs about what one payload costs.
+"""
 
 from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Sequence
-from itertools import accumulate
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 import msgspec
 import numpy as np
+import numpy.typing as npt
 
-from serving.protocol.arrays import Array, to_array
+from serving.protocol.arrays import Array, bytes_array
+from serving.protocol.datatypes import DATATYPES
 from serving.protocol.errors import ServingError
-from serving.protocol.messages import Buffer, Tensor
-from serving.protocol.packing import header_bytes, read_entries
+from serving.protocol.messages import Buffer
+from serving.protocol.packing import Entry, read_entries
 
+Ints = npt.NDArray[np.int64]
 Schema = tuple[tuple[str, str, tuple[int, ...]], ...]
-"""Name, datatype and trailing axes of each tensor."""
+"""Name, datatype and shape without the first axis of each tensor."""
+
+_UNREADABLE: Final = (ServingError, ValueError, KeyError, OverflowError, msgspec.MsgspecError)
 
 
 class Table(NamedTuple):
@@ -24,10 +32,8 @@ class Table(NamedTuple):
 
     tensors: dict[str, Array]
     """By name: [rows, width], the first axis being the rows, all others flattened."""
-    rows: int
-    hours: np.ndarray[tuple[int], np.dtype[np.int64]]
-    """Hour of day of each row, UTC."""
-    messages: int
+    owner: Ints
+    """[rows], ascending runs: which payload of the batch each row is of."""
 
 
 class Stacked(NamedTuple):
@@ -35,94 +41,78 @@ class Stacked(NamedTuple):
 
     tables: tuple[Table, ...]
     """One per schema that occurred: usually one."""
-    unreadable: int
+    unreadable: tuple[int, ...]
     """Payloads that are no packed tensors, or whose tensors have other numbers of rows."""
+    present: tuple[int, ...]
+    """Payloads that are not empty."""
 
 
-def stack_rows(payloads: Sequence[Buffer], at: Sequence[float]) -> Stacked:
+def stack_rows(payloads: Sequence[Buffer]) -> Stacked:
     """Stack the packed tensors of many requests.
 
-    Payloads with equal headers differ in their data alone: a header is read once, and raw data is joined before it
-    becomes an array, so that what is paid per request is two slices.
-
     Args:
-        payloads: `Record.inputs` or `Record.outputs`, none empty.
-        at: Unix seconds of each, as long as `payloads`.
+        payloads: `Record.inputs` or `Record.outputs`; empty ones are left out.
     """
-    alike: defaultdict[bytes, list[tuple[bytes, int]]] = defaultdict(list)
-    for payload, moment in zip(payloads, at, strict=True):
-        header = header_bytes(payload)
-        alike[header].append((bytes(payload[len(header) :]), hour_of_day(moment)))
-    groups: defaultdict[Schema, list[_Run]] = defaultdict(list)
-    unreadable = 0
-    for header, members in alike.items():
-        form = _form(header)
-        whole = [member for member in members if form is not None and len(member[0]) == form.nbytes]
-        unreadable += len(members) - len(whole)
-        if form is not None and whole:
-            groups[form.schema].append(_Run(form, [data for data, _ in whole], [hour for _, hour in whole]))
-    tables = []
-    for schema, runs in groups.items():
+    groups, present = _by_header(payloads)
+    found: defaultdict[Schema, list[Table]] = defaultdict(list)
+    unreadable: list[int] = []
+    for header, members in groups.items():
         try:
-            tables.append(_stack(schema, runs))
-        except (ServingError, ValueError, KeyError):
-            unreadable += sum(len(run.hours) for run in runs)
-    return Stacked(tuple(tables), unreadable)
+            size = len(header) + sum(nbytes for *_, nbytes in read_entries(header[4:]))
+            whole = [i for i in members if len(payloads[i]) == size]
+            schema, table = _stack(header, [bytes(payloads[i]) for i in whole], whole)
+        except _UNREADABLE:
+            unreadable += members
+            continue
+        found[schema].append(table)
+        unreadable += sorted(set(members).difference(whole))
+    return Stacked(tuple(_joined(tables) for tables in found.values()), tuple(unreadable), tuple(present))
 
 
-def hour_of_day(at: float) -> int:
-    """Return the hour, UTC, of Unix seconds."""
-    return int(at // 3600) % 24
+def _by_header(payloads: Sequence[Buffer]) -> tuple[dict[bytes, list[int]], list[int]]:
+    groups: dict[bytes, list[int]] = {}
+    present: list[int] = []
+    last, members = b"", present
+    for i, payload in enumerate(payloads):
+        if not payload:
+            continue
+        present.append(i)
+        # Headers begin with their length, so none is the beginning of another one.
+        if not last or payload[: len(last)] != last:
+            last = bytes(payload[: 4 + int.from_bytes(payload[:4], "little")])
+            members = groups.setdefault(last, [])
+        members.append(i)
+    return groups, present
 
 
-class _Form(NamedTuple):
-    """What payloads with equal headers have in common."""
-
-    schema: Schema
-    rows: int
-    ends: tuple[int, ...]
-    """Where the data of each tensor ends."""
-
-    @property
-    def nbytes(self) -> int:
-        return self.ends[-1]
-
-
-class _Run(NamedTuple):
-    """Payloads of one form."""
-
-    form: _Form
-    data: list[bytes]
-    """Of all tensors, one after the other."""
-    hours: list[int]
-
-
-def _form(header: bytes) -> _Form | None:
-    """Read a header; None when it cannot be read, or promises tensors that do not have the same number of rows."""
-    try:
-        entries = read_entries(header[4:])
-    except (msgspec.MsgspecError, UnicodeDecodeError):
-        return None
-    if not entries or any(not shape or shape[0] != entries[0][2][0] for _, _, shape, _ in entries):
-        return None
+def _stack(header: bytes, payloads: Sequence[bytes], members: Sequence[int]) -> tuple[Schema, Table]:
+    """Stack payloads of one header and of the size that it says; one of `_UNREADABLE` for what is no packed tensors."""
+    entries = read_entries(header[4:])
+    rows = entries[0][2][0] if entries and entries[0][2] else -1
+    fits = rows >= 0 and all(shape[:1] == (rows,) and min(*shape, nbytes) >= 0 for _, _, shape, nbytes in entries)
+    if not fits or not payloads:
+        raise ValueError("the tensors have no rows in common, or none is whole")
+    block = np.frombuffer(b"".join(payloads), np.uint8).reshape(len(payloads), -1)
+    start, arrays = len(header), {}
+    for entry in entries:
+        end = start + entry[3]
+        arrays[entry[0]] = _array(entry, block[:, start:end], rows * len(payloads))
+        start = end
     schema = tuple([(name, datatype, shape[1:]) for name, datatype, shape, _ in entries])
-    return _Form(schema, entries[0][2][0], tuple(accumulate(nbytes for _, _, _, nbytes in entries)))
+    return schema, Table(arrays, np.repeat(np.array(members, np.int64), rows))
 
 
-def _stack(schema: Schema, runs: Sequence[_Run]) -> Table:
-    counts = [run.form.rows for run in runs for _ in run.hours]
-    total = sum(counts)
-    arrays = {}
-    for i, (name, datatype, tail) in enumerate(schema):
-        data = b"".join([_tensor_data(run, i) for run in runs])
-        width = int(np.prod(tail, dtype=np.int64))
-        arrays[name] = to_array(Tensor(name, datatype, (total, width), data))
-    return Table(arrays, total, np.repeat([hour for run in runs for hour in run.hours], counts), len(counts))
+def _array(entry: Entry, raw: npt.NDArray[np.uint8], rows: int) -> Array:
+    _, datatype, shape, _ = entry
+    width = int(np.prod(shape[1:], dtype=np.int64))
+    if datatype == "BYTES":
+        return bytes_array(raw.tobytes(), (rows, width))
+    return np.frombuffer(raw.tobytes(), DATATYPES[datatype].dtype).reshape(rows, width)
 
 
-def _tensor_data(run: _Run, number: int) -> bytes:
-    """Join one tensor's data of all payloads; where it is the only one, nothing has to be cut."""
-    if len(run.form.ends) == 1:
-        return b"".join(run.data)
-    start, end = (0, *run.form.ends)[number], run.form.ends[number]
-    return b"".join([data[start:end] for data in run.data])
+def _joined(tables: Sequence[Table]) -> Table:
+    if len(tables) == 1:
+        return tables[0]
+    names = tables[0].tensors
+    arrays = {name: np.concatenate([table.tensors[name] for table in tables]) for name in names}
+    return Table(arrays, np.concatenate([table.owner for table in tables]))

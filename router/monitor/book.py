@@ -1,4 +1,4 @@
-"""The book: every version and arm that the monitor knows, and where records and labels are entered. Pure.
+"""The book: every version and arm that the monitor knows, and where counts and labels are entered. Pure.
 
 The book is changed in memory, and names each part that has changed; the shell stores those together with the
 acknowledgement of what they came from. So a book that is read back is never ahead of the streams, nor behind.
@@ -7,24 +7,28 @@ acknowledgement of what they came from. So a book that is read back is never ahe
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Annotated, Final, NamedTuple
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Annotated, Final
 
 import msgspec
 
-from router.drift.binning import Binner
 from router.drift.profile import Profile, decode_profile, encode_profile
 from router.drift.verdict import DriftSettings
-from router.monitor import drift, labels
-from router.monitor.incident import Transition, evidence_of, transition
-from router.monitor.labels import Pairing, Prediction
-from router.monitor.reference import MAX_GATHERED_BYTES, misfit, rows_of, self_reference
+from router.monitor import counting, drift, labels
+from router.monitor.counting import ArmCounts, Arrived, Counts, Kept
+from router.monitor.evaluation import Known, evaluate
+from router.monitor.incident import Transition
+from router.monitor.labels import Pairing
+from router.monitor.references import Attached, References
+from router.monitor.standard import Standard, gather_labels, standard_of
 from router.monitor.state import (
     SHADOW_ARM,
     Arm,
     ArmState,
+    Judged,
     LabelCounts,
-    Sample,
+    Stranger,
+    Version,
     VersionState,
     arm_field,
     decode_arm,
@@ -36,11 +40,8 @@ from router.monitor.state import (
     version_field,
 )
 from router.performance.alarm import AlarmSettings
-from router.performance.ladder import Act, Evidence, LadderSettings, advance
-from router.performance.severity import Severity
-from router.requestlog.record import OK, PRIMARY, Record
+from router.performance.ladder import LadderSettings, hold
 
-Version = tuple[str, int]
 #: Arms of one version beyond this many are not told apart any more: variants come and go by an operator's hand.
 MAX_ARMS: Final = 64
 OTHER_ARM: Final = "(other)"
@@ -55,28 +56,22 @@ class BookSettings(msgspec.Struct, frozen=True, kw_only=True):
     ladder: LadderSettings = LadderSettings()
     reference_rows: Annotated[int, msgspec.Meta(ge=1)] = 1000
     """Rows of which a version without a profile makes its own reference."""
-
-
-class Kept(NamedTuple):
-    """An answer whose label may still come."""
-
-    model: str
-    request_id: str
-    prediction: Prediction
+    baseline_labels: Annotated[int, msgspec.Meta(ge=2)] = 500
+    """Labelled rows of which such a version makes its own baselines."""
 
 
 class Book:
     """All that is known, with the parts that changed since they were last taken out."""
 
-    def __init__(self, settings: BookSettings, attached: Callable[[str, int], bytes | None]) -> None:
+    def __init__(self, settings: BookSettings, attached: Attached) -> None:
         self._settings = settings
-        self._attached = attached
-        """Gives the profile that came with a version; asked once for each version."""
+        self._judging = drift.Judging(window=settings.window, drift=settings.drift)
+        self.references = References(attached, settings.reference_rows)
         self.arms: dict[Arm, ArmState] = {}
         self.versions: dict[Version, VersionState] = {}
         self.labels: dict[str, LabelCounts] = {}
-        self._binners: dict[Version, Binner] = {}
         self._changed: set[str] = set()
+        self._adopted: set[Version] = set()
         self._stirred: set[Version] = set()
 
     def restore(self, fields: Mapping[str, bytes]) -> None:
@@ -91,7 +86,7 @@ class Book:
                 case "labels", [model]:
                     self.labels[model] = decode_counts(data)
                 case "profile", [model, version]:
-                    self._binners[model, int(version)] = Binner(decode_profile(data))
+                    self.references.adopt((model, int(version)), decode_profile(data))
 
     def changes(self) -> dict[str, bytes]:
         """Take out the parts that changed, as bytes."""
@@ -99,77 +94,108 @@ class Book:
         self._changed.clear()
         return found
 
+    def adopted(self) -> dict[Version, str]:
+        """Take out the names of the profiles that versions are held against since this was last asked."""
+        found = {version: self.references.binners[version].name for version in self._adopted}
+        self._adopted.clear()
+        return found
+
     def profile(self, model: str, version: int) -> Profile | None:
         """Return what a version is held against; None while its reference is being gathered."""
-        binner = self._binners.get((model, version))
+        binner = self.references.of((model, version))
         return binner.profile if binner else None
 
-    def enter(self, records: Iterable[Record]) -> list[Kept]:
-        """Count answers; return those whose label may still come.
+    def standard(self, model: str, version: int) -> Standard | None:
+        """Return what the labels of a version are held to; None while nothing is known."""
+        profile, state = self.profile(model, version), self.versions.get((model, version))
+        return standard_of(profile, state) if profile is not None and state is not None else None
 
-        Only good answers with complete payloads count: what a model says of a request that failed is nothing.
-        """
-        by_arm: defaultdict[Arm, list[tuple[str, Sample]]] = defaultdict(list)
-        for record in records:
-            if record.outcome == OK and record.version and not (record.inputs_truncated or record.outputs_truncated):
-                name = record.variant if record.kind == PRIMARY else SHADOW_ARM
-                sample = Sample(bytes(record.inputs), bytes(record.outputs), record.at)
-                request_id = record.request_id if record.kind == PRIMARY else record.primary_id
-                by_arm[Arm(record.model, record.version, name)].append((request_id, sample))
-        kept: list[Kept] = []
-        for arm, answers in by_arm.items():
-            kept += self._enter_arm(self._known(arm), answers)
+    def shadows(self, model: str) -> list[int]:
+        """List the versions of a model that have answered as shadows."""
+        return [arm.version for arm in self.arms if arm.model == model and arm.name == SHADOW_ARM]
+
+    def enter(self, arrivals: Iterable[Arrived]) -> list[Kept]:
+        """Count answers; return those whose label may still come."""
+        counts, kept = counting.count(arrivals, self.references.of, self._settings.window)
+        return [*kept, *self.add(counts)]
+
+    def add(self, counts: Counts) -> list[Kept]:
+        """Add what somebody counted; return the answers that only now could be, and whose label may still come."""
+        for arm, part in counts.arms:
+            self._add(arm, part)
+        by_version: defaultdict[Version, list[Stranger]] = defaultdict(list)
+        for version, stranger in counts.strangers:
+            by_version[version].append(stranger)
+        kept = []
+        for version, strangers in by_version.items():
+            state = self._version(version)
+            known = self.references.of(version)
+            if known is not None or self._meet(version, state, strangers):
+                kept += self._count_strangers(version, strangers)
         return kept
 
     def renew(self) -> None:
         """Ask again for the profiles of versions that have none, and begin their drift anew where one came."""
         for version, state in self.versions.items():
-            binner = self._binners.get(version)
-            if state.refused or state.sample is None or (binner is not None and not binner.profile.self_referenced):
+            refused = state.refused
+            came = self.references.renew(version, state)
+            if came or state.refused != refused:
+                self._changed.add(version_field(*version))
+            if not came:
                 continue
-            profile = self._fitting(version, state, state.sample)
-            if profile is None:
-                continue
-            state.gathered, state.gathered_rows = [], 0
-            self._adopt(version, profile)
+            self._adopt(version)
+            state.quiet = {}
             for arm, each in self.arms.items():
                 if arm[:2] == version:
-                    each.slots, each.window, each.columns, each.verdict = {}, b"", {}, None
+                    each.slots, each.window, each.columns, each.verdict, each.explanation = {}, None, {}, None, None
                     self._changed.add(arm_field(arm))
 
-    def judge(self, now: float) -> list[Arm]:
-        """Judge every window that is full by now; return the arms that were judged."""
-        judged = []
-        for arm, state in self.arms.items():
-            binner = self._binners.get(arm[:2])
-            if binner is None or not state.slots:
+    def judge(self, until: float) -> list[Kept]:
+        """Make the references and judge the windows that are complete.
+
+        Args:
+            until: Unix seconds by the log's clock: what came to the log before has been entered.
+
+        Returns:
+            The answers that only now could be counted, and whose label may still come.
+        """
+        open_from = self._settings.window.first_open(until)
+        kept = []
+        for version, state in self.versions.items():
+            if state.gathered and (rest := self.references.settle(version, state, open_from)) is not None:
+                self._changed.add(version_field(*version))
+                self._adopt(version)
+                kept += self._count_strangers(version, rest)
+        for arm, each in self.arms.items():
+            binner = self.references.of(arm[:2])
+            if binner is None or not each.slots:
                 continue
-            before = len(state.slots)
-            if drift.judge(state, binner, now, self._settings.window, self._settings.drift):
-                judged.append(arm)
+            before = len(each.slots)
+            if drift.judge(each, self._version(arm[:2]), binner, until, self._judging):
                 self._stirred.add(arm[:2])
-            if len(state.slots) != before:
+                self._changed.add(version_field(*arm[:2]))
+            if len(each.slots) != before:
                 self._changed.add(arm_field(arm))
-        return judged
+        return kept
 
     def learn(self, model: str, pairings: Sequence[Pairing]) -> None:
         """Take labels of a model with the answers that they are about, in the order in which they came."""
         counts = self._counts(model)
-        by_arm: defaultdict[Arm, list[Pairing]] = defaultdict(list)
+        by_arm: defaultdict[Arm, list[tuple[Pairing, list[Judged]]]] = defaultdict(list)
+        joined: set[str] = set()
         for pairing in pairings:
             arm = Arm(model, pairing.prediction.version, pairing.prediction.arm)
-            profile = self.profile(*arm[:2])
-            if profile is None or arm not in self.arms:
+            profile, standard = self.profile(*arm[:2]), self.standard(*arm[:2])
+            if profile is None:
                 counts.unknown += 1
-            elif not labels.suits(profile.task, pairing):
+            elif (rows := labels.paired(profile.classes, standard.task if standard else None, pairing)) is None:
                 counts.invalid += 1
             else:
-                by_arm[arm].append(pairing)
-                counts.joined += 1
+                by_arm[arm].append((pairing, rows))
+                joined.add(pairing.label.request_id)
+        counts.joined += len(joined)
         for arm, members in by_arm.items():
-            labels.learn(self.arms[arm], self._binners[arm[:2]].profile, members, self._settings.alarm)
-            self._changed.add(arm_field(arm))
-            self._stirred.add(arm[:2])
+            self._learn(self._known(arm), members)
 
     def miss(self, model: str, *, unknown: int = 0, duplicate: int = 0, invalid: int = 0) -> None:
         """Count labels that told nothing."""
@@ -196,81 +222,58 @@ class Book:
             held: an operator has forbidden rollbacks.
             serving: the version answers clients; one that does not is never rolled back from.
         """
-        binner = self._binners.get(version)
-        state = self.versions.get(version)
-        if binner is None or state is None:
+        profile, state = self.profile(*version), self.versions.get(version)
+        if profile is None or state is None:
             return []
         arms = {arm.name: each for arm, each in self.arms.items() if arm[:2] == version}
-        severity = max((each.alarm.severity for each in arms.values()), default=Severity.OK)
-        is_drifting = any(each.verdict and (each.verdict.alarmed or each.verdict.faults) for each in arms.values())
-        evidence = Evidence(now, is_drifting, severity, rollback_target=target if serving else None)
-        before = msgspec.structs.replace(state.ladder, held=held)
-        scope = f"{version[0]}/{version[1]}"
-        state.ladder, commands = advance(before, evidence, self._settings.ladder, scope)
+        known = Known(arms, self.standard(*version), profile.self_referenced)
+        before = hold(state.ladder, held=held)
+        state.ladder, transitions = evaluate(
+            version, before, known, now, target=target if serving else None, settings=self._settings.ladder
+        )
         if state.ladder != before:
             self._changed.add(version_field(*version))
-        document = evidence_of(arms, binner.profile) if commands else {}
-        return [
-            transition(
-                command,
-                before if command.act is Act.RESOLVE else state.ladder,
-                *version,
-                document,
-                self_referenced=binner.profile.self_referenced,
-            )
-            for command in commands
-        ]
+        return transitions
 
-    def _enter_arm(self, arm: Arm, answers: list[tuple[str, Sample]]) -> list[Kept]:
-        version = arm[:2]
-        samples = [sample for _, sample in answers]
-        binner = self._binner(version, samples)
-        if binner is None:
-            return []
-        drift.count(self.arms[arm], binner, samples, self._settings.window)
-        self._changed.add(arm_field(arm))
-        if not labels.can_be_judged(binner.profile):
-            return []
-        found = ((request_id, labels.predicted(binner.profile, arm, sample)) for request_id, sample in answers)
-        return [Kept(arm.model, request_id, each) for request_id, each in found if each is not None]
+    def _add(self, arm: Arm, part: ArmCounts) -> None:
+        binner = self.references.of(arm[:2])
+        known = self._known(arm)
+        state = self.arms[known]
+        self._changed.add(arm_field(known))
+        state.answers += part.answers
+        if binner is not None and binner.name == part.reference:  # else counted against a profile that has gone since
+            state.slots = drift.merged(state.slots, part.slots, binner.layout)
 
-    def _binner(self, version: Version, samples: list[Sample]) -> Binner | None:
-        """Return the reference of a version, choosing or gathering one where there is none yet."""
-        binner = self._binners.get(version)
-        if binner is not None:
-            return binner
-        state = self.versions.get(version)
-        if state is None:
-            state = self.versions[version] = VersionState(sample=samples[0])
-            if profile := self._fitting(version, state, samples[0]):
-                return self._adopt(version, profile)
-        state.gathered += samples
-        state.gathered_rows += sum(map(rows_of, samples))
+    def _meet(self, version: Version, state: VersionState, strangers: Sequence[Stranger]) -> bool:
         self._changed.add(version_field(*version))
-        size = sum(len(each.inputs) + len(each.outputs) for each in state.gathered)
-        if state.gathered_rows >= self._settings.reference_rows or size >= MAX_GATHERED_BYTES:
-            made = self_reference(state.gathered)
-            state.gathered, state.gathered_rows = [], 0
-            if made is not None:
-                self._adopt(version, made)
-        return None
+        if self.references.meet(version, state, strangers) is None:
+            return False
+        self._adopt(version)
+        return True
 
-    def _fitting(self, version: Version, state: VersionState, sample: Sample) -> Profile | None:
-        document = self._attached(*version)
-        if document is None:
-            return None
-        self._changed.add(version_field(*version))
-        try:
-            profile = decode_profile(document)
-            state.refused = misfit(profile, sample)
-        except ValueError as error:
-            state.refused = str(error)
-        return None if state.refused else profile
-
-    def _adopt(self, version: Version, profile: Profile) -> Binner:
-        self._binners[version] = Binner(profile)
+    def _adopt(self, version: Version) -> None:
         self._changed.add(profile_field(*version))
-        return self._binners[version]
+        self._adopted.add(version)
+
+    def _count_strangers(self, version: Version, strangers: Iterable[Stranger]) -> list[Kept]:
+        parts, kept = counting.count_strangers(version, self.references.binners[version], strangers)
+        for arm, part in parts:
+            self._add(arm, part)
+        return kept
+
+    def _learn(self, arm: Arm, members: list[tuple[Pairing, list[Judged]]]) -> None:
+        self._changed.add(arm_field(arm))
+        standard = self.standard(*arm[:2])
+        if standard is not None:
+            labels.learn(self.arms[arm], standard, members, self._settings.alarm)
+            self._stirred.add(arm[:2])
+            return
+        self._changed.add(version_field(*arm[:2]))
+        state, rows = self._version(arm[:2]), [row for _, part in members for row in part]
+        gather_labels(state, rows, self._settings.baseline_labels)
+
+    def _version(self, version: Version) -> VersionState:
+        return self.versions.setdefault(version, VersionState())
 
     def _known(self, arm: Arm) -> Arm:
         if arm not in self.arms:
@@ -291,6 +294,6 @@ class Book:
             case "version", [model, version]:
                 return encode(self.versions[model, int(version)])
             case "profile", [model, version]:
-                return encode_profile(self._binners[model, int(version)].profile)
+                return encode_profile(self.references.binners[model, int(version)].profile)
             case _:
                 return encode(self.labels[parts[0]])

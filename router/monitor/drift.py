@@ -1,23 +1,26 @@
-"""Records to panes, panes to windows, windows to verdicts: one arm's data drift. Pure.
+"""Answers to slots, slots to windows, windows to verdicts: one arm's data drift. Pure.
 
-A record belongs to the slot of time in which its request came, wherever and whenever it is read; a slot is closed some
-seconds after its end, and closed slots are joined in order until they hold enough rows to judge. Panes add up, so
-however the stream was cut into batches or shared between consumers, the windows, and so the verdicts, are the same.
+A record belongs to the slot of time in which its request came, unless it came to the log so late, or from so far ahead,
+that its clock or its spool is to blame: then to the nearest slot that was open when it came to the log. So a slot is
+complete once everything that had come to the log by its end and some seconds more has been counted, and is never added
+to after that: windows are a function of the log alone, whoever counted it and when.
 """
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Annotated
 
 import msgspec
 
+from router.drift import excerpt
 from router.drift.binning import Binner
 from router.drift.layout import Layout
 from router.drift.pane import Pane
-from router.drift.verdict import DriftSettings, WindowVerdict, judge_window
-from router.monitor.state import ArmState, Sample
+from router.drift.verdict import DriftSettings, judge_window
+from router.monitor.explanation import explained
+from router.monitor.hint import hint_of
+from router.monitor.state import ArmState, Slot, VersionState
 
 
 class WindowSettings(msgspec.Struct, frozen=True, kw_only=True):
@@ -29,45 +32,76 @@ class WindowSettings(msgspec.Struct, frozen=True, kw_only=True):
     rows: Annotated[int, msgspec.Meta(ge=1)] = 1000
     """Rows that make a window."""
 
+    def slot_of(self, at: float, arrived: float) -> int:
+        """Return the slot of a record: that of its request, as far as it was open when the record came to the log."""
+        return min(max(int(at // self.slot_s), self.first_open(arrived)), int(arrived // self.slot_s))
 
-def count(state: ArmState, binner: Binner, samples: Sequence[Sample], settings: WindowSettings) -> None:
-    """Add answers to the slots that they belong to."""
-    by_slot: defaultdict[int, list[Sample]] = defaultdict(list)
-    for sample in samples:
-        by_slot[int(sample.at // settings.slot_s)].append(sample)
-    panes = {
-        slot: binner.bin_payloads([s.inputs for s in each], [s.outputs for s in each], [s.at for s in each])
-        for slot, each in by_slot.items()
-    }
-    state.slots = merged(state.slots, {slot: pane.to_bytes() for slot, pane in panes.items()}, binner.layout)
-    state.answers += len(samples)
+    def first_open(self, at: float) -> int:
+        """Return the earliest slot that is open at a time of the log's clock."""
+        return int((at - self.grace_s) // self.slot_s)
 
 
-def merged(some: Mapping[int, bytes], others: Mapping[int, bytes], layout: Layout) -> dict[int, bytes]:
+class Judging(msgspec.Struct, frozen=True, kw_only=True):
+    """How windows are cut and judged."""
+
+    window: WindowSettings = WindowSettings()
+    drift: DriftSettings = DriftSettings()
+
+
+def merged(some: Mapping[int, Slot], others: Mapping[int, Slot], layout: Layout) -> dict[int, Slot]:
     """Add the slots of two consumers, or of two batches; in whatever order, the result is the same."""
     total = dict(some)
-    for slot, data in others.items():
-        if slot in total:
-            pane = Pane.from_bytes(layout, total[slot]) + Pane.from_bytes(layout, data)
-            data = pane.to_bytes()  # noqa: PLW2901 - the sum takes its place
-        total[slot] = data
+    for number, slot in others.items():
+        total[number] = _sum(total[number], slot, layout, excerpt.SLOT_ROWS) if number in total else slot
     return total
 
 
-def judge(
-    state: ArmState, binner: Binner, now: float, settings: WindowSettings, drift: DriftSettings
-) -> list[WindowVerdict]:
-    """Close the slots that are due, and judge the windows that are full."""
-    verdicts = []
-    due = sorted(slot for slot in state.slots if (slot + 1) * settings.slot_s + settings.grace_s <= now)
-    for slot in due:
-        pane = Pane.from_bytes(binner.layout, state.slots.pop(slot))
-        window = Pane.from_bytes(binner.layout, state.window) + pane if state.window else pane
-        if window.rows < settings.rows:
-            state.window = window.to_bytes()
+def judge(arm: ArmState, version: VersionState, binner: Binner, until: float, settings: Judging) -> int:
+    """Close the slots that are complete, and judge the windows that are full; return how many were judged.
+
+    Args:
+        arm: whose slots; changed.
+        version: whose quiet rows; changed.
+        binner: its reference.
+        until: Unix seconds by the log's clock: what came to the log before has been counted.
+        settings: how windows are cut and judged.
+    """
+    judged = 0
+    open_from = settings.window.first_open(until)
+    for number in sorted(slot for slot in arm.slots if slot < open_from):
+        slot = arm.slots.pop(number)
+        window = _sum(arm.window, slot, binner.layout, excerpt.WINDOW_ROWS) if arm.window else slot
+        pane = Pane.from_bytes(binner.layout, window.pane)
+        if pane.rows < settings.window.rows:
+            arm.window = window
             continue
-        state.window = b""
-        state.columns, state.verdict = judge_window(binner.profile, window, state.columns, drift)
-        state.windows += 1
-        verdicts.append(state.verdict)
-    return verdicts
+        arm.window = None
+        _judge_window(arm, version, binner, (pane, window.rows), settings.drift)
+        judged += 1
+    return judged
+
+
+def _judge_window(
+    arm: ArmState,
+    version: VersionState,
+    binner: Binner,
+    window: tuple[Pane, Mapping[int, bytes]],
+    settings: DriftSettings,
+) -> None:
+    pane, rows = window
+    before = set(arm.verdict.alarmed) if arm.verdict else set[str]()
+    arm.columns, arm.verdict = judge_window(binner.profile, pane, arm.columns, settings)
+    arm.windows += 1
+    arm.hint = hint_of(binner.profile, pane, arm.hint)
+    alarmed = set(arm.verdict.alarmed)
+    if alarmed - before:
+        arm.explanation = explained(binner.profile, version.quiet, rows)
+    elif not alarmed:
+        arm.explanation = None
+        if not arm.verdict.drifted:
+            version.quiet = excerpt.joined(version.quiet, rows, excerpt.QUIET_ROWS)
+
+
+def _sum(one: Slot, other: Slot, layout: Layout, most: int) -> Slot:
+    pane = Pane.from_bytes(layout, one.pane) + Pane.from_bytes(layout, other.pane)
+    return Slot(pane.to_bytes(), excerpt.joined(one.rows, other.rows, most))

@@ -8,10 +8,11 @@ from typing import Any
 
 import msgspec
 
-from router.drift.profile import Profile
-from router.monitor.labels import metrics_of, watched_baseline
+from router.monitor.labels import metrics_of
+from router.monitor.standard import Standard
 from router.monitor.state import ArmState
 from router.performance.ladder import Act, Command, LadderState
+from router.performance.metrics import Estimate
 
 
 class Incident(msgspec.Struct, frozen=True, kw_only=True):
@@ -71,7 +72,7 @@ def transition(
     return Transition(act=command.act, at=command.at, incident=incident, target=command.version, reason=command.reason)
 
 
-def evidence_of(arms: Mapping[str, ArmState], profile: Profile) -> dict[str, Any]:
+def evidence_of(arms: Mapping[str, ArmState], standard: Standard | None) -> dict[str, Any]:
     """Say what speaks against a version, arm by arm; nothing of what is as it should be."""
     found: dict[str, Any] = {}
     for name, state in arms.items():
@@ -81,32 +82,69 @@ def evidence_of(arms: Mapping[str, ArmState], profile: Profile) -> dict[str, Any
             drifting = {column: _number(columns[column].psi) for column in state.verdict.alarmed}
             faults = [{"fault": f.fault.value, "column": f.column, "share": f.share} for f in state.verdict.faults]
             lines |= ({"drift": drifting} if drifting else {}) | ({"faults": faults} if faults else {})
-        if state.alarm.severity:
-            lines["performance"] = performance_of(state, profile)
+            if drifting and state.explanation is not None:
+                lines["explanation"] = explanation_of(state)
+        if state.hint.severity:
+            lines["estimate"] = estimate_of(state, standard)
+        if state.alarm.severity and standard is not None:
+            lines["performance"] = performance_of(state, standard)
         if lines:
             found[name] = lines
     return found
 
 
-def performance_of(state: ArmState, profile: Profile) -> dict[str, Any]:
+def explanation_of(state: ArmState) -> dict[str, Any] | None:
+    """Show which features tell the rows of the alarm from quiet ones; None where nothing could be said."""
+    return None if state.explanation is None else msgspec.to_builtins(state.explanation)
+
+
+def estimate_of(state: ArmState, standard: Standard | None) -> dict[str, Any] | None:
+    """Show how an arm does by its own sureness; None where that cannot be estimated."""
+    if not state.hint.metrics:
+        return None
+    watched = standard.watched if standard is not None else None
+    found = state.hint.metrics.get(watched.metric.value) if watched is not None else None
+    return {
+        "severity": state.hint.severity.word,
+        "drop": _number(watched.drop(found.value)) if watched is not None and found is not None else None,
+        "metrics": _metrics(state.hint.metrics),
+    }
+
+
+def performance_of(state: ArmState, standard: Standard) -> dict[str, Any]:
     """Show how an arm does by its labels."""
-    baseline = watched_baseline(profile)
+    baseline, opinion = standard.watched, state.second_opinion
     lines: dict[str, Any] = {
         "severity": state.alarm.severity.word,
         "answers": state.answers,
         "labelled": state.labelled,
         "labelled_share": state.labelled / state.answers if state.answers else 0.0,
         "mean_label_lag_s": state.lag_total_s / state.labelled if state.labelled else None,
-        "metrics": {
-            name: {"value": _number(found.value), "low": _number(found.low), "high": _number(found.high), "n": found.n}
-            for name, found in metrics_of(state, profile).items()
-        },
+        "metrics": _metrics(metrics_of(state, standard.task)),
     }
     if baseline is not None:
         lines["watched"] = baseline.metric.value
-        lines["baseline"] = {"value": baseline.value, "low": baseline.low, "high": baseline.high, "n": baseline.n}
+        lines["baseline"] = {
+            "value": baseline.value,
+            "low": baseline.low,
+            "high": baseline.high,
+            "n": baseline.n,
+            "kind": "self" if standard.is_own else "profile",
+        }
         lines["drop"] = baseline.drop_of_loss(max(0.0, state.alarm.current_loss)) if state.alarm.losses else None
+        lines["adwin"] = {
+            "changes": opinion.changes,
+            "labels_since": state.alarm.losses - opinion.last_change_at if opinion.changes else None,
+            "mean_loss_before": opinion.mean_before if opinion.changes else None,
+        }
     return lines
+
+
+def _metrics(found: Mapping[str, Estimate]) -> dict[str, Any]:
+    return {
+        name: {"value": _number(each.value), "low": _number(each.low), "high": _number(each.high), "n": each.n}
+        for name, each in found.items()
+    }
 
 
 def _number(value: float) -> float | None:

@@ -4,21 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import islice
-from math import isfinite
+from math import isfinite, nan
 from typing import NamedTuple
 
 import msgspec
-import numpy as np
 
-from router.drift.profile import Profile
-from router.monitor.state import MEASURED_ROWS, Arm, ArmState, Sample
+from router.monitor.standard import Standard, columns
+from router.monitor.state import MEASURED_ROWS, ArmState, Judged, SecondOpinion
+from router.performance.adwin import Adwin
 from router.performance.alarm import AlarmSettings, advance
-from router.performance.baseline import Baseline, Task
-from router.performance.loss import Pair, bounded_losses
+from router.performance.baseline import Task
+from router.performance.loss import bounded_losses
 from router.performance.metrics import TASK_METRICS, Estimate, measure
-from serving.protocol.arrays import to_array
-from serving.protocol.errors import ServingError
-from serving.protocol.packing import unpack_tensors
+
+_Value = bool | float | str
 
 
 class Label(NamedTuple):
@@ -26,8 +25,8 @@ class Label(NamedTuple):
 
     model: str
     request_id: str
-    values: tuple[float, ...]
-    """One for each row of the request."""
+    values: tuple[float | str, ...]
+    """One for each row of the request: a number, or the name of a class."""
     at: float
     """Unix seconds at which it was posted."""
 
@@ -40,6 +39,8 @@ class Prediction(NamedTuple):
     at: float
     scores: tuple[float, ...]
     """One for each row."""
+    probabilities: tuple[float, ...] = ()
+    """Of several classes, row after row; empty where the model gives none."""
 
 
 class Pairing(NamedTuple):
@@ -54,71 +55,96 @@ decode_prediction = msgspec.msgpack.Decoder(Prediction).decode
 
 
 def read_label(model: str, request_id: str, document: bytes, at: str) -> Label | None:
-    """Read a label as posted: a number, true or false, or a list of them; None for anything else."""
+    """Read a label as posted: a number, a text, true or false, or a list of them; None for anything else."""
     try:
-        found = msgspec.json.decode(document, type=float | bool | list[float | bool])
+        found = msgspec.json.decode(document, type=_Value | list[_Value])
         moment = float(at)
     except (msgspec.MsgspecError, ValueError, UnicodeDecodeError):
         return None
-    values = tuple(float(value) for value in (found if isinstance(found, list) else [found]))
-    if not values or not all(map(isfinite, values)) or not isfinite(moment):
+    values = tuple([each if isinstance(each, str) else float(each) for each in _rows(found)])
+    numbers = [each for each in values if isinstance(each, float)]
+    if not values or not all(map(isfinite, numbers)) or not isfinite(moment):
         return None
     return Label(model, request_id, values, moment)
 
 
-def can_be_judged(profile: Profile) -> bool:
-    """Tell whether labels say anything about a version with this profile."""
-    return profile.task is not None and bool(profile.score) and bool(profile.baselines)
+def _rows(found: _Value | list[_Value]) -> list[_Value]:
+    return found if isinstance(found, list) else [found]
 
 
-def predicted(profile: Profile, arm: Arm, sample: Sample) -> Prediction | None:
-    """Pick the scores out of an answer; None when it has none that could be compared with a label."""
-    column = profile.column(profile.score)
-    try:
-        tensor = next(each for each in unpack_tensors(sample.outputs) if each.name == column.tensor)
-        array = to_array(tensor)
-        scores = array.reshape(array.shape[0] if array.ndim else 1, -1)[:, column.index].astype(np.float64)
-    except (ServingError, StopIteration, ValueError, IndexError):
+def paired(classes: Sequence[str], task: Task | None, pairing: Pairing) -> list[Judged] | None:
+    """Lay the rows of an answer beside those of its label; None when the label is none of this task.
+
+    Args:
+        classes: names in the order of their numbers.
+        task: what the model predicts; None while that is not known.
+        pairing: answer and label.
+    """
+    prediction, label = pairing
+    truth = [_number(classes, value) for value in label.values]
+    if len(truth) != len(prediction.scores):
         return None
-    if not len(scores) or not np.isfinite(scores).all():
+    known = [each for each in truth if each is not None]
+    if len(known) != len(truth) or (task is Task.BINARY and not set(known) <= {0.0, 1.0}):
         return None
-    return Prediction(arm.version, arm.name, sample.at, tuple(scores.tolist()))
+    width = len(prediction.probabilities) // len(truth)
+    rows = []
+    for i, (said, true) in enumerate(zip(prediction.scores, known, strict=True)):
+        is_class = true.is_integer() and 0 <= true < width
+        sure = prediction.probabilities[i * width + int(true)] if is_class else 0.0 if width else nan
+        rows.append(Judged(said, true, sure))
+    return rows
 
 
-def suits(task: Task | None, pairing: Pairing) -> bool:
-    """Tell whether a label is one of this task, for as many rows as were asked."""
-    if len(pairing.label.values) != len(pairing.prediction.scores):
-        return False
-    return task is not Task.BINARY or set(pairing.label.values) <= {0.0, 1.0}
+def _number(classes: Sequence[str], value: float | str) -> float | None:
+    """Return a label as a number; None for a name that no class has."""
+    if not isinstance(value, str):
+        return value
+    return float(classes.index(value)) if value in classes else None
 
 
-def learn(state: ArmState, profile: Profile, pairings: Sequence[Pairing], settings: AlarmSettings) -> None:
+def learn(
+    state: ArmState, standard: Standard, rows: Sequence[tuple[Pairing, list[Judged]]], settings: AlarmSettings
+) -> None:
     """Take labels of one arm, in the order in which they came."""
-    baseline = watched_baseline(profile)
-    if profile.task is None or baseline is None:
-        return
-    pairs: list[Pair] = []
-    for prediction, label in pairings:
-        pairs += zip(prediction.scores, label.values, strict=True)
+    for (prediction, label), _ in rows:
         state.labelled += 1
         state.lag_total_s += max(0.0, label.at - prediction.at)  # clocks of two machines may disagree
-    said, truth = np.array(pairs).T
-    losses, state.pending = bounded_losses(
-        baseline.metric, profile.task, said, truth, scale=baseline.scale, pending=state.pending
-    )
-    state.alarm = advance(state.alarm, losses.tolist(), baseline, settings)
-    kept = [*state.pairs, *pairs]
+    judged = [each for _, part in rows for each in part]
+    kept = [*state.pairs, *judged]
     state.pairs = list(islice(kept, max(0, len(kept) - MEASURED_ROWS), None))
+    baseline = standard.watched
+    if baseline is None:
+        return
+    said, truth, sure = columns(judged)
+    losses, state.pending = bounded_losses(
+        baseline.metric,
+        standard.task,
+        said,
+        truth,
+        sure=sure if standard.task is Task.MULTICLASS else None,
+        scale=baseline.scale,
+        pending=state.pending,
+    )
+    found = losses.tolist()
+    state.alarm = advance(state.alarm, found, baseline, settings)
+    state.second_opinion = second_opinion(state.second_opinion, found)
 
 
-def watched_baseline(profile: Profile) -> Baseline | None:
-    """Return the baseline that alarms are raised on: the first whose metric a bounded loss stands for."""
-    return next((each for each in profile.baselines if each.metric.has_bounded_loss), None)
+def second_opinion(before: SecondOpinion, losses: Sequence[float]) -> SecondOpinion:
+    """Let ADWIN take the losses that the alarm took."""
+    adwin = Adwin(state=before.window)
+    changes, last, mean = before.changes, before.last_change_at, before.mean_before
+    for loss in losses:
+        usual = adwin.mean
+        if adwin.update(loss):
+            changes, last, mean = changes + 1, adwin.seen, usual
+    return SecondOpinion(window=adwin.state, changes=changes, last_change_at=last, mean_before=mean)
 
 
-def metrics_of(state: ArmState, profile: Profile) -> dict[str, Estimate]:
+def metrics_of(state: ArmState, task: Task) -> dict[str, Estimate]:
     """Measure every metric of the task on the latest labelled rows."""
-    if not state.pairs or profile.task is None:
+    if not state.pairs:
         return {}
-    said, truth = np.array(state.pairs).T
-    return {metric.value: measure(metric, profile.task, said, truth) for metric in TASK_METRICS[profile.task]}
+    said, truth, sure = columns(state.pairs)
+    return {metric.value: measure(metric, task, said, truth, sure) for metric in TASK_METRICS[task]}

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Sequence
 from typing import Final
 
-import numpy as np
-
+from router.drift.binning import category_text
 from router.drift.building import ColumnData, build_profile, columns_of
-from router.drift.profile import CategoricalColumn, Profile
+from router.drift.profile import MAX_CATEGORIES, CategoricalColumn, Profile
 from router.drift.rows import Table, stack_rows
 from router.monitor.state import Sample
 
@@ -19,7 +19,7 @@ MAX_GATHERED_BYTES: Final = 8 << 20
 def misfit(profile: Profile, sample: Sample) -> str:
     """Say why a profile cannot be that of the model that gave this answer; empty when it can."""
     for role, payload in (("input", sample.inputs), ("output", sample.outputs)):
-        tables = stack_rows([payload], [sample.at]).tables if payload else ()
+        tables = stack_rows([payload]).tables if payload else ()
         for column in profile.columns:
             if column.role != role:
                 continue
@@ -37,7 +37,7 @@ def misfit(profile: Profile, sample: Sample) -> str:
 
 def rows_of(sample: Sample) -> int:
     """Count the rows of an answer; 0 when it cannot be read."""
-    return sum(table.rows for table in stack_rows([sample.inputs or sample.outputs], [sample.at]).tables)
+    return sum(len(table.owner) for table in stack_rows([sample.inputs or sample.outputs]).tables)
 
 
 def self_reference(samples: Sequence[Sample]) -> Profile | None:
@@ -46,16 +46,33 @@ def self_reference(samples: Sequence[Sample]) -> Profile | None:
     Where clients have sent tensors of several schemas, the one with most rows is taken.
     """
     columns: list[ColumnData] = []
-    tables = [_largest([s.inputs for s in samples], samples), _largest([s.outputs for s in samples], samples)]
-    rows = min((table.rows for table in tables if table is not None), default=0)
+    tables = [_largest([sample.inputs for sample in samples]), _largest([sample.outputs for sample in samples])]
+    rows = min((len(table.owner) for table in tables if table is not None), default=0)
     for role, table in zip(("input", "output"), tables, strict=True):
         if table is not None:
-            kept = {name: array[:rows] for name, array in table.tensors.items() if np.ndim(array) == 2}
+            kept = {name: array[:rows] for name, array in table.tensors.items()}
             columns += columns_of(kept, "input" if role == "input" else "output")
-    return build_profile(columns, self_referenced=True) if columns and rows else None
+    if not columns or not rows:
+        return None
+    score = score_of(columns)
+    names = next((each.values for each in columns if each.name == score and each.values.dtype == object), None)
+    classes = tuple(sorted({category_text(value) for value in names.tolist()})) if names is not None else ()
+    return build_profile(columns, score=score, classes=classes[:MAX_CATEGORIES], self_referenced=True)
 
 
-def _largest(payloads: Sequence[bytes], samples: Sequence[Sample]) -> Table | None:
-    kept = [(payload, sample.at) for payload, sample in zip(payloads, samples, strict=True) if payload]
-    tables = stack_rows([payload for payload, _ in kept], [at for _, at in kept]).tables
-    return max(tables, key=lambda table: table.rows, default=None)
+def score_of(columns: Sequence[ColumnData]) -> str:
+    """Tell which output is to be held against labels, should any come; empty when none can be told.
+
+    Of two probabilities it is the second, else the one output that a row has: a value, a class's number or its name.
+    """
+    by_tensor: defaultdict[str, list[ColumnData]] = defaultdict(list)
+    for column in columns:
+        if column.role == "output":
+            by_tensor[column.tensor].append(column)
+    pairs = [each[1].name for each in by_tensor.values() if len(each) == 2 and each[1].values.dtype.kind == "f"]
+    single = [each[0].name for each in by_tensor.values() if len(each) == 1]
+    return next(iter([*pairs, *single]), "")
+
+
+def _largest(payloads: Sequence[bytes]) -> Table | None:
+    return max(stack_rows(payloads).tables, key=lambda table: len(table.owner), default=None)

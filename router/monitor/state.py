@@ -6,12 +6,19 @@ exactly where they were written; what was folded since is folded again from the 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from math import nan
 from typing import Final, NamedTuple
 
 import msgspec
 
+from router.drift.excerpt import Excerpt
 from router.drift.verdict import ColumnState, WindowVerdict
+from router.monitor.explanation import Explanation
+from router.monitor.hint import Hint
+from router.performance.adwin import AdwinState
 from router.performance.alarm import AlarmState
+from router.performance.baseline import Baseline, Task
 from router.performance.ladder import LadderState
 from router.performance.loss import Pair
 
@@ -19,6 +26,10 @@ from router.performance.loss import Pair
 SHADOW_ARM: Final = "(shadow)"
 #: Labelled rows of an arm that its metrics are measured on, at most: the latest.
 MEASURED_ROWS: Final = 2000
+
+
+Version = tuple[str, int]
+"""Model and number."""
 
 
 class Arm(NamedTuple):
@@ -30,23 +41,59 @@ class Arm(NamedTuple):
     """Of the variant, or `SHADOW_ARM`."""
 
 
+class Slot(NamedTuple):
+    """What a stretch of time amounts to."""
+
+    pane: bytes
+    """See `Pane.to_bytes`."""
+    rows: Mapping[int, bytes] = {}
+    """An excerpt."""
+
+
+class Judged(NamedTuple):
+    """A labelled row."""
+
+    said: float
+    """Score, class number or value."""
+    truth: float
+    sure: float = nan
+    """Probability that the model gave to the true one of several classes; NaN where it gave none."""
+
+
+class SecondOpinion(msgspec.Struct, kw_only=True):
+    """What ADWIN makes of the losses that the alarm watches; shown, and nothing more."""
+
+    window: AdwinState = AdwinState()
+    changes: int = 0
+    """So far."""
+    last_change_at: int = 0
+    """Losses seen by then."""
+    mean_before: float = 0.0
+    """Mean loss of the window that the last change cut, until then."""
+
+
 class ArmState(msgspec.Struct, kw_only=True):
     """What was seen of one arm."""
 
-    slots: dict[int, bytes] = {}
-    """Panes that may still grow, by slot of time: see `Pane.to_bytes`."""
-    window: bytes = b""
-    """Sum of the closed panes since the last verdict; empty when there are none."""
+    slots: dict[int, Slot] = {}
+    """What may still grow, by slot of time."""
+    window: Slot | None = None
+    """Sum of the closed slots since the last verdict."""
     columns: dict[str, ColumnState] = {}
     verdict: WindowVerdict | None = None
     windows: int = 0
     """Judged so far."""
+    explanation: Explanation | None = None
+    """What the alarm that stands is about."""
+    hint: Hint = Hint()
+    """Performance as estimated without labels."""
     answers: int = 0
     """Records folded."""
     alarm: AlarmState = AlarmState()
+    second_opinion: SecondOpinion = msgspec.field(default_factory=SecondOpinion)
     pending: tuple[Pair, ...] = ()
     """Labelled rows of an unfinished block of pairs, see `loss`."""
-    pairs: list[Pair] = []
+    pairs: list[Judged] = []
     """The latest labelled rows."""
     labelled: int = 0
     """Answers with a label."""
@@ -55,11 +102,23 @@ class ArmState(msgspec.Struct, kw_only=True):
 
 
 class Sample(NamedTuple):
-    """One answer, kept until there are enough for a reference."""
+    """One answer, as much of it as is counted."""
 
     inputs: bytes
     outputs: bytes
     at: float
+    """Unix seconds of the request: its hour is what seasons are told by."""
+    slot: int = 0
+    lot: int = 0
+    """See `excerpt`."""
+    request_id: str = ""
+
+
+class Stranger(NamedTuple):
+    """An answer of a version of which there is no reference yet."""
+
+    arm: str
+    sample: Sample
 
 
 class VersionState(msgspec.Struct, kw_only=True):
@@ -69,9 +128,20 @@ class VersionState(msgspec.Struct, kw_only=True):
     """Why the profile that came with the version is not used; empty when it is, or when none came."""
     sample: Sample | None = None
     """Its first answer, which profiles have to fit."""
-    gathered: list[Sample] = []
+    gathered: list[Stranger] = []
     gathered_rows: int = 0
+    gathered_bytes: int = 0
+    quiet: Excerpt = {}
+    """Rows of windows without drift, for explanations of later ones."""
+    first_labels: list[Judged] = []
+    """Labelled rows of a version without baselines, until there are enough to make its own."""
+    own_task: Task | None = None
+    own_baselines: tuple[Baseline, ...] = ()
     ladder: LadderState = LadderState()
+
+    def forget_gathered(self) -> None:
+        """Drop the answers that a reference has been made of, or need not be made of."""
+        self.gathered, self.gathered_rows, self.gathered_bytes = [], 0, 0
 
 
 class LabelCounts(msgspec.Struct, kw_only=True):

@@ -11,11 +11,21 @@ from __future__ import annotations
 from math import log, sqrt
 from typing import Final
 
+import msgspec
+
 _PER_ROW: Final = 5
 """Buckets of one size before two of them merge."""
 _LEAST_PART: Final = 5
 _GRACE: Final = 10
 _CLOCK: Final = 32
+
+
+class AdwinState(msgspec.Struct, frozen=True):
+    """The window as a value."""
+
+    rows: tuple[tuple[tuple[int, float, float], ...], ...] = ()
+    """By size of buckets; count, total and deviation of each."""
+    seen: int = 0
 
 
 class Bucket:
@@ -40,12 +50,28 @@ class Bucket:
 class Adwin:
     """The window; values are best in [0, 1]."""
 
-    def __init__(self, delta: float = 0.002) -> None:
+    def __init__(self, delta: float = 0.002, state: AdwinState | None = None) -> None:
         self.delta = delta
         self._rows: list[list[Bucket]] = [[]]
         """By size, 1, 2, 4, ...; within a row the oldest first."""
         self._whole: Bucket | None = None
         self._seen = 0
+        if state is not None and state.rows:
+            self._rows = [[Bucket(*bucket) for bucket in row] for row in state.rows]
+            self._seen = state.seen
+            for bucket in (bucket for row in reversed(self._rows) for bucket in row):
+                self._whole = self._whole.joined(bucket) if self._whole else bucket
+
+    @property
+    def state(self) -> AdwinState:
+        """The window as a value, to go on from."""
+        rows = [tuple([(each.count, each.total, each.deviation) for each in row]) for row in self._rows]
+        return AdwinState(tuple(rows), self._seen)
+
+    @property
+    def seen(self) -> int:
+        """Values taken so far."""
+        return self._seen
 
     @property
     def width(self) -> int:

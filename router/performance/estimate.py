@@ -25,36 +25,34 @@ _Z: Final = 1.959963984540054
 ESTIMABLE: Final = (Metric.ACCURACY, Metric.AUC, Metric.F1, Metric.BRIER, Metric.LOG_LOSS)
 
 
-def estimate(metric: Metric, scores: Floats, probabilities: Floats) -> Estimate:
+def estimate(metric: Metric, scores: Floats, probabilities: Floats, weights: Floats | None = None) -> Estimate:
     """Estimate a metric of a binary model from unlabelled rows.
 
     Args:
         metric: one of `ESTIMABLE`.
         scores: [rows], as the model gave them: they decide and rank.
         probabilities: [rows], the same scores calibrated: they say how often that is right.
+        weights: [rows], how many rows each stands for; 1 each without.
 
     The interval is that of the labels' chance alone, were the calibration perfect.
     """
-    n = len(scores)
-    if not n:
+    w = np.ones(len(scores)) if weights is None else weights
+    if not w.sum():
         return Estimate(np.nan, np.nan, np.nan, 0)
     p, decided = probabilities, scores >= 0.5
     match metric:
         case Metric.ACCURACY:
-            return _of_rows(np.where(decided, p, 1 - p), p, np.where(decided, 1.0, 0.0), np.where(decided, 0.0, 1.0))
+            return _of_rows(np.where(decided, 1.0, 0.0), np.where(decided, 0.0, 1.0), p, w)
         case Metric.BRIER:
-            return _of_rows(p * (1 - scores) ** 2 + (1 - p) * scores**2, p, (1 - scores) ** 2, scores**2)
+            return _of_rows((1 - scores) ** 2, scores**2, p, w)
         case Metric.LOG_LOSS:
             yes = -np.log(np.clip(scores, LEAST_PROBABILITY, 1))
             no = -np.log(np.clip(1 - scores, LEAST_PROBABILITY, 1))
-            return _of_rows(p * yes + (1 - p) * no, p, yes, no)
+            return _of_rows(yes, no, p, w)
         case Metric.F1:
-            hits, said, true = float(p[decided].sum()), float(decided.sum()), float(p.sum())
-            value = 2 * hits / (said + true) if said + true else float("nan")
-            error = 2 * float(np.sqrt(np.sum((p * (1 - p))[decided]))) / (said + true) if said + true else float("nan")
-            return Estimate(value, max(0.0, value - _Z * error), min(1.0, value + _Z * error), n)
+            return _expected_f1(decided, p, w)
         case Metric.AUC:
-            return _expected_auc(scores, p)
+            return _expected_auc(scores, p, w)
         case _:
             raise ValueError(f"{metric} cannot be estimated without labels")
 
@@ -74,20 +72,28 @@ def estimated_severity(
     return Severity.WARNING if drop >= warning else Severity.OK
 
 
-def _of_rows(expected: Floats, p: Floats, if_positive: Floats, if_negative: Floats) -> Estimate:
-    n = len(p)
-    error = float(np.sqrt(np.sum(p * (1 - p) * (if_positive - if_negative) ** 2))) / n
-    value = float(expected.mean())
-    return Estimate(value, value - _Z * error, value + _Z * error, n)
+def _of_rows(if_positive: Floats, if_negative: Floats, p: Floats, w: Floats) -> Estimate:
+    """Expect a mean over rows of what a row counts if it is positive, and if it is not."""
+    n = float(w.sum())
+    value = float(np.sum(w * (p * if_positive + (1 - p) * if_negative))) / n
+    error = float(np.sqrt(np.sum(w * p * (1 - p) * (if_positive - if_negative) ** 2))) / n
+    return Estimate(value, value - _Z * error, value + _Z * error, round(n))
 
 
-def _expected_auc(scores: Floats, p: Floats) -> Estimate:
+def _expected_f1(decided: npt.NDArray[np.bool_], p: Floats, w: Floats) -> Estimate:
+    hits, said, true = float((w * p)[decided].sum()), float(w[decided].sum()), float((w * p).sum())
+    value = 2 * hits / (said + true) if said + true else float("nan")
+    error = 2 * float(np.sqrt(np.sum((w * p * (1 - p))[decided]))) / (said + true) if said + true else float("nan")
+    return Estimate(value, max(0.0, value - _Z * error), min(1.0, value + _Z * error), round(w.sum()))
+
+
+def _expected_auc(scores: Floats, p: Floats, w: Floats) -> Estimate:
     """Weigh each pair of rows by the probability that the first is positive and the second negative."""
-    n = len(scores)
+    n = round(w.sum())
     order = np.argsort(scores, kind="stable")
     _, group = np.unique(scores[order], return_inverse=True)
-    positive = np.bincount(group, weights=p[order])
-    negative = np.bincount(group, weights=1 - p[order])
+    positive = np.bincount(group, weights=(w * p)[order])
+    negative = np.bincount(group, weights=(w * (1 - p))[order])
     below = np.cumsum(negative) - negative
     pairs = positive.sum() * negative.sum()
     if pairs <= 0:

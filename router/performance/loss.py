@@ -37,10 +37,10 @@ Pair = tuple[float, float]
 """(score, label)"""
 
 
-def row_losses(metric: Metric, task: Task, said: Floats, truth: Floats) -> Floats:
+def row_losses(metric: Metric, task: Task, said: Floats, truth: Floats, sure: Floats | None = None) -> Floats:
     """Return each row's loss before it is scaled and cut; not for AUC and F1, which rows do not have.
 
-    MAPE leaves out rows whose label is 0.
+    MAPE leaves out rows whose label is 0. The log loss of several classes is that of `sure`, see `Judged`.
     """
     losses: Floats
     match metric:
@@ -55,14 +55,22 @@ def row_losses(metric: Metric, task: Task, said: Floats, truth: Floats) -> Float
             known = truth != 0
             losses = np.abs(said[known] / truth[known] - 1)
         case Metric.LOG_LOSS:
-            losses = -np.log(np.clip(np.where(truth > 0.5, said, 1 - said), LEAST_PROBABILITY, 1.0))
+            of_truth = np.where(truth > 0.5, said, 1 - said) if sure is None else sure
+            losses = -np.log(np.clip(of_truth, LEAST_PROBABILITY, 1.0))
         case _:
             raise ValueError(f"{metric} has no loss of a row")
     return losses
 
 
 def bounded_losses(
-    metric: Metric, task: Task, said: Floats, truth: Floats, *, scale: float = 1.0, pending: Sequence[Pair] = ()
+    metric: Metric,
+    task: Task,
+    said: Floats,
+    truth: Floats,
+    *,
+    sure: Floats | None = None,
+    scale: float = 1.0,
+    pending: Sequence[Pair] = (),
 ) -> tuple[Floats, tuple[Pair, ...]]:
     """Return the losses in [0, 1] that these labelled rows complete, in their order, and rows of an unfinished block.
 
@@ -71,11 +79,12 @@ def bounded_losses(
         task: what the model predicts.
         said: [rows], scores, classes or values.
         truth: [rows], labels.
+        sure: [rows], probability given to the true one of several classes.
         scale: of the baseline.
         pending: rows that the last call left over; only AUC has any.
     """
     if metric is not Metric.AUC:
-        return np.minimum(row_losses(metric, task, said, truth) / scale, 1.0), ()
+        return np.minimum(row_losses(metric, task, said, truth, sure) / scale, 1.0), ()
     losses = []
     block = list(pending)
     for pair in zip(said.tolist(), truth.tolist(), strict=True):

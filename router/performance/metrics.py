@@ -20,7 +20,7 @@ Floats = npt.NDArray[np.float64]
 _Z: Final = 1.959963984540054
 TASK_METRICS: Final[dict[Task, tuple[Metric, ...]]] = {
     Task.BINARY: (Metric.ACCURACY, Metric.AUC, Metric.F1, Metric.BRIER, Metric.LOG_LOSS),
-    Task.MULTICLASS: (Metric.ACCURACY,),
+    Task.MULTICLASS: (Metric.ACCURACY, Metric.F1, Metric.LOG_LOSS),
     Task.REGRESSION: (Metric.MAE, Metric.RMSE, Metric.MAPE),
 }
 
@@ -34,14 +34,15 @@ class Estimate(NamedTuple):
     n: int
 
 
-def measure(metric: Metric, task: Task, said: Floats, truth: Floats) -> Estimate:
-    """Measure one metric.
+def measure(metric: Metric, task: Task, said: Floats, truth: Floats, sure: Floats | None = None) -> Estimate:
+    """Measure one metric; F1 of several classes is the mean over classes ("macro").
 
     Args:
         metric: which.
         task: what the model predicts.
         said: [rows], the score (binary: probability of class 1), class number or value; finite.
         truth: [rows], labels: 0 or 1, class number or value; finite.
+        sure: [rows], probability given to the true one of several classes; NaN or None where there is none.
 
     Assumed for the interval: independent rows.
     """
@@ -49,8 +50,10 @@ def measure(metric: Metric, task: Task, said: Floats, truth: Floats) -> Estimate
         area, error = area_under_roc(said, truth > 0.5)
         return _normal(area, error, len(truth), highest=1.0)
     if metric is Metric.F1:
-        return _f1(said >= 0.5 if task is Task.BINARY else said > 0.5, truth > 0.5)
-    losses = row_losses(metric, task, said, truth)
+        return _f1(said >= 0.5, truth > 0.5) if task is Task.BINARY else macro_f1(said, truth)
+    if metric is Metric.LOG_LOSS and task is Task.MULTICLASS and (sure is None or np.isnan(sure).any()):
+        return Estimate(np.nan, np.nan, np.nan, 0)
+    losses = row_losses(metric, task, said, truth, sure if task is Task.MULTICLASS else None)
     if not len(losses):
         return Estimate(np.nan, np.nan, np.nan, 0)
     if metric is Metric.ACCURACY:
@@ -61,27 +64,30 @@ def measure(metric: Metric, task: Task, said: Floats, truth: Floats) -> Estimate
     return found
 
 
-def baselines(task: Task, said: Floats, truth: Floats, metrics: Sequence[Metric] = ()) -> tuple[Baseline, ...]:
+def baselines(
+    task: Task, said: Floats, truth: Floats, metrics: Sequence[Metric] = (), sure: Floats | None = None
+) -> tuple[Baseline, ...]:
     """Measure the metrics to hold a model to, by default all of its task; those left open by the rows are left out."""
     found = []
     for metric in metrics or TASK_METRICS[task]:
-        value, low, high, n = measure(metric, task, said, truth)
+        value, low, high, n = measure(metric, task, said, truth, sure)
         if not np.isfinite([value, low, high]).all():
             continue
-        loss, error, scale = 0.0, 0.0, _scale(metric, task, said, truth)
+        own = sure if task is Task.MULTICLASS else None
+        loss, error, scale = 0.0, 0.0, _scale(metric, task, said, truth, own)
         if metric.has_bounded_loss:
-            losses, _ = bounded_losses(metric, task, said, truth, scale=scale)
+            losses, _ = bounded_losses(metric, task, said, truth, sure=own, scale=scale)
             loss = float(losses.mean()) if len(losses) else 0.0
             error = float(losses.std(ddof=1)) / len(losses) ** 0.5 if len(losses) > 1 else 1.0
         found.append(Baseline(metric, value, low, high, n, loss, error, scale))
     return tuple(found)
 
 
-def _scale(metric: Metric, task: Task, said: Floats, truth: Floats) -> float:
+def _scale(metric: Metric, task: Task, said: Floats, truth: Floats, sure: Floats | None) -> float:
     """Choose the largest loss that alarms count: rare giants are cut, so that they can neither hide nor make a drop."""
     if metric.has_unit_loss or not metric.has_bounded_loss:
         return 1.0
-    return max(2 * float(np.quantile(row_losses(metric, task, said, truth), 0.99)), 1e-12)
+    return max(2 * float(np.quantile(row_losses(metric, task, said, truth, sure), 0.99)), 1e-12)
 
 
 def _mean(values: Floats) -> Estimate:
@@ -114,3 +120,23 @@ def _f1(decided: npt.NDArray[np.bool_], truth: npt.NDArray[np.bool_]) -> Estimat
     gradient = np.array([2 * misses, -2 * hits]) / whole**2
     covariance = np.array([[hits * (1 - hits), -hits * misses], [-hits * misses, misses * (1 - misses)]]) / n
     return _normal(2 * hits / whole, max(0.0, float(gradient @ covariance @ gradient)) ** 0.5, n, highest=1.0)
+
+
+def macro_f1(said: Floats, truth: Floats) -> Estimate:
+    """Return the mean over classes of F1 = 2 TP / (said + true); its variance by the delta method on all shares.
+
+    Takahashi, Yamamoto, Kuchiba, Koyama: "Confidence interval for micro-averaged F1 and macro-averaged F1 scores",
+    Applied Intelligence 52 (2022). Classes that neither model nor labels name do not count.
+    """
+    names, cell = np.unique(np.concatenate([said, truth]), return_inverse=True)
+    n, k = len(truth), len(names)
+    shares = np.zeros((k, k))
+    np.add.at(shares, (cell[:n], cell[n:]), 1 / max(1, n))
+    if not n:
+        return Estimate(np.nan, np.nan, np.nan, 0)
+    hits, whole = np.diag(shares), shares.sum(axis=0) + shares.sum(axis=1)
+    lost = -2 * hits / whole**2 / k
+    gradient = lost[:, None] + lost[None, :]
+    gradient[np.diag_indices(k)] += 2 / whole / k
+    variance = (float(np.sum(gradient**2 * shares)) - float(np.sum(gradient * shares)) ** 2) / n
+    return _normal(float(np.mean(2 * hits / whole)), max(0.0, variance) ** 0.5, n, highest=1.0)

@@ -105,6 +105,14 @@ def record_id(incarnation: str, sequence: int) -> str:
     return f"{incarnation}#{sequence}"
 
 
+def parse_id(name: str) -> tuple[str, int] | None:
+    """Return incarnation and sequence number of a record's id; None for one that no router makes."""
+    incarnation, _, digits = name.rpartition("#")
+    if not (incarnation and digits.isascii() and digits.isdigit() and len(digits) <= _SEQUENCE_DIGITS):
+        return None
+    return incarnation, int(digits)
+
+
 def encode_record(record: Record) -> bytes:
     """Frame a record.
 
@@ -184,10 +192,10 @@ class FirstSeen:
 
         An id that is not of the form of `record_id` was not written by a router; it is taken for new.
         """
-        incarnation, _, digits = record.id.rpartition("#")
-        if not (incarnation and digits.isascii() and digits.isdigit() and len(digits) <= _SEQUENCE_DIGITS):
+        parsed = parse_id(record.id)
+        if parsed is None:
             return True
-        sequence = int(digits)
+        incarnation, sequence = parsed
         if sequence <= self._last.get(incarnation, 0):
             return False
         self._last[incarnation] = sequence

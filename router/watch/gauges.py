@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from router.monitor.labels import watched_baseline
 from router.watch.monitor import Monitor
 from serving.telemetry.catalog import (
     DRIFT_EVIDENCE,
@@ -26,8 +25,8 @@ def refresh(metrics: Registry, monitor: Monitor) -> None:
             evidence = max((each.evidence for each in state.verdict.columns), default=0.0)
             metrics.gauge(DRIFT_EVIDENCE, **labels).set(evidence / state.verdict.level)
             metrics.gauge(DRIFTING_COLUMNS, **labels).set(len(state.verdict.alarmed))
-        profile = book.profile(arm.model, arm.version)
-        baseline = watched_baseline(profile) if profile else None
+        standard = book.standard(arm.model, arm.version)
+        baseline = standard.watched if standard else None
         if baseline is not None and state.alarm.losses:
             drop = baseline.drop_of_loss(max(0.0, state.alarm.current_loss))
             metrics.gauge(PERFORMANCE_DROP, **labels).set(drop)

@@ -9,15 +9,20 @@ from collections import defaultdict
 from collections.abc import Callable, Sequence
 from typing import Final
 
-from router.adapters.redis_monitor_state import Commit, LeaseLost, RedisMonitorState, StreamEntry
-from router.monitor.book import Book, BookSettings, Version
+from router.adapters.monitor_turn import Commit, Entries
+from router.adapters.redis_monitor_state import LeaseLost, RedisMonitorState
+from router.adapters.stream_entries import StreamEntry
+from router.monitor.book import Book, BookSettings
+from router.monitor.counting import Arrived, Counts, decode_counts, shadow_id
 from router.monitor.incident import Transition
 from router.monitor.labels import Label, Pairing, read_label
+from router.monitor.state import Arm, Version
 from router.monitor.trial import Trials
 from router.performance.severity import Severity
 from router.ports import StoreUnavailable
-from router.requestlog.record import FirstSeen, Record, read_records
+from router.requestlog.record import FirstSeen
 from router.watch.cancelling import end_if_cancelled
+from router.watch.entries import read_entries
 from router.watch.rollback import Rollback, Standing
 from router.watch.trial_finder import TrialFinder
 
@@ -61,6 +66,8 @@ class Monitor:
         self._seen = FirstSeen()
         self._waiting: dict[str, tuple[Label, float]] = {}
         """By stream id: labels whose answer was not found yet, and when they were read."""
+        self._until = 0.0
+        """By the log's clock: what came before has been entered."""
         self._looked_at = 0.0
         self._renewed_at = 0.0
         self._careful = False
@@ -75,8 +82,11 @@ class Monitor:
                 is_down = False
                 while True:
                     end_if_cancelled()
-                    log, labels = await self._state.read(_BATCH, _BLOCK_MS)
-                    await self.turn(log, labels)
+                    until = await self._state.counted_until()
+                    found = await self._state.read(_BATCH, _BLOCK_MS)
+                    if len(found.counts) < _BATCH:  # all that had been counted then is here now
+                        self._until = until
+                    await self.turn(found)
             except (StoreUnavailable, LeaseLost) as error:
                 if not is_down:
                     _log.warning("The monitor waits: %s", error)
@@ -92,14 +102,14 @@ class Monitor:
         while not await self._state.take_lease():  # noqa: ASYNC110 - nobody tells when a lease expires
             await asyncio.sleep(_RETRY_S)
         await self._restore()
-        log, labels = await self._state.unacknowledged()
+        found = await self._state.unacknowledged()
         size = 1 if self._careful else _BATCH
-        for start in range(0, max(len(log), len(labels)), size):
-            part = log[start : start + size], labels[start : start + size]
+        for start in range(0, max(map(len, found)), size):
+            part = Entries(*[entries[start : start + size] for entries in found])
             if self._careful:
-                await self._turn_or_set_aside(*part)
+                await self._turn_or_set_aside(part)
             else:
-                await self.turn(*part)
+                await self.turn(part)
         self._careful = False
 
     async def _restore(self) -> None:
@@ -110,62 +120,67 @@ class Monitor:
         self._trials.restore(parts)
         self._seen = FirstSeen(seen)
 
-    async def _turn_or_set_aside(self, log: Sequence[StreamEntry], labels: Sequence[StreamEntry]) -> None:
+    async def _turn_or_set_aside(self, found: Entries) -> None:
         """Take one entry of each stream in; the one that cannot be, whatever it raises, is kept aside."""
         try:
-            await self.turn(log, labels)
+            await self.turn(found)
         except (StoreUnavailable, LeaseLost):
             raise
         except Exception:  # noqa: BLE001 - any failure is the entry's: everything else has been stored
             _log.exception("An entry of the log or of the labels cannot be taken in; it is kept aside")
             await self._restore()
-            aside = [(entry.id, entry.fields.get(b"records", b"")) for entry in log]
-            ids = [entry.id for entry in labels]
-            for entry_id in ids:
+            aside = [(entry.id, b"".join(entry.fields.values())) for entry in (*found.log, *found.counts)]
+            log_ids, count_ids, label_ids = ([entry.id for entry in entries] for entries in found)
+            for entry_id in label_ids:
                 self._waiting.pop(entry_id, None)
-            await self._state.commit(Commit(log_ids=[entry.id for entry in log], label_ids=ids, poison=aside))
+            await self._state.commit(Commit(log_ids=log_ids, count_ids=count_ids, label_ids=label_ids, poison=aside))
 
-    async def turn(self, log: Sequence[StreamEntry], labels: Sequence[StreamEntry]) -> None:
+    async def turn(self, found: Entries) -> None:
         """Take entries in, judge what can be judged, and store the whole."""
         now = self._clock()
-        commit = Commit(log_ids=[entry.id for entry in log])
-        records, commit.poison = self._new_records(log)
-        commit.kept = self.book.enter(records)
-        for trial in await self._finder.trials_of(records):
-            self._trials.begin(trial, self.book.profile(trial.model, trial.control.version))
-        self._trials.enter(records)
-        if records:
+        commit = Commit(log_ids=[entry.id for entry in found.log], count_ids=[entry.id for entry in found.counts])
+        arrivals, commit.poison = self._new_records(found.log)
+        shared = [decode_counts(entry.fields[b"counts"]) for entry in found.counts]
+        kept = self.book.enter(arrivals)
+        for counts in shared:
+            kept += self.book.add(counts)
+        await self._count_trials(arrivals, shared)
+        if arrivals:
             commit.seen = self._seen.last
         if now - self._renewed_at >= _RENEW_S:
             self._renewed_at = now
             self.book.renew()
-        self.book.judge(now)
+        commit.kept = [*kept, *self.book.judge(self._until)]
         if commit.kept:  # their labels may lie in this very turn
             await self._store(commit)
             commit = Commit()
-        commit.label_ids, commit.labelled = await self._take_labels(labels, now)
+        commit.label_ids, commit.labelled = await self._take_labels(found.labels, now)
         commit.transitions = await self._evaluate(now)
         await self._store(commit)
 
+    async def _count_trials(self, arrivals: Sequence[Arrived], shared: Sequence[Counts]) -> None:
+        """Begin the trials whose arms have answered, and count for them."""
+        records = [each.record for each in arrivals]
+        arms = {Arm(record.model, record.version, record.variant) for record in records}
+        arms |= {arm for counts in shared for arm, _ in counts.arms}
+        for trial in await self._finder.trials_of(arms):
+            self._trials.begin(trial, self.book.profile(trial.model, trial.control.version))
+        self._trials.enter(records)
+        for counts in shared:
+            self._trials.add(counts.trials)
+
     async def _store(self, commit: Commit) -> None:
         commit.parts = self.book.changes() | self._trials.changes()
+        commit.references, commit.trials = self.book.adopted(), self._trials.begun()
         if not commit.is_empty:
             await self._state.commit(commit)
         elif not await self._state.take_lease():
             raise LeaseLost
 
-    def _new_records(self, entries: Sequence[StreamEntry]) -> tuple[list[Record], list[tuple[str, bytes]]]:
+    def _new_records(self, entries: Sequence[StreamEntry]) -> tuple[list[Arrived], list[tuple[str, bytes]]]:
         """Read each record once; what cannot be read is given back to be kept aside."""
-        records: list[Record] = []
-        poison: list[tuple[str, bytes]] = []
-        for entry in entries:
-            data = entry.fields.get(b"records", b"")
-            reading = read_records(data)
-            records += [record for record in reading.records if self._seen.is_new(record)]
-            poison += [(entry.id, data[start:end]) for start, end in reading.corrupt]
-            if reading.consumed < len(data):
-                poison.append((entry.id, data[reading.consumed :]))
-        return records, poison
+        arrivals, poison = read_entries(entries)
+        return [each for each in arrivals if self._seen.is_new(each.record)], poison
 
     async def _take_labels(self, entries: Sequence[StreamEntry], now: float) -> tuple[list[str], list[tuple[str, str]]]:
         """Join labels with their answers; return the entries that are done with, and the answers that were labelled."""
@@ -194,28 +209,37 @@ class Monitor:
         return done, labelled
 
     async def _join(self, model: str, waiting: dict[str, Label], now: float) -> tuple[list[tuple[str, str]], list[str]]:
-        found = await self._state.find(model, list({label.request_id for label in waiting.values()}), now)
+        shadows = self.book.shadows(model)
+        names = {
+            label.request_id: [label.request_id, *[shadow_id(label.request_id, version) for version in shadows]]
+            for label in waiting.values()
+        }
+        found = await self._state.find(model, [name for each in names.values() for name in each], now)
         labelled: dict[str, str] = {}
         pairings: list[Pairing] = []
         over: list[str] = []
         for entry_id, label in waiting.items():
-            answer = found.get(label.request_id)
-            if answer is None:
+            answers = {name: found[name] for name in names[label.request_id] if name in found}
+            if not answers:
                 is_late = now - self._waiting[entry_id][1] > self._label_patience_s
                 if is_late or len(self._waiting) - len(over) > _MAX_WAITING:
                     self.book.miss(model, unknown=1)
                     over.append(entry_id)
                 continue
             over.append(entry_id)
-            if answer.prediction is None or label.request_id in labelled:
+            fresh = [
+                (name, answer.key, Pairing(answer.prediction, label))
+                for name, answer in answers.items()
+                if answer.prediction is not None and name not in labelled
+            ]
+            if not fresh:
                 self.book.miss(model, duplicate=1)
-            else:
-                labelled[label.request_id] = answer.key
-                pairings.append(Pairing(answer.prediction, label))
+            labelled |= {name: key for name, key, _ in fresh}
+            pairings += [pairing for *_, pairing in fresh]
         if pairings:
             self.book.learn(model, pairings)
             self._trials.learn(model, pairings)
-        return [(key, request_id) for request_id, key in labelled.items()], over
+        return [(key, name) for name, key in labelled.items()], over
 
     async def _evaluate(self, now: float) -> list[Transition]:
         stirred = self.book.stirred()

@@ -1,4 +1,4 @@
-"""The monitor's process put together: its loop, the rollbacks, the deliveries, its metrics. Knows no Ray."""
+"""The monitor's processes put together: the loop, the rollbacks, the deliveries, the metrics. Knows no Ray."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from functools import partial
 from typing import Any, Final
 
+from router.adapters.redis_counting import RedisCounting
 from router.adapters.redis_incidents import RedisIncidents
 from router.adapters.redis_labels import RedisLabels
 from router.adapters.redis_monitor_state import RedisMonitorState
@@ -28,6 +29,7 @@ from router.ports import StoreUnavailable
 from router.settings import Settings
 from router.watch.acting import Acting
 from router.watch.authorization import Authorization
+from router.watch.counter import Counter
 from router.watch.delivery import Delivery
 from router.watch.gauges import refresh
 from router.watch.monitor import Monitor
@@ -58,7 +60,12 @@ class MonitorProcess:
         self._rollouts = RedisRolloutStore(url)
         self._board = RedisVersionBoard(url)
         self._incidents = RedisIncidents(url)
-        self._state = RedisMonitorState(url, holder=uuid.uuid4().hex, label_ttl_s=settings.monitor_label_ttl_s)
+        self._state = RedisMonitorState(
+            url,
+            holder=uuid.uuid4().hex,
+            label_ttl_s=settings.monitor_label_ttl_s,
+            counts_itself=settings.monitor_workers == 1,
+        )
         self._rollback = Rollback(self._policies, self._rollouts, self._board)
         self.monitor = Monitor(
             self._state,
@@ -66,6 +73,7 @@ class MonitorProcess:
             BookSettings(
                 window=WindowSettings(rows=settings.monitor_window_rows),
                 reference_rows=settings.monitor_reference_rows,
+                baseline_labels=settings.monitor_baseline_labels,
                 ladder=LadderSettings(
                     rollback=settings.monitor_rollback, retrain_at=Severity.named(settings.retrain_at)
                 ),
@@ -152,3 +160,26 @@ class MonitorProcess:
         since = incident.opened_at - _TRAINING_WINDOW_S
         span = await training_span(self._log, self._labels, incident.model, since, transition.at)
         return retrain_payload(transition, champion=champion, lineage=lineage, span=span)
+
+
+class CounterProcess:
+    """Counts a part of the log, beside others."""
+
+    def __init__(self, settings: Settings) -> None:
+        assert settings.redis_url is not None, "the composition root has chosen one"
+        self._source = RedisCounting(
+            settings.redis_url, consumer=uuid.uuid4().hex, label_ttl_s=settings.monitor_label_ttl_s
+        )
+        self._counter = Counter(self._source, WindowSettings(rows=settings.monitor_window_rows))
+        self._task: asyncio.Task[None] | None = None
+
+    def start(self) -> None:
+        """Begin to count."""
+        self._task = asyncio.create_task(self._counter.run(), name="counter")
+
+    async def close(self) -> None:
+        """Stop counting; what was read and not stored is another counter's."""
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+        await self._source.close()

@@ -8,7 +8,6 @@ from typing import Final
 from router.monitor.state import Arm
 from router.monitor.trial import Trial
 from router.performance.baseline import Metric
-from router.requestlog.record import Record
 from router.rollout.phase import EXPOSED
 from router.rollout.plan import LabelMetric, Prediction
 from router.rollout.rollout import Rollout
@@ -20,21 +19,21 @@ LOOK_AGAIN_S: Final = 1.0
 
 
 class TrialFinder:
-    """Asks for a model's rollout when its records name a control arm, which only a rollout makes."""
+    """Asks for a model's rollout when the log names a control arm, which only a rollout makes."""
 
     def __init__(self, rollouts: RolloutStore, clock: Callable[[], float]) -> None:
         self._rollouts = rollouts
         self._clock = clock
         self._looked_at: dict[str, float] = {}
 
-    async def trials_of(self, records: Iterable[Record]) -> list[Trial]:
-        """Return the trials that records may belong to and that were not looked up a moment ago.
+    async def trials_of(self, arms: Iterable[Arm]) -> list[Trial]:
+        """Return the trials that answers of arms may belong to and that were not looked up a moment ago.
 
         Raises:
             StoreUnavailable: rollouts cannot be read.
         """
         now = self._clock()
-        models = {record.model for record in records if record.variant == CONTROL}
+        models = {arm.model for arm in arms if arm.name == CONTROL}
         found: list[Trial] = []
         for model in sorted(models):
             if 0 <= now - self._looked_at.get(model, -LOOK_AGAIN_S) < LOOK_AGAIN_S:

@@ -12,7 +12,7 @@ from router.monitor.book import Book
 from router.monitor.incident import Incident
 from router.monitor.labels import Label, Pairing
 from tests.admin import AdminWorld
-from tests.watched import MODEL, SETTINGS, Log, profile, rows, truth
+from tests.watched import MODEL, SETTINGS, Log, arrived, profile, rows, truth
 
 pytestmark = pytest.mark.asyncio
 
@@ -24,7 +24,7 @@ def world(tmp_path: Path) -> AdminWorld:
     document = encode_profile(profile())
     book = Book(SETTINGS, lambda _model, _version: document)
     x = rows(2, 600, shift=1.0)
-    kept = book.enter(Log().records(x))
+    kept = book.enter(arrived(Log().records(x)))
     labels = truth(x, wrong=0.4).tolist()
     book.learn(
         MODEL,

@@ -15,9 +15,10 @@ from redis.asyncio import Redis
 
 from router.adapters.memory import MemoryPolicyStore
 from router.adapters.memory_rollout_store import MemoryRolloutStore
+from router.adapters.monitor_turn import Commit
 from router.adapters.redis_incidents import RedisIncidents
 from router.adapters.redis_labels import RedisLabels
-from router.adapters.redis_monitor_state import Commit, LeaseLost, RedisMonitorState
+from router.adapters.redis_monitor_state import LeaseLost, RedisMonitorState
 from router.adapters.redis_request_log import RedisRequestLog
 from router.adapters.redis_watch import RedisWatch
 from router.analysis.counts import NOTHING
@@ -89,9 +90,15 @@ class World:
         )
 
     async def ship(self, records: Sequence[Record]) -> None:
+        """Put records into the log as of when the last of them was made."""
         data = b"".join(map(encode_record, records))
-        self._shipped = await self.log.append("router-1", self._shipped, data, known=self._shipped)
         self.clock = max(self.clock, records[-1].at)
+        self._shipped += 1
+        await self.redis.xadd(
+            f"{self.prefix}log",
+            {"incarnation": "router-1", "offset": self._shipped, "records": data},
+            id=f"{int(self.clock * 1000)}-{self._shipped}",
+        )
 
     async def post(self, request_ids: Sequence[str], values: Sequence[float]) -> None:
         labels = [Label(each, value, None) for each, value in zip(request_ids, values, strict=True)]

@@ -28,29 +28,27 @@ def payload(kind: int, rows: int, seed: int) -> tuple[bytes, dict[str, Array]]:
 
 
 @given(st.lists(st.tuples(st.integers(0, 2), st.integers(1, 4), st.integers(0, 2**31)), min_size=1, max_size=30))
-def test_a_table_holds_the_rows_of_its_payloads_with_their_hours(drawn: list[tuple[int, int, int]]) -> None:
+def test_a_table_holds_the_rows_of_its_payloads_and_knows_whose_they_are(drawn: list[tuple[int, int, int]]) -> None:
     """One table for each set of names, datatypes and widths, whatever their numbers of rows and their order."""
     packed = [payload(*each) for each in drawn]
-    moments = [3600.0 * (number % 30) for number in range(len(drawn))]
 
-    stacked = stack_rows([data for data, _ in packed], moments)
+    stacked = stack_rows([data for data, _ in packed])
 
-    assert stacked.unreadable == 0
+    assert stacked.unreadable == ()
     assert len(stacked.tables) == len({kind for kind, _, _ in drawn})
     found = [
-        (int(hour), name, array[row].tolist())
+        (owner, name, array[row].tolist())
         for table in stacked.tables
         for name, array in table.tensors.items()
-        for row, hour in enumerate(table.hours)
+        for row, owner in enumerate(table.owner.tolist())
     ]
     expected = [
-        (int(moment // 3600) % 24, name, row.ravel().tolist())
-        for (_, arrays), moment in zip(packed, moments, strict=True)
+        (owner, name, row.ravel().tolist())
+        for owner, (_, arrays) in enumerate(packed)
         for name, array in arrays.items()
         for row in array
     ]
     assert sorted(found) == sorted(expected)
-    assert sum(table.messages for table in stacked.tables) == len(drawn)
 
 
 def test_payloads_that_cannot_be_read_are_counted_and_spoil_no_others() -> None:
@@ -70,7 +68,7 @@ def test_payloads_that_cannot_be_read_are_counted_and_spoil_no_others() -> None:
         bytes(scalar),
     ]
 
-    stacked = stack_rows([good, *bad, good], [0.0] * (len(bad) + 2))
+    stacked = stack_rows([good, *bad, b"", good])
 
-    assert stacked.unreadable == len(bad)
-    assert [(table.rows, table.messages) for table in stacked.tables] == [(4, 2)]
+    assert sorted(stacked.unreadable) == list(range(1, len(bad) + 1))
+    assert [table.owner.tolist() for table in stacked.tables] == [[0, 0, len(bad) + 2, len(bad) + 2]]

@@ -13,7 +13,6 @@ from router.drift.building import build_profile, columns_of
 from router.drift.pane import Pane
 from router.drift.profile import Profile
 from router.drift.quality import Fault, excess_p_value
-from router.drift.rows import Table
 from router.drift.verdict import ColumnState, DriftSettings, WindowVerdict, judge_window
 
 Floats = npt.NDArray[np.float64]
@@ -32,7 +31,7 @@ PROFILE = build_profile(columns_of({"x": normal(10_000, seed=99)}, "input"))
 
 def pane(profile: Profile, x: Floats, hours: Sequence[int] = (12,)) -> Pane:
     binner = Binner(profile)
-    return Pane(binner.layout, binner.bin_table(Table({"x": x}, len(x), np.resize(hours, len(x)), 1), "input"))
+    return binner.bin_rows({"x": x}, "input", np.resize(hours, len(x)))
 
 
 def watch(profile: Profile, windows: Sequence[Floats], settings: DriftSettings = SETTINGS) -> list[WindowVerdict]:

@@ -7,16 +7,15 @@ import itertools
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from router.drift.binning import Binner
 from router.drift.profile import encode_profile
-from router.monitor.book import Book, Kept
-from router.monitor.drift import count, judge, merged
+from router.monitor.book import Book
+from router.monitor.counting import Kept, count, decode_counts, encode_counts
 from router.monitor.incident import Transition
 from router.monitor.labels import Label, Pairing
-from router.monitor.state import Arm, ArmState, Sample
+from router.monitor.state import Arm, encode
 from router.performance.ladder import Act
 from router.performance.severity import Severity
-from tests.watched import MODEL, SETTINGS, START, Log, profile, rows, truth
+from tests.watched import MODEL, SETTINGS, START, Log, arrived, profile, rows, truth
 
 PROFILE = profile()
 DOCUMENT = encode_profile(PROFILE)
@@ -42,10 +41,10 @@ def evaluate(made: Book, target: int | None = None) -> list[Transition]:
 def test_shifted_inputs_are_an_incident_of_warning() -> None:
     """One feature moved by a deviation: after two windows an alarm, which the incident names."""
     made, log = book(), Log()
-    made.enter(log.records(rows(2, 400)))
+    made.enter(arrived(log.records(rows(2, 400))))
     made.judge(LATER)
     assert evaluate(made) == []
-    made.enter(log.records(rows(3, 800, shift=1.0)))
+    made.enter(arrived(log.records(rows(3, 800, shift=1.0))))
     made.judge(LATER)
     (opened,) = evaluate(made)
 
@@ -59,7 +58,7 @@ def test_labels_that_contradict_roll_back_once() -> None:
     """A collapse is an emergency: open, retrain, roll back, and nothing more while it lasts."""
     made, log = book(), Log()
     x = rows(4, 600)
-    kept = made.enter(log.records(x))
+    kept = made.enter(arrived(log.records(x)))
     made.learn(MODEL, labelled(kept, truth(x, wrong=0.5).tolist()))
     first, again = evaluate(made, target=7), evaluate(made, target=7)
 
@@ -74,7 +73,7 @@ def test_sound_labels_are_no_incident() -> None:
     """As wrong as the baseline: nothing."""
     made, log = book(), Log()
     x = rows(5, 2000)
-    made.learn(MODEL, labelled(made.enter(log.records(x)), truth(x).tolist()))
+    made.learn(MODEL, labelled(made.enter(arrived(log.records(x))), truth(x).tolist()))
 
     assert made.arms[ARM].labelled == 2000
     assert evaluate(made) == []
@@ -85,7 +84,7 @@ def test_sound_labels_are_no_incident() -> None:
 def test_a_restart_changes_nothing(cuts: list[int]) -> None:
     """A book that is stored, dropped and read back at any moments ends as one that never was."""
     x = rows(6, 600, shift=0.5)
-    records = Log().records(x)
+    records = arrived(Log().records(x))
     whole = book()
     whole.learn(MODEL, labelled(whole.enter(records), truth(x).tolist()))
     whole.judge(LATER)
@@ -108,30 +107,32 @@ def test_a_restart_changes_nothing(cuts: list[int]) -> None:
 @settings(max_examples=20, deadline=None)
 @given(owners=st.lists(st.integers(0, 3), min_size=400, max_size=400))
 def test_four_consumers_count_what_one_counts(owners: list[int]) -> None:
-    """Slots add up: whoever read which record, the verdict is the same, bit for bit."""
-    binner = Binner(PROFILE)
-    samples = [Sample(bytes(r.inputs), bytes(r.outputs), r.at) for r in Log().records(rows(7, 400, shift=0.4))]
-    alone, together = ArmState(), ArmState()
-    count(alone, binner, samples, SETTINGS.window)
-    for owner in range(4):
-        share = ArmState()
-        mine = [each for each, number in zip(samples, owners, strict=True) if number == owner]
-        count(share, binner, mine, SETTINGS.window)
-        together.slots = merged(together.slots, share.slots, binner.layout)
-    verdicts = [judge(each, binner, LATER, SETTINGS.window, SETTINGS.drift) for each in (alone, together)]
+    """Counts add up, in whatever order they come: whoever read which record, the state is the same, bit for bit."""
+    arrivals = arrived(Log().records(rows(7, 400, shift=0.4)))
+    alone, together = book(), book()
+    alone.enter(arrivals)
+    together.enter(arrivals[:1])  # the first one brings the reference
+    for owner in (2, 0, 3, 1):
+        mine = [each for each, number in zip(arrivals[1:], owners[1:], strict=True) if number == owner]
+        counts, _ = count(mine, together.references.of, SETTINGS.window)
+        together.add(decode_counts(encode_counts(counts)))
+    for each in (alone, together):
+        each.judge(LATER)
 
-    assert verdicts[0] == verdicts[1]
-    assert len(verdicts[0]) == 2
+    assert alone.arms[ARM].windows == 2
+    assert encode(together.arms[ARM]) == encode(alone.arms[ARM])
 
 
 def test_a_version_without_profile_makes_its_own() -> None:
     """From its first rows, marked as such; what shifts afterwards is seen."""
     made, log = book(None), Log()
-    made.enter(log.records(rows(8, 300)))
+    made.enter(arrived(log.records(rows(8, 300))))
+    assert made.profile(MODEL, 1) is None
+    made.judge(LATER)
     own = made.profile(MODEL, 1)
     assert own is not None
     assert own.self_referenced
-    made.enter(log.records(rows(9, 800, shift=1.0)))
+    made.enter(arrived(log.records(rows(9, 800, shift=1.0))))
     made.judge(LATER)
     (opened,) = evaluate(made)
     assert opened.incident.self_referenced
@@ -141,7 +142,8 @@ def test_a_profile_of_another_model_is_refused_with_the_reason() -> None:
     """The version then makes its own."""
     other = encode_profile(profile()).replace(b'"tensor":"x"', b'"tensor":"z"')
     made = book(other)
-    made.enter(Log().records(rows(10, 300)))
+    made.enter(arrived(Log().records(rows(10, 300))))
+    made.judge(LATER)
     own = made.profile(MODEL, 1)
 
     assert "no input 'z'" in made.versions[MODEL, 1].refused
@@ -153,7 +155,8 @@ def test_a_profile_that_is_attached_later_takes_over() -> None:
     """The drift begins anew against it; what labels said is kept."""
     documents: list[bytes | None] = [None]
     made = Book(SETTINGS, lambda _model, _version: documents[0])
-    made.enter(Log().records(rows(11, 400)))
+    made.enter(arrived(Log().records(rows(11, 400))))
+    made.judge(LATER)
     documents[0] = DOCUMENT
     made.renew()
     found = made.profile(MODEL, 1)
@@ -165,7 +168,7 @@ def test_a_profile_that_is_attached_later_takes_over() -> None:
 def test_labels_of_the_wrong_kind_are_counted() -> None:
     """Not 0 or 1, or for another number of rows: nothing is learnt of them."""
     made = book()
-    kept = made.enter(Log().records(rows(12, 2)))
+    kept = made.enter(arrived(Log().records(rows(12, 2))))
     wrong = [
         Pairing(kept[0].prediction, Label(MODEL, "r1", (3.0,), START)),
         Pairing(kept[1].prediction, Label(MODEL, "r2", (1.0, 0.0), START)),

@@ -7,14 +7,16 @@ import numpy as np
 import pytest
 
 from router.analysis.verdict import Verdict
+from router.drift.binning import Binner
 from router.drift.profile import Profile
-from router.monitor.labels import Label, Pairing, predicted
-from router.monitor.state import Arm, Sample
+from router.monitor.counting import count
+from router.monitor.labels import Label, Pairing
+from router.monitor.state import Arm
 from router.monitor.trial import Trial, Trials
 from router.monitor.trial_verdict import judge_metric, judge_predictions
 from router.performance.baseline import Metric
 from router.requestlog.record import Record
-from tests.watched import MODEL, START, Log, profile, rows, truth
+from tests.watched import MODEL, SETTINGS, START, Log, arrived, profile, rows, truth
 
 PROFILE = profile()
 CANARY, CONTROL = Arm(MODEL, 2, "canary"), Arm(MODEL, 1, "control")
@@ -34,13 +36,12 @@ def answers(arm: Arm, seed: int, count: int, *, shift: float = 0.0, start: float
 
 def labelled(records: list[Record], values: np.ndarray) -> list[Pairing]:
     """Join answers with labels as the monitor does."""
-    pairs = []
-    for record, value in zip(records, values.tolist(), strict=True):
-        arm = Arm(record.model, record.version, record.variant)
-        said = predicted(PROFILE, arm, Sample(bytes(record.inputs), bytes(record.outputs), record.at))
-        assert said is not None
-        pairs.append(Pairing(said, Label(MODEL, record.request_id, (value,), record.at + 60)))
-    return pairs
+    binner = Binner(PROFILE)
+    _, kept = count(arrived(records), lambda _version: binner, SETTINGS.window)
+    return [
+        Pairing(each.prediction, Label(MODEL, each.request_id, (value,), each.prediction.at + 60))
+        for each, value in zip(kept, values.tolist(), strict=True)
+    ]
 
 
 def test_arms_that_predict_alike_pass_and_one_that_predicts_otherwise_fails() -> None:
