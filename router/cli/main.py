@@ -62,6 +62,7 @@ for _command in (
     monitoring.drift,
     monitoring.performance,
     monitoring.incidents,
+    monitoring.hold,
     log.log,
     audit.audit,
     token.token,

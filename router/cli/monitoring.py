@@ -1,4 +1,4 @@
-"""`shepherd drift`, `performance`, `incidents`: what the monitor knows."""
+"""`shepherd drift`, `performance`, `incidents`: what the monitor knows; `hold`: what it may not do."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from rich.console import Group
 from rich.table import Table
 
 from router.cli.client import AdminClient
-from router.cli.options import output_option, with_client
+from router.cli.options import output_option, reason_option, with_client
 from router.cli.output import OutputFormat, show
 
 #: Columns of a version that are shown: those with most evidence.
@@ -47,6 +47,19 @@ def incidents(client: AdminClient, *, model: str | None, output: OutputFormat) -
     show(output, found, lambda: _incidents(found["incidents"]))
 
 
+@click.command()
+@click.argument("model")
+@click.option("--release", is_flag=True, help="Allow them again.")
+@reason_option
+@output_option
+@with_client
+def hold(client: AdminClient, *, model: str, release: bool, reason: str, output: OutputFormat) -> None:
+    """Forbid automatic rollbacks of MODEL: incidents are told, traffic stays where it is."""
+    changed = client.hold_rollbacks(model, reason, held=not release)
+    now = "allowed" if changed["rollbacks_held"] is None else f"held: {changed['rollbacks_held']}"
+    show(output, changed, lambda: f"automatic rollbacks of {model} are {now}")
+
+
 def _drift(version: dict[str, Any]) -> list[str | Table]:
     reference = version["reference"]
     kinds = {
@@ -60,6 +73,7 @@ def _drift(version: dict[str, Any]) -> list[str | Table]:
         alarmed = ", ".join(arm["alarmed"]) or "none"
         parts.append(f"  {arm['arm']}: {arm['answers']} answers, {arm['windows']} windows judged, alarms: {alarmed}")
         parts += [f"    {each['fault']} {each['column']}: {each['share']:.2%} of rows" for each in arm["faults"]]
+        parts += _explanation(arm["explanation"])
         table = Table("column", "PSI", "JS", "q-value", "evidence", "", box=None, header_style="bold")
         for column in sorted(arm["columns"], key=lambda each: -each["evidence"])[:_SHOWN]:
             says = "alarm" if column["alarmed"] else "drifted" if column["drifted"] else ""
@@ -77,26 +91,45 @@ def _drift(version: dict[str, Any]) -> list[str | Table]:
     return parts
 
 
+def _explanation(found: dict[str, Any] | None) -> list[str]:
+    """Say what tells the rows of an alarm from those of quiet windows."""
+    if found is None:
+        return []
+    if not found["features"]:
+        return [f"    numeric inputs do not tell its rows from quiet ones (AUC {found['auc']:.2f})"]
+    shares = ", ".join(f"{name} {share:.0%}" for name, share in found["features"].items())
+    return [f"    told from quiet rows (AUC {found['auc']:.2f}) by {shares}"]
+
+
 def _performance(found: dict[str, Any]) -> Group:
     counts = found["labels"]
     head = "labels: " + ", ".join(f"{count} {kind}" for kind, count in counts.items())
     held = [f"automatic rollbacks are held: {found['rollbacks_held']}"] if found["rollbacks_held"] else []
-    table = Table("version", "arm", "labelled", "watched", "baseline", "now", "drop", "", box=None, header_style="bold")
-    reasons = [f"version {each['version']}: {each['why']}" for each in found["versions"] if not each["judged"]]
+    heads = ("version", "arm", "labelled", "watched", "baseline", "now", "drop", "estimate", "ADWIN", "")
+    table = Table(*heads, box=None, header_style="bold")
+    reasons = [f"version {each['version']}: {each['why']}" for each in found["versions"] if each["why"]]
     for version in found["versions"]:
         for arm in version["arms"]:
             now = arm["metrics"].get(arm["watched"], {}).get("value")
+            estimated = (arm["estimate"] or {}).get("drop")
             table.add_row(
                 str(version["version"]),
                 arm["arm"],
                 f"{arm['labelled']} ({arm['labelled_share']:.0%})",
-                arm["watched"],
-                f"{arm['baseline']['value']:.4f}",
+                arm["watched"] or "nothing",
+                f"{arm['baseline']['value']:.4f}" if arm["baseline"] else "-",
                 "-" if now is None else f"{now:.4f}",
                 "-" if arm["drop"] is None else f"{arm['drop']:+.1%}",
+                "-" if estimated is None else f"{estimated:+.1%}",
+                _opinion(arm["adwin"]),
                 "" if arm["severity"] == "ok" else arm["severity"],
             )
     return Group(head, *held, *reasons, *([table] if table.rows else []))
+
+
+def _opinion(found: dict[str, Any] | None) -> str:
+    """Say when ADWIN last saw the losses change."""
+    return f"changed {found['labels_since']} labels ago" if found and found["changes"] else "-"
 
 
 def _incidents(found: list[dict[str, Any]]) -> Table | str:

@@ -47,8 +47,9 @@ def build_doors(
     control = AdminRepository(settings.admin_host, settings.admin_port, ready_timeout_s=settings.ready_timeout_s)
     repository = Repository(catalogue, control)
     tuning = Tuning(settings.log_level, catalogue)
+    feedback = Labels(catalogue, labels)
     http = HttpServer(
-        HttpApp(http_routes(catalogue, statistics, repository, tuning, Labels(catalogue, labels)), service.gatekeeper),
+        HttpApp(http_routes(catalogue, statistics, repository, tuning, feedback), service.gatekeeper),
         service,
         keep_alive_s=settings.keep_alive_s,
         drain_timeout_s=settings.drain_timeout_s,
@@ -60,6 +61,7 @@ def build_doors(
         statistics=statistics,
         repository=repository,
         tuning=tuning,
+        labels=feedback,
         credentials=grpc_credentials(settings),
     )
     return Doors(http, grpc)

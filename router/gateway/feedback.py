@@ -14,7 +14,7 @@ import msgspec
 
 from router.gateway.catalogue import Catalogue
 from router.ports import LabelSink, StoreUnavailable
-from router.requestlog.label import Feedback, read_feedback
+from router.requestlog.label import Feedback, Mistake
 from serving.protocol.errors import ErrorKind, ServingError
 
 MAX_IN_FLIGHT: Final = 16
@@ -25,7 +25,30 @@ class Taken(NamedTuple):
     """What became of a message of labels."""
 
     accepted: int
-    document: dict[str, Any]
+    mistakes: tuple[Mistake, ...]
+
+    @property
+    def shown(self) -> tuple[Mistake, ...]:
+        """The mistakes that are told, of many the first."""
+        return self.mistakes[:_MAX_SHOWN]
+
+    @property
+    def error(self) -> str:
+        """Why nothing was accepted; empty when something was."""
+        if self.accepted:
+            return ""
+        first = self.mistakes[0]
+        return f"no label was accepted; the first says: {first.field}: {first.error}"
+
+    @property
+    def document(self) -> dict[str, Any]:
+        """The same as the HTTP door says it."""
+        document: dict[str, Any] = {"accepted": self.accepted, "rejected": len(self.mistakes)}
+        if self.mistakes:
+            document["errors"] = [msgspec.to_builtins(mistake) for mistake in self.shown]
+        if self.error:
+            document["error"] = self.error
+        return document
 
 
 class Labels:
@@ -37,15 +60,20 @@ class Labels:
         self._clock = clock
         self._in_flight = 0
 
-    async def take(self, model: str, version: int | None, body: bytes) -> Taken:
+    async def take(self, model: str, version: int | None, read: Callable[[], Feedback]) -> Taken:
         """Take a message of labels about a model's answers.
+
+        Args:
+            model: which.
+            version: which of it; None for any.
+            read: reads the message, once the model is known.
 
         Raises:
             ServingError: NOT_FOUND for an unknown model or version, INVALID or TOO_LARGE for a message that is none,
                 OVERLOADED, UNAVAILABLE while Redis is away.
         """
         self._catalogue.check_known(model, version)
-        feedback = read_feedback(body)
+        feedback = read()
         if feedback.labels:
             if self._in_flight >= MAX_IN_FLIGHT:
                 raise ServingError(ErrorKind.OVERLOADED, f"{MAX_IN_FLIGHT} messages of labels are on their way already")
@@ -56,14 +84,4 @@ class Labels:
                 raise ServingError(ErrorKind.UNAVAILABLE, str(error)) from error
             finally:
                 self._in_flight -= 1
-        return Taken(len(feedback.labels), _document(feedback))
-
-
-def _document(feedback: Feedback) -> dict[str, Any]:
-    document: dict[str, Any] = {"accepted": len(feedback.labels), "rejected": len(feedback.mistakes)}
-    if feedback.mistakes:
-        document["errors"] = [msgspec.to_builtins(mistake) for mistake in feedback.mistakes[:_MAX_SHOWN]]
-    if not feedback.labels:
-        first = feedback.mistakes[0]
-        document["error"] = f"no label was accepted; the first says: {first.field}: {first.error}"
-    return document
+        return Taken(len(feedback.labels), feedback.mistakes)

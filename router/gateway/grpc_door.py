@@ -1,4 +1,4 @@
-"""The gRPC door: `inference.GRPCInferenceService`, health and reflection on a grpc.aio server.
+"""The gRPC door: `inference.GRPCInferenceService`, feedback, health and reflection on a grpc.aio server.
 
 Methods are registered by their literal wire names with raw bytes in and out, so that the messages may be declared in a
 private package (tritonclient declares `inference` too, and one process can hold a name once) and our own codec does the
@@ -14,9 +14,12 @@ import grpc
 
 from router.access.scope import Action
 from router.gateway.catalogue import Catalogue
+from router.gateway.feedback import Labels
 from router.gateway.grpc_wire import shorten
 from router.gateway.http_exchange import InferService
 from router.gateway.repository import Repository
+from router.gateway.rpc.feedback import SERVICE as FEEDBACK
+from router.gateway.rpc.feedback import FeedbackMethods
 from router.gateway.rpc.health import HealthMethods
 from router.gateway.rpc.inference import PROTOCOL, Context, InferenceMethods, metadata_headers
 from router.gateway.rpc.queries import QueryMethods
@@ -50,6 +53,7 @@ class GrpcDoor:
         statistics: Statistics,
         repository: Repository,
         tuning: Tuning,
+        labels: Labels,
         credentials: grpc.ServerCredentials | None = None,
     ) -> None:
         self._max_message_bytes = service.limits.max_body_bytes
@@ -57,8 +61,9 @@ class GrpcDoor:
         self._gatekeeper = service.gatekeeper
         self._inference = InferenceMethods(service)
         self._queries = QueryMethods(catalogue, statistics, repository, tuning)
-        self._health = HealthMethods(catalogue, frozenset({SERVICE}))
-        self._reflection = ReflectionMethods((SERVICE, HEALTH))
+        self._feedback = FeedbackMethods(labels)
+        self._health = HealthMethods(catalogue, frozenset({SERVICE, FEEDBACK}))
+        self._reflection = ReflectionMethods((SERVICE, FEEDBACK, HEALTH))
         self._server: grpc.aio.Server | None = None
 
     async def start(self, *addresses: str) -> None:
@@ -102,10 +107,14 @@ class GrpcDoor:
 
     def _methods(self) -> dict[str, grpc.RpcMethodHandler[Any, Any]]:
         # Inferences name their models in each message, so these two check their callers themselves; health is open.
+        queries = {
+            **{f"/{SERVICE}/{name}": query for name, query in self._queries.table().items()},
+            **{f"/{FEEDBACK}/{name}": query for name, query in self._feedback.table().items()},
+        }
         unary: dict[str, Unary] = {
             f"/{SERVICE}/ModelInfer": self._inference.infer,
             f"/{HEALTH}/Check": self._health.check,
-            **{f"/{SERVICE}/{name}": guarded(query, self._gatekeeper) for name, query in self._queries.table().items()},
+            **{path: guarded(query, self._gatekeeper) for path, query in queries.items()},
         }
         describe = self._described(self._reflection.info)
         streaming: dict[str, Streaming] = {

@@ -111,6 +111,11 @@ def summary(incident: Incident) -> str:
         f"drift of {', '.join(drifting)}" if drifting else "",
         f"faults: {', '.join(faults)}" if faults else "",
         *drops,
+        *[
+            f"estimated without labels: down {arm['estimate']['drop']:.1%}"
+            for arm in incident.evidence.values()
+            if "estimate" in arm and arm["estimate"].get("drop") is not None
+        ],
     ]
     what = "; ".join(part for part in parts if part) or "nothing stands against it"
     return f"{incident.model} version {incident.version}, {incident.severity}: {what}"

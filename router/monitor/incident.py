@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from math import isfinite
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 
 from router.monitor.labels import metrics_of
 from router.monitor.standard import Standard
 from router.monitor.state import ArmState
+from router.performance.baseline import Baseline
 from router.performance.ladder import Act, Command, LadderState
 from router.performance.metrics import Estimate
 
@@ -113,7 +114,7 @@ def estimate_of(state: ArmState, standard: Standard | None) -> dict[str, Any] | 
 
 def performance_of(state: ArmState, standard: Standard) -> dict[str, Any]:
     """Show how an arm does by its labels."""
-    baseline, opinion = standard.watched, state.second_opinion
+    baseline = standard.watched
     lines: dict[str, Any] = {
         "severity": state.alarm.severity.word,
         "answers": state.answers,
@@ -122,22 +123,31 @@ def performance_of(state: ArmState, standard: Standard) -> dict[str, Any]:
         "mean_label_lag_s": state.lag_total_s / state.labelled if state.labelled else None,
         "metrics": _metrics(metrics_of(state, standard.task)),
     }
-    if baseline is not None:
-        lines["watched"] = baseline.metric.value
-        lines["baseline"] = {
+    return lines | (_against(baseline, state, is_own=standard.is_own) if baseline is not None else _UNWATCHED)
+
+
+#: Of a version whose metrics no alarm can watch.
+_UNWATCHED: Final[dict[str, Any]] = {"watched": None, "baseline": None, "drop": None, "adwin": None}
+
+
+def _against(baseline: Baseline, state: ArmState, *, is_own: bool) -> dict[str, Any]:
+    opinion = state.second_opinion
+    return {
+        "watched": baseline.metric.value,
+        "baseline": {
             "value": baseline.value,
             "low": baseline.low,
             "high": baseline.high,
             "n": baseline.n,
-            "kind": "self" if standard.is_own else "profile",
-        }
-        lines["drop"] = baseline.drop_of_loss(max(0.0, state.alarm.current_loss)) if state.alarm.losses else None
-        lines["adwin"] = {
+            "kind": "self" if is_own else "profile",
+        },
+        "drop": baseline.drop_of_loss(max(0.0, state.alarm.current_loss)) if state.alarm.losses else None,
+        "adwin": {
             "changes": opinion.changes,
             "labels_since": state.alarm.losses - opinion.last_change_at if opinion.changes else None,
             "mean_loss_before": opinion.mean_before if opinion.changes else None,
-        }
-    return lines
+        },
+    }
 
 
 def _metrics(found: Mapping[str, Estimate]) -> dict[str, Any]:

@@ -7,7 +7,7 @@ among many is refused by its place and field, and the others are taken.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from math import isfinite
 from typing import Any, Final, NamedTuple
 
@@ -69,6 +69,15 @@ def read_feedback(body: bytes | memoryview) -> Feedback:
         if len(members) > 1 or not isinstance(members["labels"], list):
             raise invalid("labels: must be a list, and the only member")
         entries = members["labels"]
+    return read_entries(entries)
+
+
+def read_entries(entries: Sequence[object]) -> Feedback:
+    """Read entries, each as decoded JSON.
+
+    Raises:
+        ServingError: INVALID when there are none, TOO_LARGE when there are too many.
+    """
     if not entries:
         raise invalid("labels: is empty")
     if len(entries) > MAX_LABELS:

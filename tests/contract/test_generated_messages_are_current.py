@@ -10,14 +10,16 @@ from google.protobuf.descriptor import FileDescriptor
 from google.protobuf.descriptor_pb2 import FileDescriptorProto, FileDescriptorSet
 from grpc_tools import protoc  # type: ignore[import-untyped]
 
-from serving.protocol.pb import model_config_pb2, open_inference_pb2
+from serving.protocol.pb import feedback_pb2, model_config_pb2, open_inference_pb2
 
 ROOT = Path(__file__).parents[2]
 VIRTUAL = "serving/protocol/pb"
 
 
 @pytest.mark.parametrize(
-    "file", [model_config_pb2.DESCRIPTOR, open_inference_pb2.DESCRIPTOR], ids=lambda file: file.name
+    "file",
+    [feedback_pb2.DESCRIPTOR, model_config_pb2.DESCRIPTOR, open_inference_pb2.DESCRIPTOR],
+    ids=lambda file: file.name,
 )
 def test_generating_again_changes_nothing(file: FileDescriptor, tmp_path: Path) -> None:
     """Compared as descriptors, since the text around them differs between versions of protoc."""
@@ -48,4 +50,4 @@ def test_the_messages_are_typed() -> None:
     """A stub lies beside each generated module."""
     folder = resources.files("serving.protocol.pb")
 
-    assert all((folder / f"{name}_pb2.pyi").is_file() for name in ("model_config", "open_inference"))
+    assert all((folder / f"{name}_pb2.pyi").is_file() for name in ("feedback", "model_config", "open_inference"))

@@ -13,7 +13,9 @@ import pytest_asyncio
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha.proto_reflection_descriptor_database import ProtoReflectionDescriptorDatabase
 
+from router.requestlog.label import Label
 from serving.backends.echo import EchoBackend, EchoOptions
+from serving.protocol.pb import feedback_pb2 as feedback
 from serving.protocol.pb import open_inference_pb2 as pb
 from tests.data_plane import MODEL, DataPlane, running_data_plane
 
@@ -255,11 +257,51 @@ async def test_reflection_describes_the_public_service(plane: DataPlane) -> None
 
     services, file = await asyncio.to_thread(describe)
 
-    assert {"inference.GRPCInferenceService", "grpc.health.v1.Health"} <= set(services)
+    assert {"inference.GRPCInferenceService", "shepherd.v1.Feedback", "grpc.health.v1.Health"} <= set(services)
     assert file.package == "inference"
     (service,) = file.service
     assert {"ModelInfer", "ModelStreamInfer", "LogSettings"} <= {method.name for method in service.method}
     assert next(m for m in service.method if m.name == "ModelInfer").input_type == ".inference.ModelInferRequest"
+
+
+async def test_labels_come_back_over_grpc_as_over_http(plane: DataPlane, channel: grpc.aio.Channel) -> None:
+    """Numbers, texts, one for each row, outcomes; the wrong ones are named by their places."""
+    request = feedback.PostRequest(model_name=MODEL)
+    request.labels.add(request_id="a").values.add(int_value=1)
+    request.labels.add(request_id="b", values=[{"string_value": "cat"}, {"string_value": "dog"}], outcome=2.5)
+    request.labels.add(request_id="c")
+    request.labels.add(request_id="d").values.add()
+    request.labels.add(request_id="e").values.add(bool_value=True)
+    post: Any = channel.unary_unary("/shepherd.v1.Feedback/Post", feedback.PostRequest.SerializeToString)
+    answer = feedback.PostResponse.FromString(await post(request))
+    stored = [entry.label async for entry in plane.labels.entries()]
+
+    assert (answer.accepted, answer.rejected) == (3, 2)
+    assert [(error.index, error.field) for error in answer.errors] == [(2, "label"), (3, "label")]
+    assert stored == [Label("a", 1), Label("b", ("cat", "dog"), 2.5), Label("e", True)]
+
+
+@pytest.mark.parametrize(
+    ("request_", "code", "told"),
+    [
+        (feedback.PostRequest(model_name=MODEL), "INVALID_ARGUMENT", "labels"),
+        (feedback.PostRequest(model_name=MODEL, labels=[{"request_id": "a"}]), "INVALID_ARGUMENT", "label"),
+        (feedback.PostRequest(model_name="other", labels=[{"request_id": "a", "outcome": 1}]), "NOT_FOUND", "other"),
+        (feedback.PostRequest(model_name=MODEL, model_version="x"), "NOT_FOUND", "version"),
+        (feedback.PostRequest(model_name=MODEL, labels=[{}] * 1001), "RESOURCE_EXHAUSTED", "1000"),
+    ],
+    ids=["empty", "nothing-known", "model", "version", "crowd"],
+)
+async def test_labels_that_are_refused_over_grpc_say_why(
+    channel: grpc.aio.Channel, request_: feedback.PostRequest, code: str, told: str
+) -> None:
+    """Nothing of them is kept."""
+    post: Any = channel.unary_unary("/shepherd.v1.Feedback/Post", feedback.PostRequest.SerializeToString)
+    with pytest.raises(grpc.aio.AioRpcError) as failure:
+        await post(request_)
+
+    assert failure.value.code().name == code
+    assert told in (failure.value.details() or "")
 
 
 @pytest.mark.parametrize("name", ["../policies/m", "m/versions/1/load?", "..", "", "m#", "a" * 200])

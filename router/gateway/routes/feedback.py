@@ -5,6 +5,7 @@ from __future__ import annotations
 from router.access.scope import Action
 from router.gateway.feedback import Labels
 from router.gateway.routes.table import Asked, Reply, Routes
+from router.requestlog.label import read_feedback
 
 
 class FeedbackRoutes:
@@ -20,5 +21,5 @@ class FeedbackRoutes:
 
     async def feedback(self, asked: Asked) -> Reply:
         """Take one label or several: 202 with what was accepted and refused, 400 when nothing was accepted."""
-        taken = await self._labels.take(asked.model, asked.version, asked.body)
+        taken = await self._labels.take(asked.model, asked.version, lambda: read_feedback(asked.body))
         return Reply(taken.document, 202 if taken.accepted else 400)

@@ -15,7 +15,7 @@ from grpc_health.v1 import health_pb2
 from grpc_reflection.v1alpha import reflection_pb2
 from grpc_reflection.v1alpha._async import ReflectionServicer
 
-from serving.protocol.pb import model_config_pb2, open_inference_pb2
+from serving.protocol.pb import feedback_pb2, model_config_pb2, open_inference_pb2
 
 _PRIVATE: Final = "shepherd.inference"
 _PUBLIC: Final = "inference"
@@ -46,7 +46,7 @@ def public_pool() -> DescriptorPool:
     for module in (model_config_pb2, open_inference_pb2):
         renamed = _renamed(FileDescriptorProto.FromString(module.DESCRIPTOR.serialized_pb))
         pool.AddSerializedFile(renamed.SerializeToString())
-    for module in (health_pb2, reflection_pb2):
+    for module in (feedback_pb2, health_pb2, reflection_pb2):
         pool.AddSerializedFile(module.DESCRIPTOR.serialized_pb)
     return pool
 
