@@ -45,6 +45,7 @@ class BatchLimits(msgspec.Struct, frozen=True):
 
 #: Runs that the thread may hold: one that goes on and one that follows.
 HANDED_OVER_MOST: Final = 2
+_TOO_LATE: Final = "the deadline passed while the request waited for the model"
 
 
 class Outcome(NamedTuple):
@@ -121,7 +122,7 @@ class Batcher:
             job.done(ServingError(ErrorKind.OVERLOADED, message))
             return
         self._lanes.put(job)
-        if not self._scheduled and self._may_start:
+        if not self._scheduled and (not self._handed_over or self._may_start):
             self._scheduled = True
             self._loop.call_soon(self._turn)
 
@@ -174,10 +175,9 @@ class Batcher:
         """Start a run of what waits; and one ahead when there is enough for it."""
         self._scheduled = False
         while self._lanes.waiting and self._may_start:
-            now = time.monotonic()
-            batch = self._lanes.take(self._limit, now)
+            batch = self._lanes.take(self._limit, time.monotonic())
             for job in batch.expired:
-                job.done(ServingError(ErrorKind.DEADLINE, "the deadline passed while the request waited for the model"))
+                job.done(ServingError(ErrorKind.DEADLINE, _TOO_LATE))
             if not batch.jobs:
                 return
             self._in_run += len(batch.jobs)
@@ -192,20 +192,24 @@ class Batcher:
             initializer = yield_processor if self._yields else None
             self._executor = ThreadPoolExecutor(1, thread_name_prefix="model", initializer=initializer)
         self._handed_over += 1
-        future = self._loop.run_in_executor(self._executor, lambda: [self._run(jobs) for jobs in batches])
+        future = self._loop.run_in_executor(self._executor, lambda: [self._run_in_turn(jobs) for jobs in batches])
         future.add_done_callback(self._come_back)
 
     def _come_back(self, done: asyncio.Future[list[Outcome]]) -> None:
         self._handed_over -= 1
         self._settle(done.result())
 
+    def _run_in_turn(self, jobs: Sequence[Job]) -> Outcome:
+        """Run a batch that may have waited for the run before it, unless nobody waits for it any more."""
+        now = time.monotonic()
+        if all(job.cancelled or job.deadline < now for job in jobs):
+            return Outcome(jobs, ServingError(ErrorKind.DEADLINE, _TOO_LATE), now, now)
+        return self._run(jobs)
+
     def _run(self, jobs: Sequence[Job]) -> Outcome:
-        """Run a batch; returns its failure as a value. Called on the loop or in the executor thread."""
+        """Run a batch; returns its failure as a value. Called on the loop or in the thread."""
         started = time.monotonic()
         answers: list[list[Buffer]] | ServingError
-        if all(job.cancelled or job.deadline < started for job in jobs):
-            late = ServingError(ErrorKind.DEADLINE, "the deadline passed while the request waited for the model")
-            return Outcome(jobs, late, started, started)
         try:
             outputs = self._backend.infer(stack(jobs), jobs[0].plan.outputs)
             answers = scatter([job.plan for job in jobs], outputs, self._bfloat16)
@@ -220,11 +224,11 @@ class Batcher:
         for outcome in outcomes:
             self._learn(outcome)
         if self._lanes.waiting and not self._scheduled and not self._closed:
-            if self._handed_over or not self._runs_inline:
-                self._turn()
-            else:
+            if self._runs_inline:
                 self._scheduled = True
                 self._loop.call_soon(self._turn)
+            else:
+                self._turn()
         for outcome in outcomes:
             self._answer(outcome)
 
