@@ -18,7 +18,7 @@ from redis.exceptions import RedisError
 
 from router.adapters.redis_policy_store import RedisPolicyStore
 from router.admin.auth import TokenStore
-from router.control.specs import spec_maker
+from router.control.specs import sharing_rules, spec_maker
 from router.layout import Layout
 from router.node.cluster import JoinedCluster, LocalCluster
 from router.node.directory import NodeRecord, StateDirTaken, read_holder, taken, write_record
@@ -32,6 +32,8 @@ from router.node.valkey import EmbeddedValkey, ValkeyFailed
 from router.policy.document import versions_of
 from router.ports import StoreUnavailable
 from router.settings import Settings
+from serving.deployment.hosting.candidates import Candidates
+from serving.deployment.hosting.proof_book import ProofBook
 from serving.deployment.spec import CHANNEL_TOKEN_FILE, VersionSpec
 from serving.protocol.errors import ServingError
 from serving.registry.cache import ArtifactCache
@@ -130,7 +132,7 @@ def _serve(settings: Settings, layout: Layout, terminal: Terminal) -> NoReturn:
 
 
 def _versions_to_restore(settings: Settings, layout: Layout) -> list[VersionSpec]:
-    """Specify the versions that the stored policies name and whose files are here.
+    """Specify the versions with processes of their own that the stored policies name and whose files are here.
 
     The control process would start them too, but seconds later; it also starts those that have to be fetched first.
     """
@@ -150,11 +152,13 @@ def _versions_to_restore(settings: Settings, layout: Layout) -> list[VersionSpec
         advice = "Check that it runs and that --redis-url is right; without --redis-url, an embedded one is started"
         raise StartFailed(f"{error}. {advice}") from None
     cache, make_spec = ArtifactCache(layout.cache_dir), spec_maker(settings, layout)
+    candidates = Candidates(cache, ProofBook(layout.proofs_dir), sharing_rules(settings))
     specs = []
     for key in named:
         cached = cache.remembered(*key)
         try:
-            specs += [make_spec(cached.info)] if cached else []
+            spec = make_spec(cached.info) if cached else None
+            specs += [spec] if spec and candidates.why_own(spec) else []
         except ServingError:  # left to the control process, which says what is wrong with the version
             continue
     return specs

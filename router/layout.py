@@ -71,6 +71,11 @@ class Layout(msgspec.Struct, frozen=True):
         return self.state_dir / "cache"
 
     @property
+    def proofs_dir(self) -> Path:
+        """What versions have proven on this machine before they were let into a shared host."""
+        return self.state_dir / "proofs"
+
+    @property
     def spool_dir(self) -> Path:
         """Records on their way to the request log: one folder per run of a router."""
         return self.state_dir / "spool"

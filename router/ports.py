@@ -15,6 +15,7 @@ from router.policy.document import Policy
 from router.requestlog.label import Label
 from router.requestlog.rows import Rows
 from router.rollout.evidence import Counters
+from serving.protocol.messages import Signature
 
 
 class StoredPolicy(msgspec.Struct, frozen=True):
@@ -147,7 +148,7 @@ class VersionStatus(msgspec.Struct, frozen=True):
     model: str
     version: int
     state: str
-    """absent | fetching | loading | ready | failed | draining"""
+    """absent | fetching | loading | ready | cold | failed | draining"""
     reason: str = ""
     """Why it failed, or what it waits for; empty when ready."""
     replicas: tuple[ReplicaStatus, ...] = ()
@@ -158,6 +159,17 @@ class VersionStatus(msgspec.Struct, frozen=True):
     """Seconds from the start of its process to a golden-checked answer."""
     lineage: Mapping[str, Any] = {}
     """run_id, git_commit, datasets, params, opset, sha256, backend, provider; what is known."""
+    holders: tuple[str, ...] = ()
+    """Who keeps it from being freed: `variant` and `shadow` once for each that names it, `standby` for a rollback."""
+    host: int = 0
+    """The shared host that it lives in; 0 for a version with processes of its own."""
+    signature: Signature | None = None
+    """Of a version in a shared host, also while it is cold."""
+
+    @property
+    def serves(self) -> bool:
+        """A request is answered: by a version in memory, or once a cold one has been loaded for it."""
+        return self.state in {"ready", "cold"}
 
 
 class VersionUnready(Exception):

@@ -108,6 +108,18 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     scale_to_zero_after_s: Annotated[
         float, Meta(ge=0, le=86_400), _about("How long a version that may scale to zero keeps its last, idle replica.")
     ] = 300.0
+    host_default: Annotated[
+        Literal["own", "auto"], _about("Where versions without the tag shepherd.host run: own process, or auto.")
+    ] = "own"
+    host_auto_max_bytes: Annotated[Bytes, _about("Largest model that auto lets share a process.")] = 16 * _MIB
+    host_max_versions: Annotated[
+        int, Meta(ge=1, le=1000), _about("Versions that live in one shared process, loaded or cold.")
+    ] = 100
+    host_max_bytes: Annotated[Bytes, _about("Bytes of their files together.")] = _GIB
+    host_max_loaded: Annotated[
+        int, Meta(ge=1, le=1000), _about("Versions loaded in one shared process; beyond it the least used go cold.")
+    ] = 32
+    host_cold_after_s: Annotated[Seconds, _about("How long a version there stays loaded without a request.")] = 300.0
     ready_timeout_s: Annotated[Seconds, _about("How long a policy change waits for its versions to be ready.")] = 60.0
 
     standby_s: Annotated[

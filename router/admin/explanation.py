@@ -35,11 +35,7 @@ async def explain_decision(model: ModelName, question: Question, ports: Ports) -
     stored = await ports.store.get(model)
     if stored is None:
         raise Problem("not-found", f"{model} has no policy, so nothing decides")
-    ready = {
-        status.version
-        for status in await ports.versions.versions()
-        if status.model == model and status.state == "ready"
-    }
+    ready = {status.version for status in await ports.versions.versions() if status.model == model and status.serves}
     request_id = question.request_id or uuid.uuid4().hex
     answer = explain(
         compile_policy(stored.policy),

@@ -16,7 +16,7 @@ async def foresee(versions: VersionManager, before: Policy | None, after: Policy
     """
     statuses = {status.version: status for status in await versions.versions() if status.model == after.model}
     named = versions_of(after)
-    to_load = [version for version in named if version not in statuses or statuses[version].state != "ready"]
+    to_load = [version for version in named if version not in statuses or not statuses[version].serves]
     sizes = {version: statuses[version].lineage.get("bytes") for version in to_load if version in statuses}
     left = [version for version in (versions_of(before) if before else ()) if version not in named]
     return {

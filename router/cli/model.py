@@ -19,7 +19,7 @@ from router.cli.options import output_option, preferred, read_tags, reported_fai
 from router.cli.output import OutputFormat, show
 from router.cli.profile import profile
 
-_STYLE = {"ready": "green", "failed": "bold red", "absent": "dim"}
+_STYLE = {"ready": "green", "cold": "cyan", "failed": "bold red", "absent": "dim"}
 #: Characters of a node's id that tell nodes apart; `-o json` gives all.
 _NODE_SHOWN = 12
 _file = click.Path(exists=True, dir_okay=False, path_type=Path)
@@ -107,7 +107,8 @@ def version_table(models: Sequence[dict[str, Any]], *, with_lineage: bool = Fals
     for each in models:
         for status in each["versions"]:
             state = status["state"]
-            lineage = "\n".join(f"{key}: {value}" for key, value in status["lineage"].items() if value)
+            shown = status["lineage"] | {"host": status.get("host"), "held by": ", ".join(status.get("holders", ()))}
+            lineage = "\n".join(f"{key}: {value}" for key, value in shown.items() if value)
             replicas = status["replicas"]
             table.add_row(
                 status["model"],

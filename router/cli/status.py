@@ -52,7 +52,8 @@ def _facts(gateway: dict[str, Any]) -> Table:
     """Lay out what the node says of itself, whatever that is."""
     table = Table(box=None, show_header=False)
     for name, value in gateway.items():
-        table.add_row(name, str(value))
+        lines = [f"{key}: {each}" for key, each in value.items()] if isinstance(value, dict) else [str(value)]
+        table.add_row(name, "\n".join(lines) or "none")
     return table
 
 

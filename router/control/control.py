@@ -20,8 +20,9 @@ from router.admin.auth import TokenStore
 from router.admin.services import RolloutServices
 from router.control.aliases import AliasFollower
 from router.control.catalogue import Catalogue
-from router.control.fleet import Fleet
+from router.control.fleet import Processes
 from router.control.gates import Gates
+from router.control.hosted_fleet import hosted_fleet
 from router.control.registry_webhook import App, Signatures, with_registry_webhook
 from router.control.rollout_loop import RolloutLoop
 from router.control.specs import spec_maker
@@ -44,7 +45,7 @@ _log = logging.getLogger(__name__)
 class Control:
     """Everything that decides and nothing that serves: when it is gone, traffic goes on, and its successor resumes."""
 
-    def __init__(self, settings: Settings, layout: Layout, fleet: Fleet) -> None:
+    def __init__(self, settings: Settings, layout: Layout, processes: Processes) -> None:
         assert settings.redis_url is not None, "the composition root has chosen one"
         self._settings = settings
         self._layout = layout
@@ -53,7 +54,8 @@ class Control:
         self._keys = RedisKeyStore(settings.redis_url, poll_s=settings.policy_poll_s)
         self._board = RedisVersionBoard(settings.redis_url, poll_s=settings.policy_poll_s)
         self._catalogue = Catalogue(settings)
-        self._versions = Versions(fleet, self._catalogue, self._board, spec_maker(settings, layout))
+        self._fleet = hosted_fleet(settings, layout, processes)
+        self._versions = Versions(self._fleet, self._catalogue, self._board, spec_maker(settings, layout))
         self._standby = Standby(self._store, settings.standby_s, time.time)
         self._rollouts = RedisRolloutStore(settings.redis_url)
         self._answers = RedisAnswerStore(settings.redis_url)
@@ -167,6 +169,7 @@ class Control:
             "http": f"http://{settings.host}:{settings.http_port}",
             "grpc": f"{settings.host}:{settings.grpc_port}",
             "metrics": f"http://{settings.host}:{settings.metrics_port}/metrics",
+            "hosts": self._fleet.show(),
         }
 
     def _refresh_gauges(self) -> None:

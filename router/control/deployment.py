@@ -1,9 +1,9 @@
-"""The control process as a Ray Serve deployment, and Ray Serve as its fleet."""
+"""The control process as a Ray Serve deployment, and Ray Serve as what runs processes for it."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Final
 
 from ray import serve
@@ -12,19 +12,17 @@ from router.control.control import Control
 from router.control.reconciler import VersionKey
 from router.layout import Layout
 from router.settings import Settings
-from serving.channel.endpoint import Endpoint
 from serving.deployment import lifecycle
-from serving.deployment.discovery import VersionWatch, watch_version
+from serving.deployment.discovery import AppWatch, OnEndpoints
 from serving.deployment.process_log import log_to
-from serving.deployment.spec import VersionSpec
-from serving.deployment.status import AppStatus
+from serving.deployment.spec import HostSpec, VersionSpec, app_name
 
 APP: Final = "control"
 _DEPLOYMENT: Final = "Control"
 
 
-class ServeFleet:
-    """Runs versions as Ray Serve applications, whose calls block and so are made in threads; fits `Fleet`."""
+class ServeProcesses:
+    """Runs versions and hosts as Ray Serve applications; fits `Processes`. Ray's calls block: threads make them."""
 
     async def deploy(self, specs: Sequence[VersionSpec]) -> None:
         """Start applications, or replace failed ones."""
@@ -34,13 +32,25 @@ class ServeFleet:
         """Have applications drained and removed."""
         await asyncio.to_thread(lifecycle.delete, versions)
 
-    async def statuses(self) -> Mapping[VersionKey, AppStatus]:
+    async def deploy_host(self, spec: HostSpec) -> None:
+        """Start a shared host."""
+        await asyncio.to_thread(lifecycle.deploy_host, spec)
+
+    async def delete_host(self, number: int) -> None:
+        """Have a shared host removed."""
+        await asyncio.to_thread(lifecycle.delete_host, number)
+
+    async def statuses(self) -> lifecycle.Applications:
         """Look at all applications."""
         return await asyncio.to_thread(lifecycle.statuses)
 
-    def watch(self, model: str, version: int, on_endpoints: Callable[[Sequence[Endpoint]], None]) -> VersionWatch:
+    def watch(self, model: str, version: int, on_endpoints: OnEndpoints) -> AppWatch:
         """Follow the replicas of a version."""
-        return watch_version(model, version, on_endpoints)
+        return AppWatch(app_name(model, version), on_endpoints)
+
+    def watch_app(self, app: str, on_endpoints: OnEndpoints) -> AppWatch:
+        """Follow the replicas of an application."""
+        return AppWatch(app, on_endpoints)
 
 
 class ControlReplica:
@@ -48,7 +58,7 @@ class ControlReplica:
 
     async def __init__(self, settings: Settings, layout: Layout) -> None:  # type: ignore[misc] # Ray Serve awaits it
         log_to(layout.logs_dir, "control", settings.log_level)
-        self._control = Control(settings, layout, ServeFleet())
+        self._control = Control(settings, layout, ServeProcesses())
         await self._control.start()
 
     async def check_health(self) -> None:

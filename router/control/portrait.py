@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Protocol
+from collections.abc import Mapping, Sequence
+from typing import Final, Protocol
 
 from router.control.reconciler import Phase, Standing, VersionKey
 from router.control.specs import SpecMaker
@@ -12,7 +12,11 @@ from serving.channel.endpoint import Endpoint
 from serving.deployment.remote_report import read_troubles, troubles_path
 from serving.deployment.scaling_record import read_record, record_path
 from serving.deployment.spec import VersionSpec
+from serving.deployment.status import Residence
 from serving.registry.cache import CachedVersion
+
+#: Shown of a version that is ready and not in memory: its next request has it loaded.
+COLD: Final = "cold"
 
 
 class Memory(Protocol):
@@ -30,31 +34,40 @@ class Portraits:
         self._make_spec = make_spec
         self._known: dict[VersionKey, CachedVersion] = {}
         """What was remembered of versions that run: it does not change while they do."""
+        self._residences: Mapping[VersionKey, Residence | None] = {}
 
-    def learn(self, keys: set[VersionKey]) -> None:
+    def learn(self, running: Mapping[VersionKey, Residence | None]) -> None:
         """Look up what is known of versions that run now, and forget the others."""
-        self._known = {key: known for key, known in self._known.items() if key in keys}
-        for key in keys - self._known.keys():
+        self._residences = running
+        self._known = {key: known for key, known in self._known.items() if key in running}
+        for key in running.keys() - self._known.keys():
             known = self._memory.remembered(*key)
             if known:
                 self._known[key] = known
 
-    def draw(self, key: VersionKey, standing: Standing, endpoints: Sequence[Endpoint]) -> VersionStatus:
+    def draw(
+        self, key: VersionKey, standing: Standing, endpoints: Sequence[Endpoint], holders: tuple[str, ...]
+    ) -> VersionStatus:
         """Show a version."""
-        known = self._known.get(key)
+        known, residence = self._known.get(key), self._residences.get(key)
         spec = self._make_spec(known.info) if known else None
         scaling = read_record(record_path(spec.run_dir, *key)) if spec and spec.scale else None
+        is_cold = standing.phase is Phase.READY and residence is not None and not residence.loaded
+        facts = residence.facts if residence else endpoints[0].facts if endpoints else {}
         return VersionStatus(
             *key,
-            state=standing.phase.value,
+            state=COLD if is_cold else standing.phase.value,
             reason=standing.reason or (_troubles(spec) if spec and standing.phase is Phase.READY else ""),
             replicas=tuple(
                 ReplicaStatus(each.replica_id, each.pid, each.node, each.tcp or each.uds) for each in endpoints
             ),
             target_replicas=scaling.replicas if scaling else spec.replicas if spec else 0,
             scaling=scaling.reason if scaling else "",
-            load_s=max((each.load_s for each in endpoints), default=0.0),
-            lineage={**(known.lineage if known else {}), **(endpoints[0].facts if endpoints else {})},
+            load_s=residence.load_s if residence else max((each.load_s for each in endpoints), default=0.0),
+            lineage={**(known.lineage if known else {}), **facts},
+            holders=holders,
+            host=residence.host if residence else 0,
+            signature=residence.signature if residence else None,
         )
 
 

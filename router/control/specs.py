@@ -1,4 +1,4 @@
-"""From settings and a version's registry tags to what its replicas need to know. Pure."""
+"""From settings and a version's registry tags to what its replicas, or its shared host, need to know. Pure."""
 
 from __future__ import annotations
 
@@ -7,11 +7,14 @@ from pathlib import Path
 
 from router.layout import Layout
 from router.settings import Settings
-from serving.deployment.spec import Scale, VersionSpec
+from serving.deployment.hosting.placement import HostBounds
+from serving.deployment.hosting.sharing import SharingRules
+from serving.deployment.spec import HostSpec, Scale, VersionSpec
 from serving.registry.artifact import VersionInfo
 from serving.registry.options import ServingOptions, parse_options
 
 SpecMaker = Callable[[VersionInfo], VersionSpec]
+HostMaker = Callable[[int], HostSpec]
 
 
 def spec_maker(settings: Settings, layout: Layout) -> SpecMaker:
@@ -41,6 +44,37 @@ def spec_maker(settings: Settings, layout: Layout) -> SpecMaker:
         )
 
     return make
+
+
+def host_maker(settings: Settings, layout: Layout) -> HostMaker:
+    """Build the function that specifies shared hosts on this node, by number."""
+
+    def make(number: int) -> HostSpec:
+        return HostSpec(
+            number=number,
+            state_dir=layout.state_dir,
+            run_dir=layout.run_dir,
+            metrics_dir=layout.metrics_dir,
+            logs_dir=layout.logs_dir,
+            log_level=settings.log_level,
+            cache_max_bytes=settings.cache_max_bytes,
+            max_loaded=settings.host_max_loaded,
+            cold_after_s=settings.host_cold_after_s,
+            drain_timeout_s=settings.drain_timeout_s,
+            metrics_interval_s=settings.metrics_interval_s,
+        )
+
+    return make
+
+
+def host_bounds(settings: Settings) -> HostBounds:
+    """Say what one shared host may hold."""
+    return HostBounds(settings.host_max_versions, settings.host_max_bytes)
+
+
+def sharing_rules(settings: Settings) -> SharingRules:
+    """Say which versions share."""
+    return SharingRules(settings.host_default, settings.host_auto_max_bytes)
 
 
 def _scale(settings: Settings, options: ServingOptions) -> Scale | None:

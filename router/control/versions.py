@@ -75,6 +75,7 @@ class Versions:
     def follow(self, policies: PolicySnapshot) -> None:
         """Learn which versions the policies name."""
         self._wishes.follow(policies)
+        self._fleet.keep(self._wishes.compared)
         self._wake.set()
 
     def keep(self, standby: frozenset[VersionKey]) -> None:
@@ -131,6 +132,7 @@ class Versions:
             await self._catalogue.resolve(model, version)
         self._standings[key] = asked(self._standings.get(key, Standing()), self._clock())
         self._wishes.recall(key)
+        self._fleet.ask_for(model, version)
         self._wake.set()
         try:
             async with asyncio.timeout(timeout_s), self._changed:
@@ -142,7 +144,7 @@ class Versions:
         status = self._status(key)
         if status.state == Phase.ABSENT:
             raise VersionUnready(msgspec.structs.replace(status, reason="it was unloaded meanwhile"))
-        if status.state != Phase.READY:
+        if not status.serves:
             raise VersionUnready(status)
         return status
 
@@ -180,7 +182,7 @@ class Versions:
         self._observe(apps, being_started | set(self._starting), now)
         leaving = {key for key, app in apps.items() if app.phase is AppPhase.DELETING}
         running = apps.keys() - leaving
-        self._portraits.learn(running)
+        self._portraits.learn({key: apps[key].residence for key in running})
         self._replicas.follow(running)
         if self._wishes.known:
             todo = plan(self._standings, running, now, leaving)
@@ -252,4 +254,5 @@ class Versions:
             _log.warning("%s; trying again", error)
 
     def _status(self, key: VersionKey) -> VersionStatus:
-        return self._portraits.draw(key, self._standings.get(key, Standing()), self._replicas.of(key))
+        standing, holders = self._standings.get(key, Standing()), self._wishes.holders(key)
+        return self._portraits.draw(key, standing, self._replicas.of(key), holders)

@@ -1,4 +1,4 @@
-"""Who wants which version: policies name some, a rollback would need some, somebody wished some away. Pure."""
+"""Who holds which version: policies name some, a rollback would need some, somebody wished some away. Pure."""
 
 from __future__ import annotations
 
@@ -18,6 +18,10 @@ class Wishes:
         self._unloaded: set[VersionKey] = set()
         """Unloaded by somebody's wish, which goes before `_standby`."""
 
+        self._holds: dict[VersionKey, tuple[str, ...]] = {}
+        self.compared: frozenset[VersionKey] = frozenset()
+        """Versions that a policy names beside others of the same model: none may answer late for having been cold."""
+
     @property
     def known(self) -> bool:
         """The policies have been read."""
@@ -25,9 +29,16 @@ class Wishes:
 
     def follow(self, policies: PolicySnapshot) -> None:
         """Learn which versions the policies name."""
-        self._named = frozenset(
-            (model, version) for model, stored in policies.policies.items() for version in versions_of(stored.policy)
-        )
+        holds: dict[VersionKey, tuple[str, ...]] = {}
+        compared: set[VersionKey] = set()
+        for model, stored in policies.policies.items():
+            policy = stored.policy
+            for word, versions in (("variant", policy.variants), ("shadow", policy.shadows)):
+                for each in versions:
+                    holds[model, each.version] = (*holds.get((model, each.version), ()), word)
+            named = {(model, version) for version in versions_of(policy)}
+            compared |= named if len(named) > 1 else set()
+        self._named, self._holds, self.compared = frozenset(holds), holds, frozenset(compared)
         self._unloaded -= self._named
 
     def keep(self, standby: frozenset[VersionKey]) -> None:
@@ -45,6 +56,11 @@ class Wishes:
     def is_named(self, key: VersionKey) -> bool:
         """A policy names the version."""
         return key in (self._named or ())
+
+    def holders(self, key: VersionKey) -> tuple[str, ...]:
+        """Say who holds a version, one word for each: `variant`, `shadow`, `standby`. It is freed once nobody does."""
+        standby = ("standby",) if key in self._standby - self._unloaded else ()
+        return (*self._holds.get(key, ()), *standby)
 
     def is_dropped(self, key: VersionKey) -> bool:
         """Somebody wished it away, and nobody has wanted it since."""

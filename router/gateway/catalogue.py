@@ -57,7 +57,8 @@ class Catalogue:
         """
         for number in self._versions(model, version):
             pool = self._pools((model, number))
-            if pool is None or not pool.connected:
+            is_on_demand = self._view.lodging((model, number)) is not None and self._view.serves((model, number))
+            if not is_on_demand and (pool is None or not pool.connected):
                 return f'version {number} of model "{model}" has no ready replica'
         return None
 
@@ -134,7 +135,8 @@ class Catalogue:
         pool = self._pools((model, version))
         endpoint = next(iter(pool.endpoints), None) if pool else None
         if endpoint is None:
-            return self._signatures.get((model, version))
+            lodging = self._view.lodging((model, version))
+            return lodging.signature if lodging else self._signatures.get((model, version))
         self._signatures[model, version] = endpoint.signature
         return endpoint.signature
 

@@ -28,10 +28,11 @@ from router.gateway.slots import Slot
 from router.layout import Layout
 from router.ports import StoreUnavailable
 from router.settings import Settings
-from serving.deployment.discovery import VersionWatch, watch_version
+from serving.deployment.discovery import AppWatch
 from serving.deployment.garbage import spare_what_is_loaded
+from serving.deployment.hosting.host_watches import HostWatches, Lodging, Watch
 from serving.deployment.process_log import log_to
-from serving.deployment.spec import CHANNEL_TOKEN_FILE
+from serving.deployment.spec import CHANNEL_TOKEN_FILE, app_name
 
 APP: Final = "gateway"
 _DEPLOYMENT: Final = "Router"
@@ -50,7 +51,10 @@ class Router:
         assert settings.redis_url is not None, "the composition root has chosen one"
         log_to(layout.logs_dir, "router", settings.log_level)
         incarnation = f"{int(time.time()):x}-{secrets.token_hex(4)}"
-        self._watches: dict[VersionKey, VersionWatch] = {}
+        self._watches: dict[VersionKey, Watch] = {}
+        self._hosts = HostWatches(AppWatch)
+        self._lodgings: dict[VersionKey, Lodging | None] = {}
+        """Where the watched versions live, as far as they share a process."""
         self._closing: set[asyncio.Task[None]] = set()
         self._store = RedisPolicyStore(settings.redis_url, poll_s=settings.policy_poll_s)
         self._board = RedisVersionBoard(settings.redis_url, poll_s=settings.policy_poll_s)
@@ -102,14 +106,21 @@ class Router:
         await asyncio.gather(*(store.close() for store in stores))
 
     def _watch(self, wanted: frozenset[VersionKey]) -> None:
-        """Follow exactly the versions that a request may go to."""
-        for key in self._watches.keys() - wanted:
+        """Follow exactly the versions that a request may go to, each where it lives now."""
+        lodgings = {key: self._gateway.lodging(key) for key in wanted}
+        for key in [key for key in self._watches if key not in wanted or self._lodgings[key] != lodgings[key]]:
             task = asyncio.create_task(self._watches.pop(key).close())
             self._closing.add(task)
             task.add_done_callback(self._closing.discard)
-        for model, version in wanted - self._watches.keys():
-            on_endpoints = partial(self._gateway.set_endpoints, model, version)
-            self._watches[model, version] = watch_version(model, version, on_endpoints)
+        for key in wanted - self._watches.keys():
+            self._watches[key] = self._follow(key, lodgings[key])
+        self._lodgings = lodgings
+
+    def _follow(self, key: VersionKey, lodging: Lodging | None) -> Watch:
+        on_endpoints = partial(self._gateway.set_endpoints, *key)
+        if lodging is not None:
+            return self._hosts.watch(lodging, on_endpoints)
+        return AppWatch(app_name(*key), on_endpoints)
 
     async def _expire_log(self, age_s: float) -> None:
         """Delete old records; every router does, and whoever comes first finds some."""

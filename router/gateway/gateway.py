@@ -30,6 +30,7 @@ from router.gateway.slots import Slot
 from router.ports import KeyStore, LabelSink, PolicyStore, VersionBoard
 from router.settings import Settings
 from serving.channel.endpoint import Endpoint
+from serving.deployment.hosting.host_watches import Lodging
 from serving.protocol.messages import Limits
 from serving.telemetry import catalog
 from serving.telemetry.instruments import Registry
@@ -105,9 +106,9 @@ class Gateway:
         )
         self._tasks: list[asyncio.Task[None]] = []
         self._ending: asyncio.Task[None] | None = None
-        self._reported: frozenset[VersionKey] | None = None
+        self._reported: dict[VersionKey, Lodging | None] | None = None
         self.on_versions_wanted: Callable[[frozenset[VersionKey]], None] = lambda _: None
-        """Told which versions to discover, whenever that changes."""
+        """Told which versions to discover, whenever that changes, or where one of them lives."""
 
     def __repr__(self) -> str:
         return f"<Gateway {self._registry.process} epoch {self._view.epoch} {self._dispatcher!r}>"
@@ -204,15 +205,20 @@ class Gateway:
             if self._view.apply_versions(statuses):
                 self._report_wanted()
 
+    def lodging(self, key: VersionKey) -> Lodging | None:
+        """Where a version lives that shares its process; None for all others."""
+        return self._view.lodging(key)
+
     def starving(self) -> frozenset[VersionKey]:
         """Find versions that requests wait for and that have no replica."""
         return self._pools.starving()
 
     def _report_wanted(self) -> None:
         wanted = self._view.wanted
-        if wanted == self._reported:
+        lodgings = {key: self._view.lodging(key) for key in wanted}
+        if lodgings == self._reported:
             return
-        self._reported = wanted
+        self._reported = lodgings
         for pool in self._pools.retain(wanted):
             pool.set_endpoints(())  # it answers what it holds, then hangs up
         self.on_versions_wanted(wanted)

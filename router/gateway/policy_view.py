@@ -7,6 +7,8 @@ from typing import NamedTuple
 
 from router.policy.decision import CompiledPolicy, compile_policy
 from router.ports import PolicySnapshot, StoredPolicy, VersionStatus
+from serving.deployment.hosting.guest_book import guest_name
+from serving.deployment.hosting.host_watches import Lodging
 
 VersionKey = tuple[str, int]
 
@@ -31,6 +33,7 @@ class PolicyView:
         """What control last said of all versions."""
         self._ready: frozenset[VersionKey] = frozenset()
         self._failed: frozenset[VersionKey] = frozenset()
+        self._lodgings: dict[VersionKey, Lodging | None] = {}
 
     @property
     def loaded(self) -> bool:
@@ -54,11 +57,12 @@ class PolicyView:
     def apply_versions(self, statuses: Iterable[VersionStatus]) -> bool:
         """Learn which versions are ready and which have failed; tell whether anything changed."""
         self.statuses = statuses = tuple(statuses)
-        ready = frozenset((s.model, s.version) for s in statuses if s.state == "ready")
+        ready = frozenset((s.model, s.version) for s in statuses if s.serves)
         failed = frozenset((s.model, s.version) for s in statuses if s.state == "failed")
-        if (ready, failed) == (self._ready, self._failed):
+        lodgings = {(s.model, s.version): _lodging(s) for s in statuses}
+        if (ready, failed, lodgings) == (self._ready, self._failed, self._lodgings):
             return False
-        self._ready, self._failed = ready, failed
+        self._ready, self._failed, self._lodgings = ready, failed, lodgings
         self.models = {
             model: served._replace(unavailable=self._unavailable(model)) for model, served in self.models.items()
         }
@@ -70,6 +74,14 @@ class PolicyView:
             return True
         served = self.models.get(model)
         return served is not None and version in _versions(served.stored)
+
+    def serves(self, key: VersionKey) -> bool:
+        """Control says that the version answers requests, if need be after a load."""
+        return key in self._ready
+
+    def lodging(self, key: VersionKey) -> Lodging | None:
+        """Where a version lives that shares its process; None for all others."""
+        return self._lodgings.get(key)
 
     def versions_of(self, model: str) -> list[int]:
         """Versions of a model that can be pinned, ascending."""
@@ -83,6 +95,12 @@ class PolicyView:
 
     def _unavailable(self, model: str) -> frozenset[int]:
         return frozenset(version for name, version in self._failed if name == model)
+
+
+def _lodging(status: VersionStatus) -> Lodging | None:
+    if not status.host or status.signature is None:
+        return None
+    return Lodging(status.host, guest_name(status.model, status.version), status.signature)
 
 
 def _versions(stored: StoredPolicy) -> set[int]:

@@ -18,6 +18,7 @@ _STATES: Final = {
     "fetching": "LOADING",
     "loading": "LOADING",
     "ready": "READY",
+    "cold": "READY",  # on demand: it answers, the first time after a load
     "failed": "UNAVAILABLE",
     "draining": "UNLOADING",
 }

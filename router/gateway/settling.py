@@ -51,7 +51,7 @@ class Settling:
         asleep = {
             (status.model, status.version)
             for status in self._view.statuses
-            if status.state == "ready" and not status.replicas and not status.target_replicas
+            if status.state == "cold" or (status.state == "ready" and not (status.replicas or status.target_replicas))
         }
         return sorted(
             (model, variant.version)

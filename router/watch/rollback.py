@@ -50,7 +50,7 @@ class Rollback:
         if good is None or _serves(good, version):
             return Standing(serving=True, target=None)
         variants = [variant for variant in good.policy.variants if variant.weight]
-        ready = {each.version for each in await self._board.read() if each.model == model and each.state == "ready"}
+        ready = {each.version for each in await self._board.read() if each.model == model and each.serves}
         if not {variant.version for variant in variants} <= ready:
             return Standing(serving=True, target=None)
         return Standing(serving=True, target=max(variants, key=lambda variant: variant.weight).version)

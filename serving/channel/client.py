@@ -101,7 +101,9 @@ class ReplicaChannel(asyncio.Protocol, Generic[T]):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Say hello."""
         self._transport = cast("asyncio.Transport", transport)  # uvloop's is one in all but ancestry
-        self._transport.write(frame_head(Kind.HELLO, len(self._token), second=VERSION) + self._token)
+        guest = self.endpoint.guest.encode()
+        head = frame_head(Kind.HELLO, len(guest) + len(self._token), extra_bytes=len(guest), second=VERSION)
+        self._transport.write(head + guest + self._token)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Report what was in flight; end of file means gone, at once."""

@@ -21,5 +21,7 @@ class Endpoint(msgspec.Struct, frozen=True):
     """Requests one connection may have outstanding: the flow-control credit."""
     facts: dict[str, str | int | float] = {}
     """What an operator may want to know of how the model is run: backend, provider, threads, batching."""
+    guest: str = ""
+    """Whom to ask for at a shared host; empty where the process serves one version."""
     load_s: float = 0.0
     """Seconds that the replica took from its start to a golden-checked answer."""

@@ -7,6 +7,7 @@ Every frame is a fixed 20-byte head and a body:
 `extra` is the first part of the body and holds what is rare, as MessagePack. The three numbers mean, by kind:
 
     HELLO    body: token; second: protocol version      router -> replica, must come first
+             extra: the guest that the connection is for, UTF-8; empty where a process serves one version
     READY    first: max_in_flight                       replica -> router: the credits of this connection
     INFER    small: 1 for a shadow; first: timeout, ms (0: none); extra: [outputs, parameters]; body: packed tensors
     RESULT   small: batch size (255 caps it); first: queued µs; second: run µs; body: packed tensors

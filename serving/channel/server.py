@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import hmac
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Final, cast
 
 from serving.channel.frames import VERSION, Frame, FrameBuffer, Kind, MalformedFrame, frame_head
@@ -19,6 +19,7 @@ JOIN_BELOW_BYTES: Final = 256 * 1024
 
 OnFrame = Callable[["Connection", Frame], None]
 OnLost = Callable[["Connection"], None]
+Knows = Callable[[str], bool]
 
 
 def write_pieces(transport: asyncio.WriteTransport, pieces: list[Buffer], size: int) -> None:
@@ -39,6 +40,8 @@ class Connection(asyncio.Protocol):
         self._pieces: list[Buffer] = []
         self._size = 0
         self._authenticated = False
+        self.guest = ""
+        """For whom the peer has come, where several versions share the process; known before its first frame."""
         self._transport: asyncio.Transport | None = None
         self._hello_timer: asyncio.TimerHandle | None = None
 
@@ -94,6 +97,9 @@ class Connection(asyncio.Protocol):
             or not hmac.compare_digest(bytes(frame.body), self._server.token)
         ):
             raise MalformedFrame("no valid hello")
+        self.guest = str(frame.extra, "utf-8", "replace")
+        if not self._server.knows(self.guest):
+            raise MalformedFrame("nobody of that name is here")  # the router comes again, ever more slowly
         self._authenticated = True
         if self._hello_timer:
             self._hello_timer.cancel()
@@ -110,11 +116,21 @@ class Connection(asyncio.Protocol):
 class ChannelServer:
     """Listens on a Unix socket, and on TCP when asked, and passes frames to one handler."""
 
-    def __init__(self, *, token: bytes, max_in_flight: int, on_frame: OnFrame, on_lost: OnLost) -> None:
+    def __init__(
+        self,
+        *,
+        token: bytes,
+        max_in_flight: int,
+        on_frame: OnFrame,
+        on_lost: OnLost,
+        knows: Knows = lambda guest: not guest,
+    ) -> None:
+        """Take who handles frames, and who says whether a guest that a peer asks for is here."""
         self.token = token
         self.max_in_flight = max_in_flight
         self.on_frame = on_frame
         self.on_lost = on_lost
+        self.knows = knows
         self.connections: set[Connection] = set()
         self.draining = False
         self._servers: list[asyncio.Server] = []
@@ -135,7 +151,12 @@ class ChannelServer:
     def go_away(self) -> None:
         """Ask every router to send nothing new; late connections hear it too."""
         self.draining = True
-        for connection in self.connections:
+        self.dismiss(self.connections)
+
+    @staticmethod
+    def dismiss(connections: Iterable[Connection]) -> None:
+        """Ask some peers to send nothing new over these connections; they hang up once they have been answered."""
+        for connection in connections:
             connection.send([frame_head(Kind.GOAWAY, 0)])
 
     async def close(self) -> None:

@@ -8,7 +8,7 @@ for more than a number.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from ray.serve.config import AutoscalingConfig, AutoscalingContext, AutoscalingPolicy
 
@@ -78,3 +78,29 @@ def autoscaling_config(spec: VersionSpec, scale: Scale) -> AutoscalingConfig:
             },
         ),
     )
+
+
+#: How long a shared host stays although all its guests are cold: each of them has been idle for long already.
+_EMPTY_HOST_S: Final = 5.0
+
+
+def occupancy_config() -> AutoscalingConfig:
+    """Describe to Ray Serve a shared host: there while anybody is loaded in it, or wants to be."""
+    return AutoscalingConfig(
+        min_replicas=0,
+        max_replicas=1,
+        initial_replicas=1,
+        target_ongoing_requests=1,
+        metrics_interval_s=0.5,
+        look_back_period_s=1.0,
+        upscale_delay_s=0.0,
+        downscale_delay_s=_EMPTY_HOST_S,
+        downscale_to_zero_delay_s=_EMPTY_HOST_S,
+        policy=AutoscalingPolicy(policy_function="serving.deployment.autoscaling:wanted_hosts"),
+    )
+
+
+def wanted_hosts(context: AutoscalingContext) -> tuple[int, dict[str, Any]]:
+    """Want the one process while its guests are at home, and while somebody calls to wake it."""
+    occupied = (context.aggregated_metrics or {}).get("occupied", {})
+    return int(any(occupied.values()) or context.total_num_requests > 0), {}

@@ -1,4 +1,4 @@
-"""Tells a process where the replicas of a version are, as they come and go.
+"""Tells a process where the replicas of an application are, as they come and go.
 
 Ray Serve's controller pushes each deployment's running replicas, with what they published by
 `record_replica_metadata`, to every handle of it; a request router, the documented extension point, sees the push. Ours
@@ -18,7 +18,7 @@ from ray.serve.request_router import PendingRequest, RequestRouter, RunningRepli
 
 from serving.channel.endpoint import Endpoint
 from serving.deployment.listeners import listen, unlisten
-from serving.deployment.spec import DEPLOYMENT, app_name
+from serving.deployment.spec import DEPLOYMENT
 
 _log = logging.getLogger(__name__)
 
@@ -43,14 +43,16 @@ class EndpointRouter(RequestRouter):
         return [candidate_replicas]
 
 
-class VersionWatch:
-    """Follows one version until closed. The application need not exist yet, and may be deleted and come back.
+class AppWatch:
+    """Follows one version, or one shared host, until closed.
 
-    To be created on a running event loop, where `on_endpoints` is called: once per change, never by the constructor.
+    The application need not exist yet, and may be deleted and come back. To be created on a running event loop, where
+    `on_endpoints` is called: once per change, never by the constructor.
     """
 
-    def __init__(self, model: str, version: int, on_endpoints: OnEndpoints) -> None:
-        self._app = app_name(model, version)
+    def __init__(self, app: str, on_endpoints: OnEndpoints) -> None:
+        """Take the application's name, see `spec.app_name` and `spec.host_name`, and who is told."""
+        self._app = app
         self._on_endpoints = on_endpoints
         self._waking: asyncio.Task[None] | None = None
         listen(self._app, on_endpoints)
@@ -59,7 +61,7 @@ class VersionWatch:
         self._handle._init()  # noqa: SLF001 - subscribes without a request
 
     def wake(self) -> None:
-        """Ask for a replica of a version that has none; once, until that has been answered.
+        """Ask for a replica of an application that has none; once, until that has been answered.
 
         A call that waits in a handle is what makes Ray Serve start the first replica.
         """
@@ -78,8 +80,3 @@ class VersionWatch:
             self._waking.cancel()
         unlisten(self._app, self._on_endpoints)
         await self._handle.shutdown_async()
-
-
-def watch_version(model: str, version: int, on_endpoints: OnEndpoints) -> VersionWatch:
-    """Call `on_endpoints` with all endpoints of a version, now and whenever they change, until the watch is closed."""
-    return VersionWatch(model, version, on_endpoints)

@@ -1,30 +1,17 @@
-"""One loaded version behind a tensor channel: frames in, batches through the backend, frames out. Knows no Ray."""
+"""One loaded version behind a tensor channel of its own. Knows no Ray."""
 
 from __future__ import annotations
 
 import asyncio
 import os
 import time
-from collections.abc import Callable
-from typing import Final
 
-from serving.backends.backend import Agreement, Backend, RemoteBackend
+from serving.backends.backend import Agreement, Backend
 from serving.batching.batcher import BatchLimits, OnRun
-from serving.batching.concurrent import ConcurrentRunner
-from serving.batching.job import Job, Plan, Result
-from serving.batching.shadows_apart import ShadowsApart
 from serving.channel.endpoint import Endpoint
-from serving.channel.frames import MAX_BODY_BYTES, Frame, Kind, frame_head, result_head, unpack_extra
-from serving.channel.server import ChannelServer, Connection
-from serving.deployment.warm_up import warm_up
-from serving.protocol.arrays import to_array
-from serving.protocol.errors import ErrorKind, ServingError
-from serving.protocol.messages import Buffer, InferRequest, RequestedOutput, Tensor
-from serving.protocol.packing import header_bytes, unpack_tensors
-from serving.protocol.validation import compile_validator
-
-#: Plans kept per model; requests of one client have one header, so a handful is the rule.
-MAX_PLANS: Final = 4096
+from serving.channel.server import ChannelServer
+from serving.deployment.loaded_model import LoadedModel
+from serving.protocol.messages import Tensor
 
 
 class ModelServer:
@@ -56,22 +43,14 @@ class ModelServer:
             agrees: judges a remote backend's answers to the example.
             unbatched_because: a reason not to batch.
         """
-        self._backend = backend
-        self._signature = backend.signature
-        self._validate = compile_validator(self._signature)
-        self._all_outputs = tuple(spec.name for spec in self._signature.outputs)
-        self._limits = limits or BatchLimits()
+        self.model = LoadedModel(
+            backend, limits=limits, on_run=on_run, agrees=agrees, unbatched_because=unbatched_because
+        )
         self._channel = ChannelServer(
-            token=token, max_in_flight=max_in_flight, on_frame=self._on_frame, on_lost=self._on_lost
+            token=token, max_in_flight=max_in_flight, on_frame=self.model.on_frame, on_lost=self.model.on_lost
         )
         self._replica_id = replica_id
         self._node = node
-        self._on_run = on_run
-        self._agrees = agrees
-        self._unbatched_because = unbatched_because
-        self._plans: dict[bytes, Plan] = {}
-        self._jobs: dict[Connection, dict[int, Job]] = {}
-        self._batcher: ShadowsApart | ConcurrentRunner | None = None
         self._endpoint: Endpoint | None = None
 
     @property
@@ -82,18 +61,7 @@ class ModelServer:
 
     async def start(self, uds: str, tcp_host: str | None = None, *, example: tuple[Tensor, ...] = ()) -> None:
         """Warm up with `example` (the golden inputs), then listen."""
-        inputs = {tensor.name: to_array(tensor) for tensor in example}
-        facts = {name: value for name, value in self._backend.describe().items() if value != ""}
-        if isinstance(self._backend, RemoteBackend):
-            await self._backend.start(inputs, self._agrees)
-            self._batcher = ConcurrentRunner(self._backend, self._limits, on_run=self._on_run)
-        else:
-            because = self._unbatched_because
-            warmth = await asyncio.to_thread(
-                lambda: warm_up(self._backend, inputs, self._limits, unbatched_because=because)
-            )
-            self._batcher = ShadowsApart(self._backend, warmth.limits, expected_run_s=warmth.run_s, on_run=self._on_run)
-            facts |= {"batching": warmth.batching, "run_ms": round(warmth.run_s * 1e3, 3)}
+        await self.model.start(example)
         tcp = await self._channel.listen(uds, tcp_host)
         self._endpoint = Endpoint(
             replica_id=self._replica_id,
@@ -101,61 +69,25 @@ class ModelServer:
             tcp=tcp,
             node=self._node,
             pid=os.getpid(),
-            signature=self._signature,
+            signature=self.model.signature,
             max_in_flight=self._channel.max_in_flight,
-            facts=facts,
+            facts=self.model.facts,
         )
-
-    @property
-    def is_remote(self) -> bool:
-        """The model runs elsewhere, and its backend watches it there."""
-        return isinstance(self._backend, RemoteBackend)
 
     @property
     def waiting(self) -> int:
         """Requests that wait for a run."""
-        return self._batcher.waiting if self._batcher else 0
-
-    async def probe(self, inputs: tuple[Tensor, ...], *, timeout_s: float) -> tuple[Tensor, ...] | None:
-        """Answer as if a router had asked; None when the model is busy, which is proof enough that it lives.
-
-        A remote backend probes its own servers: a replica that is replaced would not bring them back.
-
-        Raises:
-            ServingError: the model failed.
-            TimeoutError: it did not answer.
-        """
-        batcher = self._batcher
-        if not isinstance(batcher, ShadowsApart) or not batcher.idle:
-            return None
-        entries = tuple((t.name, t.datatype, t.shape, len(t.data)) for t in inputs)
-        answer: asyncio.Future[Result | ServingError] = asyncio.get_running_loop().create_future()
-        job = Job(
-            Plan(entries, self._all_outputs, 1, object()),
-            b"".join([tensor.data for tensor in inputs]),
-            arrived=time.monotonic(),
-            deadline=float("inf"),
-            shadow=False,
-            done=answer.set_result,
-        )
-        batcher.ordinary.submit(job)  # not as a client's call: those decide what shadows may take
-        try:
-            outcome = await asyncio.wait_for(answer, timeout_s)
-        finally:
-            job.cancelled = True
-        if isinstance(outcome, ServingError):
-            raise outcome
-        return unpack_tensors(b"".join(outcome.packed))
+        return self.model.waiting
 
     def stats(self) -> dict[str, float]:
         """Load figures for autoscaling and metrics; see `Batcher.stats`."""
-        return self._batcher.stats() if self._batcher else {}
+        return self.model.stats()
 
     async def drain(self, timeout_s: float) -> bool:
         """Tell routers to go elsewhere and wait until everything received is answered; False when time ran out."""
         self._channel.go_away()
         deadline = time.monotonic() + timeout_s
-        while any(self._jobs.values()) or not (self._batcher is None or self._batcher.idle):
+        while not self.model.idle:
             if time.monotonic() > deadline:
                 return False
             await asyncio.sleep(0.01)
@@ -163,87 +95,5 @@ class ModelServer:
 
     async def close(self) -> None:
         """Stop at once: what still waits is refused as unavailable, so that routers retry it elsewhere."""
-        if self._batcher:
-            self._batcher.close()
+        await self.model.close()
         await self._channel.close()
-        if isinstance(self._backend, RemoteBackend):
-            await self._backend.stop()
-        await asyncio.to_thread(self._backend.close)
-
-    def _on_lost(self, connection: Connection) -> None:
-        assert self._batcher is not None, "connections come only after start()"
-        for job in self._jobs.pop(connection, {}).values():
-            self._batcher.cancel(job)
-
-    def _on_frame(self, connection: Connection, frame: Frame) -> None:
-        if frame.kind == Kind.INFER:
-            self._infer(connection, frame)
-        elif frame.kind == Kind.CANCEL:
-            job = self._jobs.get(connection, {}).pop(frame.call_id, None)
-            if job and self._batcher:
-                self._batcher.cancel(job)
-
-    def _infer(self, connection: Connection, frame: Frame) -> None:
-        body = frame.body
-        header = header_bytes(body)
-        try:
-            plan = self._plans.get(header) if not frame.extra else None
-            if plan is None:
-                plan = self._plan(frame, header)
-        except ServingError as error:
-            self._answer(connection, frame.call_id, error)
-            return
-        now = time.monotonic()
-        job = Job(
-            plan,
-            body[len(header) :],
-            arrived=now,
-            deadline=now + frame.first / 1e3 if frame.first else float("inf"),
-            shadow=bool(frame.small),
-            done=self._answerer(connection, frame.call_id),
-        )
-        self._jobs.setdefault(connection, {})[frame.call_id] = job
-        assert self._batcher is not None, "frames come only after start()"
-        self._batcher.submit(job)
-
-    def _answerer(self, connection: Connection, call_id: int) -> Callable[[Result | ServingError], None]:
-        return lambda outcome: self._answer(connection, call_id, outcome)
-
-    def _plan(self, frame: Frame, header: bytes) -> Plan:
-        """Check a request once per distinct header; frames with extras are checked each time."""
-        outputs, parameters = unpack_extra(frame.extra)
-        tensors = unpack_tensors(frame.body)
-        requested = tuple(RequestedOutput(name) for name in outputs)
-        self._validate(InferRequest(inputs=tensors, outputs=requested, parameters=parameters))
-        entries = tuple((t.name, t.datatype, t.shape, len(t.data)) for t in tensors)
-        names = outputs or self._all_outputs
-        if self._signature.batchable and len({shape[0] for _, _, shape, _ in entries}) == 1:
-            lane = (names, tuple((name, datatype, shape[1:]) for name, datatype, shape, _ in entries))
-            plan = Plan(entries, names, entries[0][2][0], lane)
-        else:
-            return Plan(entries, names, 1, object())  # a lane of its own: never stacked
-        if not frame.extra:
-            if len(self._plans) >= MAX_PLANS:
-                self._plans.clear()
-            self._plans[header] = plan
-        return plan
-
-    def _answer(self, connection: Connection, call_id: int, outcome: Result | ServingError) -> None:
-        jobs = self._jobs.get(connection)
-        if jobs is not None:
-            jobs.pop(call_id, None)
-        if not connection.is_open:
-            return
-        size = sum([len(piece) for piece in outcome.packed]) if isinstance(outcome, Result) else 0
-        if size > MAX_BODY_BYTES:  # the router would drop the connection, and all that waits on it
-            outcome = ServingError(
-                ErrorKind.MODEL_FAILED,
-                f"the answer has {size} bytes, the limit is {MAX_BODY_BYTES}: ask for less at once",
-            )
-        if isinstance(outcome, ServingError):
-            message = outcome.message.encode()
-            connection.send([frame_head(Kind.ERROR, len(message), call_id=call_id, small=outcome.kind), message])
-            return
-        pieces: list[Buffer] = outcome.packed
-        head = result_head(call_id, size, outcome.batch_size, int(outcome.queued_s * 1e6), int(outcome.run_s * 1e6))
-        connection.send([head, *pieces])

@@ -5,21 +5,20 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Sequence
 from typing import Final
 
 import msgspec
 import ray
 from ray import serve
 
-from serving.backends.backend import Agreement, Backend, RemoteBackend
-from serving.backends.catalog import create
+from serving.backends.backend import RemoteBackend
 from serving.batching.batcher import BatchLimits
 from serving.deployment.failures import load_failure
 from serving.deployment.finite_outputs import watch_outputs
 from serving.deployment.fitting import fit, remember_memory
 from serving.deployment.garbage import spare_what_is_loaded
 from serving.deployment.listeners import publish
+from serving.deployment.loading import agreement, load_proven, unbatched_because
 from serving.deployment.model_server import ModelServer
 from serving.deployment.opening import open_version
 from serving.deployment.pacing import FailedStarts
@@ -28,23 +27,14 @@ from serving.deployment.remote_report import RemoteReport
 from serving.deployment.replica_meters import ReplicaMeters
 from serving.deployment.spec import CHANNEL_TOKEN_FILE, VersionSpec
 from serving.deployment.vitality import Vitality
-from serving.registry.artifact import Artifact
 from serving.registry.cache import ArtifactCache
-from serving.registry.finding import Finding, refusal
-from serving.registry.golden import arrays, check_golden
-from serving.registry.model_files import find_model
 from serving.registry.node_room import resident_bytes
-from serving.registry.proof import prove
 from serving.telemetry.catalog import LOAD_DURATION, OK
 from serving.telemetry.instruments import Registry
 from serving.telemetry.publisher import Publisher
 
 _FAILED: Final = "failed"
 _log = logging.getLogger(__name__)
-
-
-class Refused(Exception):
-    """The version has failed the validation gate; says which checks and how."""
 
 
 class ModelReplica:
@@ -85,7 +75,7 @@ class ModelReplica:
 
     async def check_health(self) -> None:
         """Raise unless the model still answers its golden example, or is busy answering others."""
-        await self._vitality.check(self._server)
+        await self._vitality.check(self._server.model)
 
     async def __del__(self) -> None:
         """Drain: Ray Serve awaits this before it ends the process."""
@@ -99,7 +89,7 @@ class ModelReplica:
         artifact = await asyncio.to_thread(open_version, self._spec, self._cache)
         options = await asyncio.to_thread(fit, artifact, self._spec)
         fitted = msgspec.structs.replace(artifact, options=options)
-        backend, findings = await asyncio.to_thread(_load_proven, fitted, self._spec.allowed_hosts)
+        backend, findings = await asyncio.to_thread(load_proven, fitted, self._spec.allowed_hosts)
         meters = ReplicaMeters(self._metrics, self._spec.model, self._spec.version)
         self._vitality = Vitality(artifact, meters)
         server = ModelServer(
@@ -110,8 +100,8 @@ class ModelReplica:
             replica_id=self._id,
             node=str(ray.get_runtime_context().get_node_id()),
             on_run=self._vitality.on_run,
-            agrees=_agreement(artifact),
-            unbatched_because=next((each.seen for each in findings if each.check == "batching" and each.mend), None),
+            agrees=agreement(artifact),
+            unbatched_because=unbatched_because(findings),
         )
         self._metrics.before_snapshot(lambda: meters.queued.set(server.waiting))
         if isinstance(backend, RemoteBackend):
@@ -126,19 +116,3 @@ class ModelReplica:
         labels = {"model": self._spec.model, "version": str(self._spec.version), "outcome": outcome}
         self._metrics.histogram(LOAD_DURATION, **labels).observe(time.monotonic() - started)
         await self._publisher.start()
-
-
-def _load_proven(artifact: Artifact, allowed_hosts: Sequence[str]) -> tuple[Backend, tuple[Finding, ...]]:
-    """Load a version and hold it to the gate's checks of a loaded model."""
-    backend = create(artifact.options.backend, artifact, artifact.options, allowed_hosts)
-    backend.load()
-    findings = prove(backend, artifact.golden, artifact.options, find_model(artifact.dir).declared)
-    if reason := refusal(findings):
-        backend.close()
-        raise Refused(reason)
-    return backend, findings
-
-
-def _agreement(artifact: Artifact) -> Agreement:
-    expected, options = arrays(artifact.golden.outputs), artifact.options
-    return lambda answer: check_golden(expected, answer, rtol=options.golden_rtol, atol=options.golden_atol)

@@ -1,4 +1,4 @@
-"""What a replica must know to serve a version, and how versions are named in Ray Serve. Pure."""
+"""What a process must know to serve versions, and how versions and hosts are named in Ray Serve. Pure."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ DEPLOYMENT: Final = "ModelReplica"
 #: File of a node's run directory with the shared secret of the tensor channel.
 CHANNEL_TOKEN_FILE: Final = "channel.token"  # noqa: S105 - a file name
 _APP_NAME = re.compile(r"model\.(.+)\.([1-9][0-9]*)", re.ASCII)
+_HOST_NAME = re.compile(r"host\.([1-9][0-9]*)", re.ASCII)
 
 
 class Scale(msgspec.Struct, frozen=True):
@@ -67,6 +68,38 @@ class VersionSpec(msgspec.Struct, frozen=True, kw_only=True):
     max_in_flight: int = 256
     drain_timeout_s: float = 10.0
     metrics_interval_s: float = 0.5
+
+
+class HostSpec(msgspec.Struct, frozen=True, kw_only=True):
+    """A shared host and its surroundings; travels to it pickled."""
+
+    number: int
+    state_dir: Path
+    """Holds the cache of verified artifacts."""
+    run_dir: Path
+    metrics_dir: Path
+    logs_dir: Path
+    log_level: str = "info"
+    cache_max_bytes: int
+    max_loaded: int
+    """Guests that are loaded at once."""
+    cold_after_s: float
+    """How long a guest without requests stays loaded."""
+    max_in_flight: int = 256
+    """Requests that one router may have outstanding at one guest."""
+    drain_timeout_s: float = 10.0
+    metrics_interval_s: float = 0.5
+
+
+def host_name(number: int) -> str:
+    """Name the Serve application of a shared host."""
+    return f"host.{number}"
+
+
+def parse_host_name(name: str) -> int | None:
+    """Read a host's number from an application's name; None for an application of another kind."""
+    match = _HOST_NAME.fullmatch(name)
+    return int(match[1]) if match else None
 
 
 def app_name(model: str, version: int) -> str:

@@ -1,9 +1,13 @@
-"""How the application of a version does, in words that need no Ray. Pure."""
+"""How a version's application or lodging does, in words that need no Ray. Pure."""
 
 from __future__ import annotations
 
 from enum import Enum
 from typing import NamedTuple
+
+import msgspec
+
+from serving.protocol.messages import Signature
 
 
 class AppPhase(Enum):
@@ -15,8 +19,21 @@ class AppPhase(Enum):
     DELETING = "deleting"
 
 
+class Residence(msgspec.Struct, frozen=True):
+    """Where a version lives that shares its process."""
+
+    host: int
+    """The shared host's number."""
+    signature: Signature
+    loaded: bool = False
+    """It is in memory; else its next request waits for it."""
+    load_s: float = 0.0
+    facts: dict[str, str | int | float] = {}
+    """As of its last load; see `Endpoint.facts`."""
+
+
 class AppStatus(NamedTuple):
-    """What Ray Serve says of one version."""
+    """What is seen of one version."""
 
     phase: AppPhase
     reason: str = ""
@@ -25,3 +42,5 @@ class AppStatus(NamedTuple):
     """For FAILED: another attempt would fail the same way."""
     patient: bool = False
     """For FAILED: it was not the version that failed, but something that it needs: attempts need not end."""
+    residence: Residence | None = None
+    """Of a version in a shared host; None: it has an application of its own."""

@@ -8,7 +8,7 @@ from typing import Final
 
 from serving.batching.batcher import OnRun
 from serving.batching.job import Job
-from serving.deployment.model_server import ModelServer
+from serving.deployment.loaded_model import LoadedModel
 from serving.registry.artifact import Artifact
 from serving.registry.golden import arrays, check_golden
 
@@ -24,7 +24,7 @@ class Unwell(Exception):
 
 
 class Vitality:
-    """Judges one replica; cheap enough for every second."""
+    """Judges one loaded version; cheap enough for every second."""
 
     def __init__(self, artifact: Artifact, on_run: OnRun) -> None:
         self._golden = artifact.golden
@@ -37,14 +37,14 @@ class Vitality:
         self._proven = time.monotonic()
         self._on_run(jobs, rows, started, run_s)
 
-    async def check(self, server: ModelServer) -> None:
+    async def check(self, model: LoadedModel) -> None:
         """Raise `Unwell`, `ServingError` or `TimeoutError` when the model does not answer its example any more."""
         since_proof_s = time.monotonic() - self._proven
         if since_proof_s < PROBE_PERIOD_S:
             return
-        answer = await server.probe(self._golden.inputs, timeout_s=PROBE_TIMEOUT_S)
+        answer = await model.probe(self._golden.inputs, timeout_s=PROBE_TIMEOUT_S)
         if answer is None:
-            if not server.is_remote and since_proof_s > STUCK_AFTER_S:
+            if not model.is_remote and since_proof_s > STUCK_AFTER_S:
                 raise Unwell(f"a run has not ended for {since_proof_s:.0f} s")
             return
         tolerances = {"rtol": self._options.golden_rtol, "atol": self._options.golden_atol}

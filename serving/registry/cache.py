@@ -98,6 +98,10 @@ class ArtifactCache:
         shutil.rmtree(target, ignore_errors=True)
         return None
 
+    def size_bytes(self, cached: CachedVersion) -> int:
+        """Measure a version's files; 0 when they are not here."""
+        return _size(self._artifacts / cached.digest)
+
     def release(self, folder: Path) -> None:
         """Let go of files that `add` or `open` has pinned, so that they may be evicted; once for each use."""
         self._unpin(folder.name)

@@ -38,6 +38,8 @@ class ServingOptions(msgspec.Struct, frozen=True):
     """
 
     backend: str = "onnx"
+    host: Literal["", "own", "shared", "auto"] = ""
+    """Whose process runs it: its own, a shared one, or a shared one if it is small; empty: as the gateway says."""
     min_replicas: Annotated[int, Meta(ge=0)] = 1
     """0 lets the version scale to zero."""
     max_replicas: Annotated[int, Meta(ge=1)] = 1
@@ -93,7 +95,23 @@ def parse_options(tags: Mapping[str, str]) -> ServingOptions:
             f"tag 'shepherd.max_replicas': {options.max_replicas} is below shepherd.min_replicas"
             f" ({options.min_replicas})"
         )
+    if options.host == "shared":
+        _check_can_share(options)
     return options
+
+
+def _check_can_share(options: ServingOptions) -> None:
+    """See that a version asks for nothing that a shared process cannot give."""
+    for name, is_asked in (
+        ("max_replicas", options.max_replicas > 1),
+        ("gpu_share", options.gpu_share > 0),
+        ("backend", options.backend == "triton"),
+    ):
+        if is_asked:
+            raise invalid(
+                f"tag 'shepherd.host' is 'shared', but tag '{PREFIX}{name}' is '{getattr(options, name)}':"
+                " set it to 'own', or leave the other out"
+            )
 
 
 def _parse_value(tag: str, text: str, form: Any) -> Any:

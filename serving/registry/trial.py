@@ -20,6 +20,7 @@ import msgspec
 from serving.backends.backend import Backend
 from serving.backends.catalog import create
 from serving.protocol.errors import ServingError
+from serving.protocol.messages import Signature
 from serving.registry.finding import Finding, failed, ok
 from serving.registry.golden import Golden, Origin, arrays
 from serving.registry.labelled import Labelled, score
@@ -56,6 +57,8 @@ class Trial(msgspec.Struct, frozen=True):
     gpu_bytes: int = 0
     """How much less of the GPU was free, loaded and run, than before; 0 without one. What other processes took or gave
     back meanwhile is in it: per process, the driver does not tell inside containers."""
+    signature: Signature | None = None
+    """What the model takes and gives; None when it did not load."""
 
 
 def try_version(
@@ -112,7 +115,7 @@ def run(job: Job) -> Trial:
     except (ServingError, MemoryError) as error:
         return Trial((_load_failure(error, job.limit_bytes),), peak_bytes() - before)
     gpu_bytes = gpu_before.free_bytes - gpu_after.free_bytes if gpu_before and gpu_after else 0
-    return Trial(tuple(findings), peak_bytes() - before, max(0, gpu_bytes))
+    return Trial(tuple(findings), peak_bytes() - before, max(0, gpu_bytes), backend.signature)
 
 
 def _run_largest(backend: Backend, golden: Golden, options: ServingOptions) -> None:

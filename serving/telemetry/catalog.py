@@ -145,6 +145,28 @@ TRITON_SERVERS: Final = GaugeMetric(
     (*_VERSION, "outcome"),
 )
 
+# ── shared hosts ─────────────────────────────────────────────────────────────────────────────────────────────────────
+
+HOSTS: Final = GaugeMetric("shepherd_hosts", "Processes that several small versions share.", ())
+HOST_VERSIONS: Final = GaugeMetric(
+    "shepherd_host_versions",
+    "Versions that live in shared hosts. Outcome `loaded`: in memory; `cold`: loaded by their next request.",
+    ("outcome",),
+)
+COLD_STARTS: Final = CounterMetric(
+    "shepherd_cold_starts_total",
+    "Loads of a version in a shared host: outcome `ok` or `failed`.",
+    (*_VERSION, "outcome"),
+)
+EVICTIONS: Final = CounterMetric(
+    "shepherd_evictions_total",
+    "Versions that went cold. Outcome `idle`: nobody asked for them; `bound`: others needed their place.",
+    ("outcome",),
+)
+HOLD_DURATION: Final = HistogramMetric(
+    "shepherd_hold_duration_seconds", "How long a request waited for its cold version.", _VERSION, _LATENCY_BOUNDS_S
+)
+
 # ── request log ──────────────────────────────────────────────────────────────────────────────────────────────────────
 
 LOG_REQUESTS: Final = CounterMetric(
@@ -228,6 +250,11 @@ CATALOG: Final[tuple[Metric, ...]] = (
     REPLICAS_WANTED,
     SCALINGS,
     TRITON_SERVERS,
+    HOSTS,
+    HOST_VERSIONS,
+    COLD_STARTS,
+    EVICTIONS,
+    HOLD_DURATION,
     LOG_REQUESTS,
     LOG_RECORDS,
     LOG_SHIPPED,

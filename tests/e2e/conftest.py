@@ -13,6 +13,9 @@ from tests.gateway import RunningGateway, running_gateway
 def gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningGateway]:
     """A running gateway without models: tests name their own."""
     folder = tmp_path_factory.mktemp("gateway")
-    quick = ("--registry-poll-s", "0.5", "--scale-down-delay-s", "2", "--scale-to-zero-after-s", "2")
+    quick = (
+        *("--registry-poll-s", "0.5", "--scale-down-delay-s", "2", "--scale-to-zero-after-s", "2"),
+        *("--host-cold-after-s", "4"),
+    )
     with running_gateway(folder / "state", home=tmp_path_factory.mktemp("home"), flags=quick) as running:
         yield running

@@ -49,6 +49,12 @@ class MemoryFleet:
         for key in versions:
             del self.apps[key]
 
+    def keep(self, versions: frozenset[VersionKey]) -> None:
+        """Nothing here goes cold."""
+
+    def ask_for(self, model: str, version: int) -> None:
+        """Nothing here is cold."""
+
     async def statuses(self) -> Mapping[VersionKey, AppStatus]:
         return dict(self.apps)
 

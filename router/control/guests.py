@@ -1,0 +1,79 @@
+"""Who lives in which shared host, as this node's files say: let in, sent away, kept warm, asked for."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable
+
+import msgspec
+
+from router.control.reconciler import VersionKey
+from serving.deployment.hosting.guest_book import Guest, GuestBook, guest_name
+from serving.deployment.hosting.host_watches import Lodging
+from serving.deployment.hosting.placement import HostBounds, place
+
+
+class Guests:
+    """The lists of all hosts; what a predecessor decided is taken over."""
+
+    def __init__(self, book: GuestBook, bounds: HostBounds, clock: Callable[[], float] = time.time) -> None:
+        self._book = book
+        self._bounds = bounds
+        self._clock = clock
+        self._kept: frozenset[VersionKey] = frozenset()
+        self._guests: dict[VersionKey, Guest] = {}
+        self._placed: dict[VersionKey, int] = {}
+        for host in book.hosts():
+            for guest in book.read_guests(host):
+                key = (guest.spec.model, guest.spec.version)
+                self._guests[key], self._placed[key] = guest, host
+
+    @property
+    def keys(self) -> frozenset[VersionKey]:
+        """All guests."""
+        return frozenset(self._guests)
+
+    @property
+    def hosts(self) -> frozenset[int]:
+        """Hosts that have guests."""
+        return frozenset(self._placed.values())
+
+    def of(self, host: int) -> list[VersionKey]:
+        """List one host's guests."""
+        return sorted(key for key, number in self._placed.items() if number == host)
+
+    def lodging(self, key: VersionKey) -> Lodging:
+        """Say where a guest lives."""
+        return Lodging(self._placed[key], guest_name(*key), self._guests[key].signature)
+
+    def let_in(self, guest: Guest) -> None:
+        """Give a guest a host, which loads it at once: it has been asked for."""
+        key = (guest.spec.model, guest.spec.version)
+        self._guests[key] = msgspec.structs.replace(guest, kept=key in self._kept, asked_at=self._clock())
+        sizes = {known: each.model_bytes for known, each in self._guests.items()}
+        self._placed = place(sizes, self._placed, self._bounds)
+        self._write([self._placed[key]])
+
+    def send_away(self, keys: Iterable[VersionKey]) -> None:
+        """Take guests off their hosts' lists."""
+        left = {self._placed.pop(key) for key in keys if self._guests.pop(key, None) is not None}
+        self._write(left)
+
+    def ask_for(self, key: VersionKey) -> None:
+        """Somebody wants a guest loaded, as if it had had a request."""
+        guest = self._guests.get(key)
+        if guest is not None:
+            self._guests[key] = msgspec.structs.replace(guest, asked_at=self._clock())
+            self._write([self._placed[key]])
+
+    def keep(self, keys: frozenset[VersionKey]) -> None:
+        """Learn which versions may not go cold, guests or not."""
+        changed = (keys ^ self._kept) & self._guests.keys()
+        self._kept = keys
+        for key in changed:
+            self._guests[key] = msgspec.structs.replace(self._guests[key], kept=key in keys)
+        self._write({self._placed[key] for key in changed})
+
+    def _write(self, hosts: Iterable[int]) -> None:
+        for host in hosts:
+            self._book.write_guests(host, [self._guests[key] for key in self.of(host)])

@@ -1,0 +1,161 @@
+"""Runs versions in processes of their own or, small ones, as guests of shared hosts; fits `Fleet`.
+
+To the reconciler a guest is a version like any other: it is deployed, is ready or has failed, is deleted. That it is
+cold for most of the time is its host's business, which loads it for the next request.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Final
+
+from router.control.fleet import Processes, Watch
+from router.control.guests import Guests
+from router.control.reconciler import VersionKey
+from router.control.specs import HostMaker, host_bounds, host_maker, sharing_rules
+from router.layout import Layout
+from router.settings import Settings
+from serving.channel.endpoint import Endpoint
+from serving.deployment.hosting.candidates import Candidates
+from serving.deployment.hosting.guest_book import GuestBook, HostReport, guest_name
+from serving.deployment.hosting.host_watches import HostWatches
+from serving.deployment.hosting.proof_book import ProofBook
+from serving.deployment.spec import VersionSpec
+from serving.deployment.status import AppPhase, AppStatus, Residence
+from serving.registry.cache import ArtifactCache
+
+_STARTING: Final = AppStatus(AppPhase.LOADING, "its host starts")
+_log = logging.getLogger(__name__)
+
+
+class HostedFleet:
+    """Processes of versions and of hosts, and who lives where."""
+
+    def __init__(
+        self,
+        processes: Processes,
+        candidates: Candidates,
+        guests: Guests,
+        book: GuestBook,
+        make_host: HostMaker,
+    ) -> None:
+        self._processes = processes
+        self._candidates = candidates
+        self._guests = guests
+        self._book = book
+        self._make_host = make_host
+        self._watches = HostWatches(processes.watch_app)
+        self._trying = asyncio.Semaphore(1)
+        """A trial is a process that loads a model: one at a time."""
+        self._failed_hosts: set[int] = set()
+        self.reports: Mapping[int, HostReport] = {}
+        """What each host last said of itself."""
+
+    async def deploy(self, specs: Sequence[VersionSpec]) -> None:
+        """Start versions, or let them into a host.
+
+        Raises:
+            ServingError: INVALID, one that was to be a guest does not load.
+        """
+        for spec in specs:
+            async with self._trying:
+                guest = await asyncio.to_thread(self._candidates.examine, spec)
+            if guest is None:
+                await self._processes.deploy([spec])
+                continue
+            self._guests.let_in(guest)
+            host = self._guests.lodging((spec.model, spec.version)).host
+            if host in self._failed_hosts:
+                self._failed_hosts.discard(host)
+                await self._processes.deploy_host(self._make_host(host))
+
+    async def delete(self, versions: Iterable[VersionKey]) -> None:
+        """Have versions drained and removed; a host without guests ends with the next look."""
+        leaving = frozenset(versions)
+        guests = leaving & self._guests.keys
+        self._guests.send_away(guests)
+        if own := leaving - guests:
+            await self._processes.delete(own)
+
+    async def statuses(self) -> Mapping[VersionKey, AppStatus]:
+        """Look at all versions; start hosts that are missing, end those that are empty, move out who took one down."""
+        apps = await self._processes.statuses()
+        hosts = sorted(self._guests.hosts | apps.hosts.keys())
+        self.reports = await asyncio.to_thread(lambda: {host: self._book.read_report(host) for host in hosts})
+        await self._isolate()
+        await self._adjust(apps.hosts)
+        statuses = dict(apps.versions)
+        for key in self._guests.keys:
+            host = self._guests.lodging(key).host
+            statuses[key] = self._status(key, host, apps.hosts.get(host))
+        return statuses
+
+    def watch(self, model: str, version: int, on_endpoints: Callable[[Sequence[Endpoint]], None]) -> Watch:
+        """Follow the replicas of a version, of which a guest has one: its host."""
+        if (model, version) in self._guests.keys:
+            return self._watches.watch(self._guests.lodging((model, version)), on_endpoints)
+        return self._processes.watch(model, version, on_endpoints)
+
+    def keep(self, versions: frozenset[VersionKey]) -> None:
+        """Learn which versions may not go cold."""
+        self._guests.keep(versions)
+
+    def ask_for(self, model: str, version: int) -> None:
+        """Have a guest loaded as if it had had a request."""
+        self._guests.ask_for((model, version))
+
+    def show(self) -> dict[str, str]:
+        """Show the shared hosts to operators, by number."""
+        return {str(host): self._in_words(host) for host in sorted(self._guests.hosts)}
+
+    def _in_words(self, host: int) -> str:
+        count = len(self._guests.of(host))
+        report = self.reports.get(host, HostReport())
+        loaded = sum(guest.state == "loaded" for guest in report.guests.values())
+        return f"{loaded} of {count} versions loaded, pid {report.pid}" if loaded else f"{count} versions, all cold"
+
+    async def _isolate(self) -> None:
+        """Move out those who were at work when their host died: the reconciler starts them again, on their own."""
+        for host, report in self.reports.items():
+            for key in self._guests.of(host):
+                if guest_name(*key) in report.suspects:
+                    reason = f"a process of its own, since it was at work when shared host {host} died"
+                    _log.warning("%s version %s gets %s", *key, reason)
+                    await asyncio.to_thread(self._candidates.isolate, *key, reason)
+                    self._guests.send_away([key])
+
+    async def _adjust(self, present: Mapping[int, AppStatus]) -> None:
+        """Bring the hosts' processes in line with who has guests."""
+        for host in self._guests.hosts - present.keys():
+            await self._processes.deploy_host(self._make_host(host))
+        for host, app in present.items():
+            if host not in self._guests.hosts and app.phase is not AppPhase.DELETING:
+                await self._processes.delete_host(host)
+            elif app.phase is AppPhase.FAILED:
+                self._failed_hosts.add(host)
+
+    def _status(self, key: VersionKey, host: int, app: AppStatus | None) -> AppStatus:
+        if app is None or app.phase is AppPhase.DELETING:
+            return _STARTING
+        if app.phase is AppPhase.FAILED:
+            return app
+        report = self.reports[host].guests.get(guest_name(*key)) if host in self.reports else None
+        lodging = self._guests.lodging(key)
+        if report is None:
+            return AppStatus(AppPhase.READY, residence=Residence(host, lodging.signature))
+        if report.state == "failed":
+            return AppStatus(AppPhase.FAILED, report.reason)
+        is_loaded = report.state == "loaded"
+        residence = Residence(host, lodging.signature, is_loaded, report.load_s, report.facts)
+        return AppStatus(AppPhase.READY, residence=residence)
+
+
+def hosted_fleet(settings: Settings, layout: Layout, processes: Processes) -> HostedFleet:
+    """Build the fleet of a node."""
+    book = GuestBook(layout.run_dir)
+    cache = ArtifactCache(layout.cache_dir, settings.cache_max_bytes)
+    candidates = Candidates(cache, ProofBook(layout.proofs_dir), sharing_rules(settings))
+    guests = Guests(book, host_bounds(settings))
+    return HostedFleet(processes, candidates, guests, book, host_maker(settings, layout))

@@ -1,0 +1,1 @@
+"""Shared hosts: one process that serves many small versions, its guests."""

@@ -1,0 +1,69 @@
+"""Decides which versions become guests, and tries those that have not proven themselves yet.
+
+All calls block; make them in threads.
+"""
+
+from __future__ import annotations
+
+from serving.deployment.hosting.guest_book import Guest
+from serving.deployment.hosting.proof_book import Proof, ProofBook
+from serving.deployment.hosting.sharing import SharingRules, why_own
+from serving.deployment.spec import VersionSpec
+from serving.protocol.errors import invalid
+from serving.registry.cache import ArtifactCache, CachedVersion
+from serving.registry.finding import refusal
+from serving.registry.node_room import node_room
+from serving.registry.options import parse_options
+from serving.registry.trial import try_version
+
+
+class Candidates:
+    """Looks at versions whose files are in the cache."""
+
+    def __init__(self, cache: ArtifactCache, proofs: ProofBook, rules: SharingRules) -> None:
+        self._cache = cache
+        self._proofs = proofs
+        self._rules = rules
+
+    def why_own(self, spec: VersionSpec) -> str | None:
+        """Say why a version has a process of its own; None when it is to be a guest."""
+        cached = self._cache.remembered(spec.model, spec.version)
+        if cached is None:
+            return "its files are not here"
+        proof = self._proofs.find(spec.model, spec.version, cached.digest)
+        if proof is not None and proof.isolated:
+            return proof.isolated
+        return why_own(parse_options(spec.tags), self._cache.size_bytes(cached), self._rules)
+
+    def examine(self, spec: VersionSpec) -> Guest | None:
+        """Make a guest of a version that is to be one; a version that was never loaded here is tried in a child first.
+
+        Raises:
+            ServingError: INVALID, the trial has failed; says which check, or how the child died.
+        """
+        cached = self._cache.remembered(spec.model, spec.version)
+        if cached is None or self.why_own(spec) is not None:
+            return None
+        proof = self._proofs.find(spec.model, spec.version, cached.digest) or self._try(spec, cached)
+        return Guest(spec, self._cache.size_bytes(cached), proof.signature)
+
+    def isolate(self, model: str, version: int, reason: str) -> None:
+        """Never make a guest of a version again."""
+        self._proofs.isolate(model, version, reason)
+
+    def _try(self, spec: VersionSpec, cached: CachedVersion) -> Proof:
+        folder = self._cache.open(cached)
+        if folder is None:
+            raise invalid(
+                f"{spec.model} version {spec.version}: its files in the cache are not what they were; try again"
+            )
+        try:
+            trial = try_version(folder, spec.tags, limit_bytes=node_room().free_bytes)
+        finally:
+            self._cache.release(folder)
+        if reason := refusal(trial.findings):
+            raise invalid(reason)
+        assert trial.signature is not None, "a trial that is not refused has loaded the model"
+        proof = Proof(cached.digest, trial.signature)
+        self._proofs.write(spec.model, spec.version, proof)
+        return proof

@@ -1,0 +1,44 @@
+"""From a version's verified files to a backend that has answered its golden example. Blocks; call from a thread."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from serving.backends.backend import Agreement, Backend
+from serving.backends.catalog import create
+from serving.registry.artifact import Artifact
+from serving.registry.finding import Finding, refusal
+from serving.registry.golden import arrays, check_golden
+from serving.registry.model_files import find_model
+from serving.registry.proof import prove
+
+
+class Refused(Exception):
+    """The version has failed the validation gate; says which checks and how."""
+
+
+def load_proven(artifact: Artifact, allowed_hosts: Sequence[str]) -> tuple[Backend, tuple[Finding, ...]]:
+    """Load a version and hold it to the gate's checks of a loaded model.
+
+    Raises:
+        Refused: it fails one of them.
+        ServingError: its runtime refuses it.
+    """
+    backend = create(artifact.options.backend, artifact, artifact.options, allowed_hosts)
+    backend.load()
+    findings = prove(backend, artifact.golden, artifact.options, find_model(artifact.dir).declared)
+    if reason := refusal(findings):
+        backend.close()
+        raise Refused(reason)
+    return backend, findings
+
+
+def agreement(artifact: Artifact) -> Agreement:
+    """Judge answers to the golden example by the version's tolerances."""
+    expected, options = arrays(artifact.golden.outputs), artifact.options
+    return lambda answer: check_golden(expected, answer, rtol=options.golden_rtol, atol=options.golden_atol)
+
+
+def unbatched_because(findings: Iterable[Finding]) -> str | None:
+    """Find the reason not to batch among what the gate has seen."""
+    return next((each.seen for each in findings if each.check == "batching" and each.mend), None)

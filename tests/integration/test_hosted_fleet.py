@@ -1,0 +1,198 @@
+"""Which versions the control process lets into shared hosts, and what it does when one takes its host down."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import msgspec
+import pytest
+
+from router.control.guests import Guests
+from router.control.hosted_fleet import HostedFleet
+from router.control.reconciler import VersionKey
+from serving.channel.endpoint import Endpoint
+from serving.deployment.hosting.candidates import Candidates
+from serving.deployment.hosting.guest_book import GuestBook, GuestReport, HostReport, guest_name
+from serving.deployment.hosting.placement import HostBounds
+from serving.deployment.hosting.proof_book import ProofBook
+from serving.deployment.hosting.sharing import SharingRules
+from serving.deployment.spec import HostSpec, VersionSpec
+from serving.deployment.status import AppPhase, AppStatus
+from serving.protocol.errors import ServingError
+from tests.data_plane import MODEL
+from tests.hosts import Lodgings, host_spec, version_spec
+from tests.models import add
+
+pytestmark = pytest.mark.asyncio
+
+READY = AppStatus(AppPhase.READY)
+SHARED = {"shepherd.host": "shared"}
+
+
+class Nothing:
+    """A watch that never tells anything."""
+
+    def wake(self) -> None:
+        """Nobody sleeps."""
+
+    async def close(self) -> None:
+        """Nothing to close."""
+
+
+class Applications(NamedTuple):
+    versions: dict[VersionKey, AppStatus]
+    hosts: dict[int, AppStatus]
+
+
+class MemoryProcesses:
+    """Processes that run as soon as they are deployed."""
+
+    def __init__(self) -> None:
+        self.apps = Applications({}, {})
+
+    async def deploy(self, specs: Sequence[VersionSpec]) -> None:
+        self.apps.versions.update({(spec.model, spec.version): READY for spec in specs})
+
+    async def delete(self, versions: Iterable[VersionKey]) -> None:
+        for key in versions:
+            del self.apps.versions[key]
+
+    async def deploy_host(self, spec: HostSpec) -> None:
+        self.apps.hosts[spec.number] = READY
+
+    async def delete_host(self, number: int) -> None:
+        del self.apps.hosts[number]
+
+    async def statuses(self) -> Applications:
+        return Applications(dict(self.apps.versions), dict(self.apps.hosts))
+
+    def watch(self, model: str, version: int, on_endpoints: Callable[[Sequence[Endpoint]], None]) -> Nothing:
+        return Nothing()
+
+    def watch_app(self, app: str, on_endpoints: Callable[[Sequence[Endpoint]], None]) -> Nothing:
+        return Nothing()
+
+
+class Bench:
+    """A fleet on a folder with registered versions; made again on the same folder, it is a successor."""
+
+    def __init__(self, folder: Path, rules: SharingRules | None = None) -> None:
+        self.lodgings = Lodgings(folder)
+        self.folder = folder
+        self.processes = MemoryProcesses()
+        self.book = GuestBook(folder)
+        self.proofs = ProofBook(folder / "proofs")
+        candidates = Candidates(self.lodgings.cache, self.proofs, rules or SharingRules())
+        self.guests = Guests(self.book, HostBounds(10, 1 << 30))
+        self.fleet = HostedFleet(self.processes, candidates, self.guests, self.book, self.specify)
+
+    def specify(self, number: int) -> HostSpec:
+        return msgspec.structs.replace(host_spec(self.folder), number=number)
+
+    async def deploy(self, version: int, tags: Mapping[str, str]) -> None:
+        """Register a version, and have it deployed."""
+        self.lodgings.register(version, add(float(version)), tags=tags)
+        await self.fleet.deploy([version_spec(self.folder, MODEL, version, tags)])
+
+    def report(self, host: int, state: GuestReport, *, suspects: Sequence[int] = (), version: int = 1) -> None:
+        """Speak for a host."""
+        names = tuple(guest_name(MODEL, each) for each in suspects)
+        self.book.write_report(host, HostReport(4242, {guest_name(MODEL, version): state}, names))
+
+
+async def test_a_version_that_may_share_is_tried_and_let_into_a_host(tmp_path: Path) -> None:
+    """It counts as ready although it is cold, with its signature from the trial; another one has its own process."""
+    bench = Bench(tmp_path)
+    await bench.deploy(1, SHARED)
+    await bench.deploy(2, {})
+
+    await bench.fleet.statuses()
+    statuses = await bench.fleet.statuses()
+
+    assert bench.processes.apps.versions.keys() == {(MODEL, 2)}
+    assert bench.processes.apps.hosts.keys() == {1}
+    residence = statuses[MODEL, 1].residence
+    assert residence is not None
+    assert (statuses[MODEL, 1].phase, residence.loaded) == (AppPhase.READY, False)
+    assert [spec.name for spec in residence.signature.inputs] == ["x"]
+
+
+async def test_versions_of_one_model_live_in_different_hosts(tmp_path: Path) -> None:
+    """And a host ends with its last guest."""
+    bench = Bench(tmp_path)
+    await bench.deploy(1, SHARED)
+    await bench.deploy(2, SHARED)
+    await bench.fleet.statuses()
+    assert bench.processes.apps.hosts.keys() == {1, 2}
+
+    await bench.fleet.delete([(MODEL, 1)])
+    await bench.fleet.statuses()
+    assert bench.processes.apps.hosts.keys() == {2}
+    assert bench.book.hosts() == [2]
+
+
+async def test_a_version_that_was_at_work_when_its_host_died_gets_a_process_of_its_own(tmp_path: Path) -> None:
+    """It leaves the host, and is never let into one again; also by a successor."""
+    bench = Bench(tmp_path)
+    await bench.deploy(1, SHARED)
+    await bench.fleet.statuses()
+    bench.report(1, GuestReport("loaded"), suspects=[1])
+
+    assert (MODEL, 1) not in await bench.fleet.statuses()
+    assert bench.book.read_guests(1) == []
+
+    successor = Bench(tmp_path)
+    await successor.fleet.deploy([version_spec(tmp_path, MODEL, 1, SHARED)])
+    assert successor.processes.apps.versions.keys() == {(MODEL, 1)}
+    assert successor.book.hosts() == []
+
+
+async def test_a_version_that_fails_its_trial_is_refused_with_the_reason(tmp_path: Path) -> None:
+    """No host ever hears of it."""
+    bench = Bench(tmp_path)
+    with pytest.raises(ServingError, match="latency check failed"):
+        await bench.deploy(1, SHARED | {"shepherd.latency_budget_ms": "0.000001"})
+    assert bench.book.hosts() == []
+
+
+async def test_what_a_host_says_of_a_guest_is_shown(tmp_path: Path) -> None:
+    """Loaded or cold are both ready; a load that failed is not."""
+    bench = Bench(tmp_path)
+    await bench.deploy(1, SHARED)
+    await bench.fleet.statuses()
+
+    bench.report(1, GuestReport("loaded", load_s=0.5, facts={"provider": "cpu"}))
+    loaded = (await bench.fleet.statuses())[MODEL, 1].residence
+    assert loaded is not None
+    assert (loaded.loaded, loaded.load_s, loaded.facts) == (True, 0.5, {"provider": "cpu"})
+    assert bench.fleet.show() == {"1": "1 of 1 versions loaded, pid 4242"}
+
+    bench.report(1, GuestReport("failed", "no memory"))
+    failed = (await bench.fleet.statuses())[MODEL, 1]
+    assert (failed.phase, failed.reason, failed.final) == (AppPhase.FAILED, "no memory", False)
+
+
+async def test_a_successor_takes_over_who_lives_where_and_tries_nobody_again(tmp_path: Path) -> None:
+    """Guests stay, kept ones included."""
+    bench = Bench(tmp_path)
+    await bench.deploy(1, SHARED)
+    bench.fleet.keep(frozenset({(MODEL, 1)}))
+    assert [guest.kept for guest in bench.book.read_guests(1)] == [True]
+
+    successor = Bench(tmp_path)
+    successor.processes.apps.hosts[1] = READY
+    assert (await successor.fleet.statuses())[MODEL, 1].phase is AppPhase.READY
+    assert successor.guests.hosts == {1}
+
+
+async def test_a_gateway_may_let_all_small_versions_share(tmp_path: Path) -> None:
+    """Unless they are too large for it."""
+    bench = Bench(tmp_path, SharingRules(default="auto", auto_max_bytes=1 << 20))
+    await bench.deploy(1, {})
+    assert bench.guests.keys == {(MODEL, 1)}
+
+    strict = Bench(tmp_path, SharingRules(default="auto", auto_max_bytes=10))
+    await strict.deploy(2, {})
+    assert strict.processes.apps.versions.keys() == {(MODEL, 2)}

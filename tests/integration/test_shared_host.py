@@ -1,0 +1,167 @@
+"""A shared host at work behind a router: guests that are cold, come, go, fail and crash."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+import pytest_asyncio
+
+from serving.deployment.hosting.model_host import ModelHost
+from tests.data_plane import MODEL, DataPlane, running_data_plane
+from tests.hosts import HOST, Lodgings, host_process, host_spec, running_host
+from tests.models import add
+
+pytestmark = pytest.mark.asyncio
+
+ROW = [1.0, 2.0, 3.0, 4.0]
+CRASHES_ON_13 = {"shepherd.backend": "echo", "shepherd.echo.crash_on": "13"}
+
+
+@pytest_asyncio.fixture
+async def plane(valkey_socket: Path) -> AsyncIterator[DataPlane]:
+    """A router that knows versions 1 to 6."""
+    async with running_data_plane(f"unix://{valkey_socket}", request_timeout_s=10) as running:
+        running.gateway.on_versions_wanted = lambda _: None
+        shares = [{"name": f"v{version}", "version": version, "weight": 0} for version in range(2, 7)]
+        await running.set_policy(variants=[{"name": "v1", "version": 1, "weight": 10_000}, *shares])
+        yield running
+
+
+@pytest.fixture
+def lodgings(plane: DataPlane) -> Lodgings:
+    """Nobody lives here yet."""
+    return Lodgings(plane.folder)
+
+
+def connect(plane: DataPlane, lodgings: Lodgings, host: ModelHost) -> None:
+    for version in lodgings.guests:
+        plane.gateway.set_endpoints(MODEL, version, [lodgings.at(version, host.endpoint)])
+
+
+async def ask(plane: DataPlane, version: int, values: list[float] = ROW) -> tuple[int, object]:
+    """Call a version; its status and answer."""
+    response = await plane.infer(values, path=f"/v2/models/{MODEL}/versions/{version}/infer")
+    body = response.json()
+    return response.status_code, body["outputs"][0]["data"] if response.is_success else body["error"]
+
+
+async def test_a_cold_guest_is_loaded_by_its_first_requests_which_are_held(
+    plane: DataPlane, lodgings: Lodgings
+) -> None:
+    """All of them are answered, by one load."""
+    lodgings.add(1, add(1.0))
+    lodgings.add(2, add(2.0))
+    async with running_host(host_spec(plane.folder)) as host:
+        connect(plane, lodgings, host)
+        assert (lodgings.state(1), lodgings.state(2)) == ("cold", "cold")
+        answers = await asyncio.gather(*(ask(plane, 1) for _ in range(20)))
+        assert answers == [(200, [2.0, 3.0, 4.0, 5.0])] * 20
+        await lodgings.until(1, "loaded")
+        assert lodgings.state(2) == "cold"
+
+
+async def test_more_guests_than_may_be_loaded_take_turns_and_no_request_fails(
+    plane: DataPlane, lodgings: Lodgings
+) -> None:
+    """The least recently used one makes room."""
+    for version in range(1, 7):
+        lodgings.add(version, add(float(version)))
+    async with running_host(host_spec(plane.folder, max_loaded=2)) as host:
+        connect(plane, lodgings, host)
+        for _ in range(3):
+            answers = await asyncio.gather(*(ask(plane, version) for version in range(1, 7) for _ in range(4)))
+            assert {status for status, _ in answers} == {200}
+        for version in (3, 5):
+            assert await ask(plane, version) == (200, [value + version for value in ROW])
+        await lodgings.until(3, "loaded")
+        await lodgings.until(5, "loaded")
+        assert [lodgings.state(version) for version in (1, 2, 4, 6)] == ["cold"] * 4
+
+
+async def test_an_idle_guest_goes_cold_and_a_kept_one_does_not(plane: DataPlane, lodgings: Lodgings) -> None:
+    """A kept one is loaded without a request, too."""
+    lodgings.add(1, add(1.0))
+    lodgings.add(2, add(2.0), kept=True)
+    async with running_host(host_spec(plane.folder, cold_after_s=0.2)) as host:
+        connect(plane, lodgings, host)
+        await lodgings.until(2, "loaded")
+        assert (await ask(plane, 1))[0] == 200
+        await lodgings.until(1, "loaded")
+        await lodgings.until(1, "cold")
+        assert lodgings.state(2) == "loaded"
+        assert (await ask(plane, 1))[0] == 200
+
+
+async def test_a_guest_that_cannot_be_loaded_is_refused_with_the_reason_and_its_neighbour_serves(
+    plane: DataPlane, lodgings: Lodgings
+) -> None:
+    """Its requests get 503 and when to come again; it is not tried again at each of them."""
+    lodgings.add(1, add(1.0))
+    lodgings.add(2, add(2.0), tags={"shepherd.latency_budget_ms": "0.000001"})
+    async with running_host(host_spec(plane.folder)) as host:
+        connect(plane, lodgings, host)
+        response = await plane.infer(ROW, path=f"/v2/models/{MODEL}/versions/2/infer")
+        assert response.status_code == 503
+        assert "latency check failed" in response.json()["error"]
+        assert int(response.headers["retry-after"]) >= 1
+        assert (await ask(plane, 2))[0] == 503
+        assert (await ask(plane, 1))[0] == 200
+        await lodgings.until(2, "failed")
+
+
+async def test_a_guest_comes_and_goes_while_its_host_runs(plane: DataPlane, lodgings: Lodgings) -> None:
+    """What it has received is answered before it goes."""
+    lodgings.add(1, add(1.0))
+    async with running_host(host_spec(plane.folder)) as host:
+        lodgings.add(2, add(2.0))
+        connect(plane, lodgings, host)
+        asked = [asyncio.create_task(ask(plane, 2)) for _ in range(20)]
+        assert (await asyncio.gather(*asked))[0] == (200, [3.0, 4.0, 5.0, 6.0])
+        lodgings.remove(2)
+        await lodgings.until(2, "")
+        assert (await ask(plane, 1))[0] == 200
+
+
+async def test_a_guest_that_crashes_its_host_is_named_and_not_let_in_again(
+    plane: DataPlane, lodgings: Lodgings
+) -> None:
+    """Its neighbour is answered by the next process, though nobody told that one anything."""
+    lodgings.add(1, add(1.0))
+    lodgings.add(2, None, tags=CRASHES_ON_13)
+    spec = host_spec(plane.folder)
+    with host_process(spec, "a") as (process, endpoint):
+        for version in (1, 2):
+            plane.gateway.set_endpoints(MODEL, version, [lodgings.at(version, endpoint)])
+            assert (await ask(plane, version))[0] == 200
+        crashing = asyncio.create_task(ask(plane, 2, [13.0] * 4))
+        await asyncio.to_thread(process.join, 10)
+        assert process.exitcode is not None
+
+        held = asyncio.create_task(ask(plane, 1))
+        with host_process(spec, "b") as (_, successor):
+            for version in (1, 2):
+                plane.gateway.set_endpoints(MODEL, version, [lodgings.at(version, successor)])
+            assert await held == (200, [2.0, 3.0, 4.0, 5.0])
+            assert lodgings.book.read_report(HOST).suspects == (f"{MODEL}/2",)
+            plane.gateway.set_endpoints(MODEL, 2, [])
+            crashing.cancel()
+        with host_process(spec, "c"):
+            assert lodgings.book.read_report(HOST).suspects == (f"{MODEL}/2",)
+
+
+async def test_a_host_that_is_killed_while_nobody_runs_suspects_nobody(plane: DataPlane, lodgings: Lodgings) -> None:
+    """All its guests come back."""
+    lodgings.add(1, add(1.0))
+    spec = host_spec(plane.folder)
+    with host_process(spec, "a") as (process, endpoint):
+        plane.gateway.set_endpoints(MODEL, 1, [lodgings.at(1, endpoint)])
+        assert (await ask(plane, 1))[0] == 200
+        process.kill()
+        held = asyncio.create_task(ask(plane, 1))
+        with host_process(spec, "b") as (_, successor):
+            plane.gateway.set_endpoints(MODEL, 1, [lodgings.at(1, successor)])
+            assert (await held)[0] == 200
+            assert lodgings.book.read_report(HOST).suspects == ()
