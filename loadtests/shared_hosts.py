@@ -1,0 +1,215 @@
+"""Many small models, of which few are used at a time: memory, and what the first request to a cold one waits.
+
+`python -m loadtests.shared_hosts` registers small models, each with a policy of its own. A few of them run in processes
+of their own, for the price of one; all others share processes. The hot ones are called steadily; then each cold one is
+called once while the hot ones go on; at last nobody is called, until the processes have ended.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import statistics
+import sys
+import time
+from collections.abc import Sequence
+from typing import Final, NamedTuple
+
+import click
+import httpx
+from rich.console import Console
+
+from loadtests.changes.scene import scene, wait_until
+from loadtests.model import build_classifier, random_rows, v2_json
+from loadtests.processes import memory_bytes
+from loadtests.result_page import Said, describe_load, page, publish, table
+from loadtests.server import Gateway
+
+_FEATURES: Final = 16
+_MIB: Final = 1 << 20
+#: How long a version without requests stays loaded, in this measurement.
+_COLD_AFTER_S: Final = 30.0
+#: Between two requests to cold models.
+_COLD_EVERY_S: Final = 0.1
+_BODY: Final = v2_json(random_rows(1, _FEATURES))
+_OWN: Final = re.compile(r"ServeReplica:model\.")
+_SHARED: Final = re.compile(r"ServeReplica:host\.")
+
+
+class Call(NamedTuple):
+    """One request as its client saw it."""
+
+    latency_s: float
+    status: int
+
+
+class Memory(NamedTuple):
+    """What model processes take, in bytes (PSS)."""
+
+    own: int
+    shared: int
+
+
+class Found(NamedTuple):
+    """All that was measured."""
+
+    own: int
+    """Versions in processes of their own."""
+    register_s: float
+    """Seconds for one shared version: registered, tried in a child process, given a policy."""
+    hot: Memory
+    cold: Memory
+    """While the cold ones were called."""
+    idle: Memory
+    hot_calls: Sequence[Call]
+    cold_calls: Sequence[Call]
+    after_all: Call
+    """The first request after the last process had ended."""
+
+
+@click.command(context_settings={"show_default": True})
+@click.option("--models", default=200, type=click.IntRange(min=2), help="Small models that share processes.")
+@click.option("--hot", default=20, type=click.IntRange(min=1), help="Of them, called steadily.")
+@click.option("--own", default=4, type=click.IntRange(min=1), help="Models in processes of their own.")
+@click.option("--rate", default=100.0, help="Requests per second to all hot models together.")
+@click.option("--seconds", default=15.0, help="Of steady requests before the cold ones are called.")
+@click.option("--keep", is_flag=True, help="Write the page to loadtests/results.")
+def main(*, models: int, hot: int, own: int, rate: float, seconds: float, keep: bool) -> None:
+    """Measure and print; exit with 1 when a request failed."""
+    console = Console()
+    load = describe_load()
+    with scene(console, f"host-cold-after-s={_COLD_AFTER_S}") as (gateway, said):
+        own_names = [f"own-{number}" for number in range(own)]
+        shared = [f"small-{number}" for number in range(models)]
+        for number, name in enumerate(own_names):
+            _add(gateway, name, "own", seed=number)
+        began = time.monotonic()
+        for number, name in enumerate(shared):
+            said.doing(f"model {number + 1} of {models}")
+            _add(gateway, name, "shared", seed=number)
+        register_s = (time.monotonic() - began) / models
+        found = asyncio.run(_measure(gateway, said, shared, hot, rate=rate, seconds=seconds))
+        found = found._replace(own=own, register_s=register_s)
+    publish(console, render(found, models, hot, load), "shared-hosts", is_kept=keep)
+    sys.exit(1 if _failed([*found.hot_calls, *found.cold_calls, found.after_all]) else 0)
+
+
+def _add(gateway: Gateway, name: str, host: str, *, seed: int) -> None:
+    """Register a model, and give it a policy."""
+    with gateway.admin() as admin:
+        onnx = build_classifier(features=_FEATURES, seed=seed)
+        admin.register(name, onnx, example=_BODY, tags={"shepherd.host": host})
+    gateway.route(name, ("stable", 1, 10_000))
+
+
+async def _measure(
+    gateway: Gateway, said: Said, names: Sequence[str], hot: int, *, rate: float, seconds: float
+) -> Found:
+    async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{gateway.port}", timeout=60) as client:
+        said.doing("waiting until all are cold")
+        await asyncio.to_thread(_wait_until_nobody_is_home, gateway)
+        said.doing(f"{hot} models are called")
+        steady = asyncio.create_task(_call_steadily(client, names[:hot], rate))
+        await asyncio.sleep(seconds)
+        with_hot = _memory(gateway)
+        said.doing(f"each of {len(names) - hot} cold models is called once")
+        cold_calls = []
+        for name in names[hot:]:
+            cold_calls.append(asyncio.create_task(_call(client, name)))
+            await asyncio.sleep(_COLD_EVERY_S)
+        cold = await asyncio.gather(*cold_calls)
+        with_cold = _memory(gateway)
+        steady.cancel()
+        hot_calls = await steady
+        said.doing("waiting until all are cold again")
+        await asyncio.to_thread(_wait_until_nobody_is_home, gateway)
+        idle = _memory(gateway)
+        after_all = await _call(client, names[0])
+    return Found(0, 0.0, with_hot, with_cold, idle, hot_calls, cold, after_all)
+
+
+def _wait_until_nobody_is_home(gateway: Gateway) -> None:
+    wait_until(lambda: not _memory(gateway).shared, timeout_s=240.0, what="the shared processes to end")
+
+
+async def _call_steadily(client: httpx.AsyncClient, names: Sequence[str], rate: float) -> list[Call]:
+    """Call models in turn on a fixed schedule until cancelled; an answer that is late delays no other request."""
+    calls: list[asyncio.Task[Call]] = []
+    began = time.monotonic()
+    try:
+        while True:
+            due = began + len(calls) / rate
+            await asyncio.sleep(max(0.0, due - time.monotonic()))
+            calls.append(asyncio.create_task(_call(client, names[len(calls) % len(names)])))
+    except asyncio.CancelledError:
+        return list(await asyncio.gather(*calls))
+
+
+async def _call(client: httpx.AsyncClient, name: str) -> Call:
+    began = time.monotonic()
+    try:
+        status = (await client.post(f"/v2/models/{name}/infer", content=_BODY)).status_code
+    except httpx.HTTPError:
+        status = 0
+    return Call(time.monotonic() - began, status)
+
+
+def _memory(gateway: Gateway) -> Memory:
+    sizes = memory_bytes(gateway.pid)
+    own, shared = (sum(size for name, size in sizes.items() if form.search(name)) for form in (_OWN, _SHARED))
+    return Memory(own, shared)
+
+
+def _failed(calls: Sequence[Call]) -> int:
+    return sum(call.status != 200 for call in calls)
+
+
+def render(found: Found, models: int, hot: int, load: str) -> str:
+    """Write the page."""
+    each_own = found.hot.own / found.own
+    goal = "met" if not _failed(found.cold_calls) else "missed"
+    saving = each_own * models / max(found.hot.shared, 1)
+    verdict = (
+        f"**{goal}**: {_failed(found.cold_calls)} of {len(found.cold_calls)} requests to cold models failed (goal 0). "
+        f"{models} models with {hot} hot take {found.hot.shared / _MIB:.0f} MiB; in processes of their own they would "
+        f"take {each_own * models / _MIB:.0f} MiB, {saving:.0f} times as much (extrapolated)."
+    )
+    method = (
+        f"{models} classifiers of a few kilobytes, each with its own policy and the tag `shepherd.host=shared`, beside "
+        f"{found.own} with processes of their own. Memory is PSS, of the processes that serve models."
+    )
+    memory = table(
+        ["memory", "MiB"],
+        [
+            [f"{found.own} models in processes of their own, measured", f"{found.hot.own / _MIB:.0f}"],
+            ["one of them", f"{each_own / _MIB:.0f}"],
+            [f"{models} such, extrapolated", f"{each_own * models / _MIB:.0f}"],
+            [f"{models} shared, {hot} hot", f"{found.hot.shared / _MIB:.0f}"],
+            [f"{models} shared, while the others are called once each", f"{found.cold.shared / _MIB:.0f}"],
+            [f"{models} shared, nobody called for {_COLD_AFTER_S:g} s", f"{found.idle.shared / _MIB:.0f}"],
+        ],
+    )
+    latency = table(
+        ["latency, ms", "requests", "p50", "p90", "p99", "worst", "failed"],
+        [
+            _row("hot models", found.hot_calls),
+            _row("first request to a cold model, its process there", found.cold_calls),
+            _row("first request of all, no process there", [found.after_all]),
+        ],
+    )
+    price = (
+        f"Registering a shared model and giving it a policy takes {found.register_s:.2f} s, of which most is the trial "
+        "in a child process, once for each version and machine."
+    )
+    return page("Many small models share processes", verdict, method, memory, latency, price, load=load)
+
+
+def _row(name: str, calls: Sequence[Call]) -> list[str]:
+    times = sorted(1e3 * call.latency_s for call in calls)
+    at = statistics.quantiles(times, n=100) if len(times) > 1 else times * 99
+    quantiles = (at[49], at[89], at[98], times[-1])
+    return [name, str(len(calls)), *(f"{value:.1f}" for value in quantiles), str(_failed(calls))]
+
+
+if __name__ == "__main__":
+    main()
