@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from serving.backends.echo import EchoBackend
-from serving.deployment import model_server
+from serving.deployment import loaded_model
 from tests.data_plane import MODEL, running_data_plane
 
 pytestmark = pytest.mark.asyncio
@@ -16,7 +16,7 @@ pytestmark = pytest.mark.asyncio
 
 async def test_an_answer_over_the_limit_fails_alone(valkey_socket: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Calls beside it, on the same connection, are answered; the error says how large it was."""
-    monkeypatch.setattr(model_server, "MAX_BODY_BYTES", 1000)
+    monkeypatch.setattr(loaded_model, "MAX_BODY_BYTES", 1000)
     rows = {"inputs": [{"name": "x", "shape": [100, 4], "datatype": "FP32", "data": [0] * 400}]}
     async with running_data_plane(f"unix://{valkey_socket}") as plane:
         await plane.add_replica(1, EchoBackend())
