@@ -50,7 +50,7 @@ _RAW_INPUTS: Final = pb.ModelInferRequest.RAW_INPUT_CONTENTS_FIELD_NUMBER
 _RAW_OUTPUTS: Final = pb.ModelInferResponse.RAW_OUTPUT_CONTENTS_FIELD_NUMBER
 _STREAMED_RESPONSE: Final = pb.ModelStreamInferResponse.INFER_RESPONSE_FIELD_NUMBER
 #: From here on, walking the top-level fields in Python costs less than the copies that it saves.
-_LARGE_BYTES: Final = 64 * 1024
+LARGE_BYTES: Final = 64 * 1024
 
 
 def decode_infer(body: Buffer, limits: Limits) -> tuple[str, str, InferRequest]:
@@ -73,7 +73,7 @@ def decode_infer(body: Buffer, limits: Limits) -> tuple[str, str, InferRequest]:
     parameters = _read_parameters(message.parameters) if message.parameters else {}
     if parameters:
         check_parameters(parameters)
-    outputs = _requested(message, limits) if message.outputs else ()
+    outputs = requested_outputs(message, limits) if message.outputs else ()
     request = InferRequest(tuple(inputs), outputs, message.id, parameters)
     return message.model_name, message.model_version, request
 
@@ -109,7 +109,7 @@ def encode_stream_error(message: str, request_id: str) -> bytes:
 def _parse(body: Buffer, limits: Limits) -> tuple[pb.ModelInferRequest, list[Buffer]]:
     """Parse the message and find its raw contents: sliced from a large body, copied out of a small message."""
     raw: list[Buffer] = []
-    if len(body) >= _LARGE_BYTES:
+    if len(body) >= LARGE_BYTES:
         body, views = cut_field(body, _RAW_INPUTS, max_fields=4 * limits.max_tensors)
         raw.extend(views)
     try:
@@ -154,7 +154,12 @@ def _read_contents(contents: pb.InferTensorContents, datatype: str, shape: tuple
         raise invalid(f"contents.{field} has an element out of range for {datatype}") from None
 
 
-def _requested(message: pb.ModelInferRequest, limits: Limits) -> tuple[RequestedOutput, ...]:
+def requested_outputs(message: pb.ModelInferRequest, limits: Limits) -> tuple[RequestedOutput, ...]:
+    """Read what a request asks for.
+
+    Raises:
+        ServingError: INVALID, TOO_LARGE or UNSUPPORTED, naming the output.
+    """
     check_names("outputs", [output.name for output in message.outputs], limits)
     requested = []
     for index, output in enumerate(message.outputs):

@@ -46,7 +46,12 @@ def cut_field(message: Buffer, number: int, *, max_fields: int) -> tuple[bytes, 
 
 def byte_field(number: int, value: Buffer) -> tuple[bytes, Buffer]:
     """Frame a byte string as field `number`: the two parts to append to a serialised message."""
-    return write_varint(number << 3 | _DELIMITED) + write_varint(len(value)), value
+    return field_head(number, len(value)), value
+
+
+def field_head(number: int, size: int) -> bytes:
+    """Write what stands before the `size` bytes of a byte string that is field `number`."""
+    return write_varint(number << 3 | _DELIMITED) + write_varint(size)
 
 
 def write_varint(value: int) -> bytes:
