@@ -47,6 +47,16 @@ def make_certificates(folder: Path) -> Certificates:
     return files
 
 
+def renew_certificates(files: Certificates) -> Path:
+    """Replace a server's certificate and key by those of another authority, whose own file is returned."""
+    folder = files.authority.parent / "renewed"
+    folder.mkdir()
+    renewed = make_certificates(folder)
+    renewed.certificate.replace(files.certificate)
+    renewed.key.replace(files.key)
+    return renewed.authority
+
+
 def _sign(
     name: str,
     key: ec.EllipticCurvePrivateKey,

@@ -18,6 +18,13 @@ def infer_message(*values: float, model: str = "m", **fields: Any) -> bytes:
     return message.SerializeToString()
 
 
+def message_of_size(size: int) -> bytes:
+    """Write a request of so many bytes exactly, 200 or more, its id filling what the row leaves."""
+    message = infer_message(*[0.0] * ((size - 100) // 4))
+    rest = size - len(message) - 2
+    return message + b"\x1a" + bytes((rest,)) + b"i" * rest
+
+
 def row_of(answer: bytes) -> bytes:
     """Return the first output's raw data."""
     return pb.ModelInferResponse.FromString(answer).raw_output_contents[0]

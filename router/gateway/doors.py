@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -15,7 +16,7 @@ from router.gateway.http_server import HttpServer
 from router.gateway.repository import Repository
 from router.gateway.routes.all import http_routes
 from router.gateway.statistics import Statistics
-from router.gateway.tls import grpc_credentials, http_tls
+from router.gateway.tls import follow_certificates, grpc_credentials, http_tls
 from router.gateway.tuning import Tuning
 from router.ports import LabelSink
 from router.settings import Settings
@@ -54,6 +55,7 @@ def build_doors(
         keep_alive_s=settings.keep_alive_s,
         drain_timeout_s=settings.drain_timeout_s,
         tls=http_tls(settings),
+        renew_tls=partial(follow_certificates, settings),
     )
     grpc = GrpcDoor(
         service,

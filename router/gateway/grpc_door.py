@@ -16,6 +16,7 @@ from router.access.scope import Action
 from router.gateway.catalogue import Catalogue
 from router.gateway.feedback import Labels
 from router.gateway.grpc_wire import shorten
+from router.gateway.http2.headers import MAX_LIST_BYTES
 from router.gateway.http_exchange import InferService
 from router.gateway.repository import Repository
 from router.gateway.rpc.feedback import SERVICE as FEEDBACK
@@ -79,6 +80,9 @@ class GrpcDoor:
                 ("grpc.so_reuseport", 1),
                 ("grpc.max_receive_message_length", self._max_message_bytes),
                 ("grpc.max_send_message_length", -1),
+                # Both, since what lies between them is refused by chance.
+                ("grpc.max_metadata_size", MAX_LIST_BYTES),
+                ("grpc.absolute_max_metadata_size", MAX_LIST_BYTES),
                 # What comes in one turn of the loop waits for its turn; more than a thousand would be cancelled.
                 ("grpc.server.max_pending_requests", _MAX_PENDING),
                 ("grpc.server.max_pending_requests_hard_limit", _MAX_PENDING),

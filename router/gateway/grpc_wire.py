@@ -1,34 +1,34 @@
-"""How a unary gRPC inference looks over HTTP/1.1: the framed message as body, the status in trailers.
+"""How a unary gRPC inference looks over HTTP/2: a framed message as body, the status in trailers.
 
-gRPC is defined over HTTP/2, but all that a unary call needs of it (headers, a body, trailers) HTTP/1.1 has too. Envoy
-ends HTTP/2 and translates one into the other (`router.node.envoy_config`); the gRPC in it is read and written here.
+The HTTP/2 itself is `router.gateway.http2`'s. Source: "gRPC over HTTP2", the protocol's specification.
 """
 
 from __future__ import annotations
 
 import struct
+from functools import lru_cache
 from typing import Final
 from urllib.parse import quote
 
 from router.gateway.call import Call
-from router.gateway.http_wire import Answer, Wire, decision_lines
+from router.gateway.http2.headers import header, status
+from router.gateway.http_wire import Answer, Wire
 from router.gateway.names import read_version
-from router.gateway.response import response_of
+from router.gateway.response import response_of, wants_classes
 from router.gateway.statuses import STATUSES
 from serving.protocol.errors import ErrorKind, ServingError, invalid
-from serving.protocol.grpc_codec import decode_infer, encode_infer_response
+from serving.protocol.grpc_codec import LARGE_BYTES, encode_infer_response
+from serving.protocol.grpc_forms import print_known, read_infer
 from serving.protocol.messages import Buffer, Limits
 
 INFER_PATH: Final = b"/inference.GRPCInferenceService/ModelInfer"
 #: "Length-Prefixed-Message → Compressed-Flag Message-Length Message", gRPC over HTTP2.
 _PREFIX: Final = struct.Struct(">BI")
 _CODINGS: Final = ("gzip", "deflate")
-_CONTENT_TYPE: Final = b"content-type: application/grpc\r\n"
-_OK: Final = b"grpc-status: 0\r\n"
+_HEAD: Final = status(200) + header("content-type", "application/grpc")
+_OK: Final = header("grpc-status", "0")
 #: What a message shows as it is; the specification allows space to `~` but `%`.
 _UNQUOTED: Final = " !\"#$&'()*+,-./:;<=>?@[]^_`{|}~\\"
-#: From here on, a view of the message costs less than a copy.
-_LARGE_BYTES: Final = 64 * 1024
 
 #: "Timeout → TimeoutValue TimeoutUnit", gRPC over HTTP2; seconds of one unit.
 _UNIT_S: Final = {"H": 3600.0, "M": 60.0, "S": 1.0, "m": 1e-3, "u": 1e-6, "n": 1e-9}
@@ -39,8 +39,9 @@ class GrpcWire:
     """`ModelInfer` for whatever model its message names."""
 
     protocol = "grpc"
+    framing_bytes = _PREFIX.size
 
-    def unwrap(self, body: bytes, headers: dict[str, str]) -> tuple[Buffer, str]:
+    def unwrap(self, body: Buffer, headers: dict[str, str]) -> tuple[Buffer, str]:
         """See `Wire`; a body is one message with its prefix, compressed or not."""
         if len(body) < _PREFIX.size:
             raise invalid("the call has no message" if not body else "the message is cut off in its prefix")
@@ -50,7 +51,7 @@ class GrpcWire:
             raise invalid(f"the message has the unknown flag {flag}")
         if found != length:
             raise invalid(f"the message has {found} bytes, its prefix says {length}")
-        message = body[_PREFIX.size :] if found < _LARGE_BYTES else memoryview(body)[_PREFIX.size :]
+        message = body[_PREFIX.size :] if found < LARGE_BYTES else memoryview(body)[_PREFIX.size :]
         return message, _coding(headers) if flag else ""
 
     def decode(self, call: Call, body: Buffer, limits: Limits) -> int | None:
@@ -58,20 +59,19 @@ class GrpcWire:
         timeout_s = parse_timeout(call.headers.get("grpc-timeout", ""))
         if timeout_s is not None:
             call.deadline = min(call.deadline, call.started + timeout_s)
-        call.model, version, call.request = decode_infer(body, limits)
+        call.model, version, call.request = read_infer(body, limits)
         call.shorten_deadline(call.request.parameters)
         return read_version(version)
 
     def encode(self, call: Call) -> Answer:
         """See `Wire`; HTTP's status is always 200."""
-        headers = _CONTENT_TYPE + decision_lines(call)
         if call.error is None:
             try:
-                message = encode_infer_response(response_of(call))
-                return Answer(200, "OK", headers, [_PREFIX.pack(0, len(message)), message], _OK)
+                message = encode_outputs(call)
+                return Answer(200, "OK", decision_block(call), [_PREFIX.pack(0, len(message)), message], _OK)
             except ServingError as error:
                 call.error = error
-        return Answer(200, "OK", headers, [], error_trailers(call.error))
+        return Answer(200, "OK", decision_block(call), [], error_trailers(call.error))
 
 
 _WIRE: Final = GrpcWire()
@@ -82,10 +82,37 @@ def match_grpc(url: bytes) -> Wire | None:
     return _WIRE if url == INFER_PATH else None
 
 
+def encode_outputs(call: Call) -> bytes:
+    """Encode a settled call's outputs as a `ModelInferResponse`.
+
+    Raises:
+        ServingError: INVALID when an output cannot be had in the form asked for.
+    """
+    request, decision = call.request, call.decision
+    assert request is not None and decision is not None, "only a decided call has outputs"
+    message = None
+    if not wants_classes(request):
+        message = print_known(call.model, decision.version, call.outputs, request.id)
+    return encode_infer_response(response_of(call)) if message is None else message
+
+
+def decision_block(call: Call) -> bytes:
+    """Write an answer's headers: who answered and why, as HTTP's say it."""
+    decision = call.decision
+    decided = _decided(decision.variant, decision.version, decision.reason) if decision else _HEAD
+    return decided + header("x-shepherd-request-id", call.id)
+
+
+@lru_cache(maxsize=4096)
+def _decided(variant: str, version: int, reason: str) -> bytes:
+    said = {"version": str(version), "variant": variant, "reason": reason}
+    return _HEAD + b"".join([header(f"x-shepherd-{name}", value) for name, value in said.items()])
+
+
 def error_trailers(error: ServingError) -> bytes:
-    """Write the trailer lines of a failed call."""
+    """Write the trailers of a failed call."""
     message = quote(shorten(error.message), safe=_UNQUOTED)
-    return f"grpc-status: {STATUSES[error.kind].grpc}\r\ngrpc-message: {message}\r\n".encode()
+    return header("grpc-status", str(STATUSES[error.kind].grpc)) + header("grpc-message", message)
 
 
 def shorten(message: str) -> str:

@@ -93,16 +93,14 @@ class Exchange:
         "response_complete",
     )
 
-    def __init__(
-        self, owner: ExchangeOwner, wire: Wire, headers: list[tuple[bytes, bytes]], *, keep_alive: bool
-    ) -> None:
+    def __init__(self, owner: ExchangeOwner, wire: Wire, headers: dict[str, str], *, keep_alive: bool) -> None:
         self._owner = owner
         self._wire = wire
-        self._chunks: list[bytes] = []
+        self._chunks: list[Buffer] = []
         self._size = 0
         self._call: Call | None = None
         self._answer: Answer | None = None
-        self.headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in headers}
+        self.headers = headers
         self.keep_alive = keep_alive
         self.body_complete = False
         self.expects_continue = False
@@ -115,10 +113,10 @@ class Exchange:
         """Why the request is refused whatever its body, which is then thrown away as it comes."""
         self._caller = self._identify()
 
-    def add(self, chunk: bytes, max_body_bytes: int) -> None:
-        """Collect a piece of the body; one too many makes a fault."""
+    def add(self, chunk: Buffer, max_body_bytes: int) -> None:
+        """Collect a piece of the body; one too many makes a fault. What frames the message does not count."""
         self._size += len(chunk)
-        if self._size > max_body_bytes:
+        if self._size > max_body_bytes + self._wire.framing_bytes:
             self.fault = too_large(f"the body is larger than {max_body_bytes} bytes")
         elif len(self._chunks) >= MAX_PIECES:
             self.fault = too_large(f"the body comes in more than {MAX_PIECES} pieces")

@@ -86,7 +86,8 @@ class ShepherdProtocol(BoundedConnection):
             self._begin_asgi()
             return
         keep_alive = self.parser.get_http_version() != "1.0" and self.parser.should_keep_alive() and not self._closing
-        exchange = Exchange(self, wire, self.headers, keep_alive=keep_alive)
+        headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in self.headers}
+        exchange = Exchange(self, wire, headers, keep_alive=keep_alive)
         waiting_behind = self.cycle
         self.cycle = exchange  # type: ignore[assignment]
         is_next = waiting_behind is None or waiting_behind.response_complete

@@ -5,15 +5,20 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import socket
+import ssl
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Coroutine, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final
 
 import uvicorn
 
+from router.gateway.http2.connection import Http2Connection
 from router.gateway.http_exchange import InferService
 from router.gateway.http_protocol import ShepherdProtocol, protocol_class
+
+RenewTls = Callable[[ssl.SSLContext], Coroutine[Any, Any, None]]
+"""Keeps a server's certificates up to date until it is cancelled."""
 
 _BACKLOG: Final = 2048
 
@@ -56,6 +61,7 @@ class HttpServer:
         keep_alive_s: float,
         drain_timeout_s: float,
         tls: Mapping[str, Any] | None = None,
+        renew_tls: RenewTls | None = None,
     ) -> None:
         config = uvicorn.Config(
             app,
@@ -77,7 +83,8 @@ class HttpServer:
         self._keep_alive_s = keep_alive_s
         self._receiving_s = service.request_timeout_s
         self._serving: asyncio.Task[None] | None = None
-        self._sweeping: asyncio.Task[None] | None = None
+        self._renew_tls = renew_tls
+        self._tasks: list[asyncio.Task[None]] = []
 
     @property
     def connections(self) -> int:
@@ -91,33 +98,28 @@ class HttpServer:
             if self._serving.done():
                 await self._serving
             await asyncio.sleep(0.005)
-        self._sweeping = asyncio.create_task(
-            sweep_connections(
-                self._server.server_state.connections,  # type: ignore[arg-type]
-                idle_s=self._keep_alive_s,
-                receiving_s=self._receiving_s,
-            ),
-            name="http-sweep",
-        )
+        connections: Any = self._server.server_state.connections
+        sweep = sweep_connections(connections, idle_s=self._keep_alive_s, receiving_s=self._receiving_s)
+        self._tasks.append(asyncio.create_task(sweep, name="http-sweep"))
+        if self._config.ssl is not None and self._renew_tls is not None:
+            self._tasks.append(asyncio.create_task(self._renew_tls(self._config.ssl), name="http-certificates"))
 
     async def listen_for_envoy(self, path: Path, service: InferService) -> None:
-        """Take calls from Envoy on a Unix socket as well, in whatever form `service` matches.
+        """Take inferences from Envoy on a Unix socket as well, in whatever form `service` matches.
 
         The connections count as the server's own, so that `close` lets them finish too.
         """
         with contextlib.suppress(FileNotFoundError):
             path.unlink()  # noqa: ASYNC240 - once, before anybody is served
-        kind = protocol_class(service)
+        connections = self._server.server_state.connections
         self._beside = await asyncio.get_running_loop().create_unix_server(
-            lambda: kind(config=self._config, server_state=self._server.server_state, app_state={}),
-            str(path),
-            backlog=_BACKLOG,
+            lambda: Http2Connection(service, connections), str(path), backlog=_BACKLOG
         )
 
     async def close(self) -> None:
         """Stop accepting, finish what is in flight, hang up."""
-        if self._sweeping:
-            self._sweeping.cancel()
+        for task in self._tasks:
+            task.cancel()
         if self._beside:
             self._beside.close()
         self._server.should_exit = True
@@ -133,5 +135,5 @@ async def sweep_connections(
         await asyncio.sleep(every_s)
         now = time.monotonic()
         for connection in list(connections):
-            if isinstance(connection, ShepherdProtocol):
+            if isinstance(connection, ShepherdProtocol | Http2Connection):
                 connection.close_if_stale(now, idle_s, receiving_s)

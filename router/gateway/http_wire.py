@@ -37,10 +37,10 @@ class Answer(msgspec.Struct, frozen=True, gc=False):
     status: int
     reason: str
     headers: bytes
-    """Complete header lines, all but those that the connection adds: `content-length`, `connection`, `date`."""
+    """All but those that the connection adds, in its form: lines for HTTP/1.1, a header block for HTTP/2."""
     body: list[Buffer]
     trailers: bytes = b""
-    """Complete lines that follow the body, which is then sent in chunks and without a date."""
+    """What follows the body, in the same form; HTTP/2 only."""
 
     @property
     def size(self) -> int:
@@ -53,8 +53,10 @@ class Wire(Protocol):
 
     protocol: str
     """Name of the door in metrics and records."""
+    framing_bytes: int
+    """What a body has beside the message that the limit on bodies is for."""
 
-    def unwrap(self, body: bytes, headers: dict[str, str]) -> tuple[Buffer, str]:
+    def unwrap(self, body: Buffer, headers: dict[str, str]) -> tuple[Buffer, str]:
         """Take the message out of a body, and name the compression that it still has: empty for none.
 
         Raises:
@@ -76,12 +78,13 @@ class V2Wire:
     """V2 JSON and binary bodies for the model and version that one path names."""
 
     protocol = "http"
+    framing_bytes = 0
 
     def __init__(self, model: str, pinned: int | None) -> None:
         self.model = model
         self.pinned = pinned
 
-    def unwrap(self, body: bytes, headers: dict[str, str]) -> tuple[Buffer, str]:
+    def unwrap(self, body: Buffer, headers: dict[str, str]) -> tuple[Buffer, str]:
         """See `Wire`; the whole body is the message."""
         return body, headers.get("content-encoding", "")
 
@@ -174,17 +177,6 @@ def decision_lines(call: Call) -> bytes:
 
 def frame_answer(answer: Answer, *, keep_alive: bool, common: bytes = b"") -> list[Buffer]:
     """Put the status line and headers before the body, in pieces; `common` holds lines that every answer has."""
-    if answer.trailers:
-        return _frame_chunked(answer, keep_alive=keep_alive)
     start = b"HTTP/1.1 200 OK\r\n" if answer.status == 200 else f"HTTP/1.1 {answer.status} {answer.reason}\r\n".encode()
     ending = b"content-length: %d\r\n\r\n" if keep_alive else b"content-length: %d\r\nconnection: close\r\n\r\n"
     return [start, common, answer.headers, ending % answer.size, *answer.body]
-
-
-def _frame_chunked(answer: Answer, *, keep_alive: bool) -> list[Buffer]:
-    """Send the body as one chunk, so that trailers may follow (RFC 9112, 7.1)."""
-    line = b"" if keep_alive else b"connection: close\r\n"
-    head = b"HTTP/1.1 200 OK\r\n%s%stransfer-encoding: chunked\r\n\r\n" % (answer.headers, line)
-    if not answer.size:
-        return [b"%s0\r\n%s\r\n" % (head, answer.trailers)]
-    return [b"%s%x\r\n" % (head, answer.size), *answer.body, b"\r\n0\r\n%s\r\n" % answer.trailers]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from router.gateway.call import Call
 from serving.protocol.classification import classify
-from serving.protocol.messages import InferResponse, Tensor
+from serving.protocol.messages import InferRequest, InferResponse, Tensor
 from serving.protocol.packing import unpack_tensors
 
 
@@ -22,6 +22,11 @@ def response_of(call: Call) -> InferResponse:
         if counts:
             outputs = tuple([_reduced(tensor, counts.get(tensor.name, 0)) for tensor in outputs])
     return InferResponse(call.model, str(decision.version), outputs, request.id)
+
+
+def wants_classes(request: InferRequest) -> bool:
+    """Tell whether any output is to be reduced to its best classes."""
+    return bool(request.outputs) and any(output.class_count for output in request.outputs)
 
 
 def _reduced(tensor: Tensor, class_count: int) -> Tensor:

@@ -40,6 +40,7 @@ class RowsWire:
     """One request; made for it, since it remembers the request's layout for the answer."""
 
     protocol = "http"
+    framing_bytes = 0
 
     def __init__(self, doors: RowsDoors, model: str = "", pinned: int | None = None, label: str = "") -> None:
         self._doors = doors
@@ -48,7 +49,7 @@ class RowsWire:
         self._label = label
         self._layout = Layout.ROWS
 
-    def unwrap(self, body: bytes, headers: dict[str, str]) -> tuple[Buffer, str]:
+    def unwrap(self, body: Buffer, headers: dict[str, str]) -> tuple[Buffer, str]:
         """See `Wire`; the whole body is the message."""
         return body, headers.get("content-encoding", "")
 

@@ -1,13 +1,23 @@
-"""TLS at the doors: a server certificate, and client certificates where a CA for them is named."""
+"""TLS at the doors: a server certificate, and client certificates where a CA for them is named.
+
+Files that are renewed are read anew for the connections that come after; those that are open stay as they are. Files
+that cannot be read are reported, and the doors go on with what they had.
+"""
 
 from __future__ import annotations
 
+import asyncio
+import logging
 import ssl
+from pathlib import Path
 from typing import Any
 
 import grpc
 
+from router.adapters.file_watch import LOOK_S, FileWatch
 from router.settings import Settings
+
+_log = logging.getLogger(__name__)
 
 
 def http_tls(settings: Settings) -> dict[str, Any]:
@@ -23,14 +33,59 @@ def http_tls(settings: Settings) -> dict[str, Any]:
     return arguments
 
 
+async def follow_certificates(settings: Settings, context: ssl.SSLContext) -> None:
+    """Keep a server's context up to date for as long as the task lives.
+
+    A renewed authority of clients is taken in beside the one before, which Python cannot take back.
+    """
+    certificate, key = settings.tls_certificate, settings.tls_key
+    assert certificate is not None, "there is no context without a certificate"
+    watch = FileWatch(_files(settings))
+    while True:
+        await asyncio.sleep(LOOK_S)
+        if not watch.has_changed():
+            continue
+        try:
+            # On the loop, where handshakes are made: nothing may use the context meanwhile.
+            context.load_cert_chain(certificate, key)
+            if settings.tls_client_ca is not None:
+                context.load_verify_locations(settings.tls_client_ca)
+        except (OSError, ssl.SSLError) as error:
+            _log.error("HTTP goes on with the certificates that it has: %s", error)
+        else:
+            _log.info("HTTP has read its certificates anew")
+
+
 def grpc_credentials(settings: Settings) -> grpc.ServerCredentials | None:
-    """Read the certificates for gRPC; None where the door speaks plain HTTP/2.
+    """Read the certificates for gRPC, now and whenever they are renewed; None where the door speaks plain HTTP/2.
 
     Raises:
         OSError: a file cannot be read.
     """
-    if settings.tls_certificate is None or settings.tls_key is None:
+    certificate, key = settings.tls_certificate, settings.tls_key
+    if certificate is None or key is None:
         return None
-    pair = (settings.tls_key.read_bytes(), settings.tls_certificate.read_bytes())
-    ca = settings.tls_client_ca.read_bytes() if settings.tls_client_ca is not None else None
-    return grpc.ssl_server_credentials([pair], ca, require_client_auth=ca is not None)
+    ca = settings.tls_client_ca
+    watch = FileWatch(_files(settings))
+
+    def read() -> grpc.ServerCertificateConfiguration:
+        pair = (key.read_bytes(), certificate.read_bytes())
+        return grpc.ssl_server_certificate_configuration([pair], ca.read_bytes() if ca is not None else None)
+
+    def renewed() -> grpc.ServerCertificateConfiguration | None:
+        """Asked by gRPC at each handshake; None keeps what it has."""
+        if not watch.has_changed():
+            return None
+        try:
+            return read()
+        except OSError as error:
+            _log.error("gRPC goes on with the certificates that it has: %s", error)
+            return None
+
+    fetch: Any = renewed  # the stubs do not know that None is allowed
+    return grpc.dynamic_ssl_server_credentials(read(), fetch, require_client_authentication=ca is not None)
+
+
+def _files(settings: Settings) -> list[Path]:
+    named = (settings.tls_certificate, settings.tls_key, settings.tls_client_ca)
+    return [file for file in named if file is not None]

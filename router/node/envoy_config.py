@@ -1,8 +1,8 @@
 """The configuration of the gRPC door: Envoy ends gRPC in C++ and hands calls on over Unix sockets. Pure.
 
-- `ModelInfer` goes on as HTTP/1.1 to a router's callback path, balanced per call over all routers of the node. Envoy's
-  codecs translate: the framed message becomes a chunked body, and the chunked answer's trailers become gRPC's.
-- Everything else (streams, health, reflection, metadata) goes on as HTTP/2 to a router's grpc.aio server.
+- `ModelInfer` goes on to a router's callback path (`router.gateway.http2`), balanced per call over all routers of the
+  node. A connection carries many calls, and Envoy and router read and write many of them at once.
+- Everything else (streams, health, reflection, metadata) goes on to a router's grpc.aio server.
 
 No filter looks at a call but the router that forwards it, so status, message and metadata are the gateway's own.
 
@@ -18,14 +18,19 @@ from typing import Any, Final
 
 import msgspec
 
+from router.node.envoy_stats import INFER, NAMES, OTHER
+
 _EXTENSIONS: Final = "type.googleapis.com/envoy.extensions"
-_INFER: Final = "/inference.GRPCInferenceService/ModelInfer"
+_INFER_PATH: Final = "/inference.GRPCInferenceService/ModelInfer"
 _HTTP_OPTIONS: Final = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
-#: What a router should not see: codings are the connection's, not the call's; the rest would be parsed for nothing.
-_HOP_HEADERS: Final = ("accept-encoding", "content-encoding", "te", "x-forwarded-proto")
+#: What a router should not see: codings are the connection's, not the call's; the rest would be read for nothing.
+_HOP_HEADERS: Final = ("accept-encoding", "content-encoding", "te", "x-envoy-external-address", "x-forwarded-proto")
+_MAX_METADATA_KB: Final = 256
 #: Held back per connection and direction before the sender is told to wait.
 _BUFFER_BYTES: Final = 1 << 20
 _STREAM_WINDOW_BYTES: Final = 1 << 20
+#: No answer that one client leaves unread may hold up those of others on the same connection.
+_MAX_WINDOW_BYTES: Final = (1 << 31) - 1
 _MAX_CONNECTIONS: Final = 10_000
 #: Calls in flight over all connections; routers refuse long before.
 _MAX_CALLS: Final = 100_000
@@ -37,6 +42,11 @@ class DoorTls(msgspec.Struct, frozen=True):
     certificate: Path
     key: Path
     client_ca: Path | None = None
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """All of them."""
+        return tuple(file for file in (self.certificate, self.key, self.client_ca) if file is not None)
 
 
 class DoorConfig(msgspec.Struct, frozen=True):
@@ -61,10 +71,11 @@ def bootstrap(config: DoorConfig, admin_socket: Path) -> dict[str, Any]:
         "static_resources": {
             "listeners": [_listener(config)],
             "clusters": [
-                _cluster("infer", config.infer_sockets, config.idle_s, _http1(), _http_check()),
-                _cluster("grpc", config.grpc_sockets, config.idle_s, _http2(), _grpc_check()),
+                _cluster(INFER, config.infer_sockets, config.idle_s, _plain_http2(), _http_check()),
+                _cluster(OTHER, config.grpc_sockets, config.idle_s, _http2(), _grpc_check()),
             ],
         },
+        "stats_config": {"stats_matcher": {"inclusion_list": {"patterns": [{"exact": name} for name in NAMES]}}},
         "overload_manager": {
             "resource_monitors": [
                 {
@@ -103,8 +114,12 @@ def _manager() -> dict[str, Any]:
             "override_stream_error_on_invalid_http_message": True,  # a bad call costs itself, not its connection
             "connection_keepalive": {"interval": "60s", "timeout": "20s"},
         },
-        "common_http_protocol_options": {"max_headers_count": 128, "headers_with_underscores_action": "ALLOW"},
-        "max_request_headers_kb": 32,
+        "common_http_protocol_options": {
+            "max_headers_count": _MAX_METADATA_KB * 1024 // 32,
+            "headers_with_underscores_action": "ALLOW",
+        },
+        # Well beyond what routers take, for it is they who say so: what Envoy refuses is INTERNAL to a client.
+        "max_request_headers_kb": _MAX_METADATA_KB,
         "request_headers_timeout": "10s",
         "stream_idle_timeout": "0s",  # the deadline of a call is its router's business
         "drain_timeout": "0.5s",
@@ -132,11 +147,11 @@ def _routes() -> list[Mapping[str, Any]]:
     unsent = "connect-failure,refused-stream,reset-before-request"
     return [
         {
-            "match": {"path": _INFER, "grpc": {}},
-            "route": _route("infer", f"{unsent},reset"),
+            "match": {"path": _INFER_PATH, "grpc": {}},
+            "route": _route(INFER, f"{unsent},reset"),
             "request_headers_to_remove": list(_HOP_HEADERS),
         },
-        {"match": {"prefix": "/", "grpc": {}}, "route": _route("grpc", unsent)},
+        {"match": {"prefix": "/", "grpc": {}}, "route": _route(OTHER, unsent)},
         {
             "match": {"prefix": "/"},
             "direct_response": {"status": 415, "body": {"inline_string": "gRPC is spoken here"}},
@@ -232,8 +247,10 @@ def _ejection() -> dict[str, Any]:
     }
 
 
-def _http1() -> dict[str, Any]:
-    return {"http_protocol_options": {"enable_trailers": True}}
+def _plain_http2() -> dict[str, Any]:
+    """Without a table of headers: routers then know equal calls by equal bytes, and read them once."""
+    options = {**_http2_options(), "hpack_table_size": 0, "initial_connection_window_size": _MAX_WINDOW_BYTES}
+    return {"http2_protocol_options": options}
 
 
 def _http2() -> dict[str, Any]:
@@ -248,7 +265,7 @@ def _http2_options() -> dict[str, Any]:
 
 
 def _http_check() -> dict[str, Any]:
-    return {"http_health_check": {"path": "/v2/health/live"}}
+    return {"http_health_check": {"path": "/v2/health/live", "codec_client_type": "HTTP2"}}
 
 
 def _grpc_check() -> dict[str, Any]:

@@ -72,6 +72,30 @@ VARIANT_WEIGHT: Final = GaugeMetric(
     per_process=True,
 )
 
+# ── the gRPC door, counted by its Envoy ──────────────────────────────────────────────────────────────────────────────
+
+DOOR_CALLS: Final = CounterMetric(
+    "shepherd_grpc_door_calls_total", "gRPC calls of all kinds that came in through Envoy; a stream is one."
+)
+DOOR_SENT: Final = CounterMetric(
+    "shepherd_grpc_door_forwarded_total", "Calls sent on to a router, each time that they were."
+)
+DOOR_LOST: Final = CounterMetric(
+    "shepherd_grpc_door_lost_total",
+    "Of those, the ones that brought no answer. Outcome `unconnected`: the router was not there; `reset`: it was, and"
+    " ended or refused the call; `no_router`: there was none to send it to.",
+    ("outcome",),
+)
+DOOR_RETRIES: Final = CounterMetric(
+    "shepherd_grpc_door_retries_total", "Calls sent again, to another router where there is one."
+)
+DOOR_IN_FLIGHT: Final = GaugeMetric("shepherd_grpc_door_in_flight", "gRPC calls that Envoy has not answered yet.")
+DOOR_ROUTERS: Final = GaugeMetric("shepherd_grpc_door_routers", "Routers that answer Envoy's health checks.")
+DOOR_MEMORY: Final = GaugeMetric("shepherd_grpc_door_memory_bytes", "Memory that Envoy has of the system.")
+DOOR_STARTS: Final = CounterMetric(
+    "shepherd_grpc_door_starts_total", "Envoy processes started: more than one after it was replaced, or died."
+)
+
 # ── shadows ──────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 SHADOWS: Final = CounterMetric(
@@ -234,6 +258,14 @@ CATALOG: Final[tuple[Metric, ...]] = (
     CONNECTIONS,
     POLICY_REVISION,
     VARIANT_WEIGHT,
+    DOOR_CALLS,
+    DOOR_SENT,
+    DOOR_LOST,
+    DOOR_RETRIES,
+    DOOR_IN_FLIGHT,
+    DOOR_ROUTERS,
+    DOOR_MEMORY,
+    DOOR_STARTS,
     SHADOWS,
     SHADOW_DURATION,
     SHADOW_DROPS,

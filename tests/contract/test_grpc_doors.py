@@ -19,7 +19,7 @@ from serving.backends.echo import EchoBackend, EchoOptions
 from serving.protocol.messages import TensorSpec
 from serving.protocol.pb import open_inference_pb2 as pb
 from tests.data_plane import DataPlane, running_data_plane
-from tests.grpc_calls import infer_message, row_of, unary
+from tests.grpc_calls import infer_message, message_of_size, row_of, unary
 
 pytestmark = pytest.mark.asyncio
 
@@ -90,6 +90,13 @@ async def test_a_message_over_the_limit_is_refused_by_what_it_is_or_grows_to(cha
     assert {error.code() for error in errors} == {grpc.StatusCode.RESOURCE_EXHAUSTED}
 
 
+async def test_the_limit_is_the_same_to_the_byte(channel: grpc.aio.Channel) -> None:
+    """It is one on the message, whatever frames it on its way."""
+    assert row_of(await unary(channel)(message_of_size(LIMIT)))
+
+    assert (await refusal(channel, message_of_size(LIMIT + 1))).code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+
+
 async def test_large_tensors_go_through_whole(channel: grpc.aio.Channel) -> None:
     """Up to the limit, in both directions at once."""
     message = pb.ModelInferRequest(model_name="m")
@@ -118,11 +125,14 @@ async def test_an_unknown_method_is_unimplemented(channel: grpc.aio.Channel, met
     assert failure.value.code() is grpc.StatusCode.UNIMPLEMENTED
 
 
-async def test_too_much_metadata_costs_the_call_alone(channel: grpc.aio.Channel) -> None:
-    """The doors say it in different codes, since they refuse it before it is a call."""
-    error = await refusal(channel, infer_message(1), metadata=(("x-large", "x" * 60_000),))
+@pytest.mark.parametrize(("size", "count"), [(40_000, 1), (10_000, 10)])
+async def test_too_much_metadata_costs_the_call_alone(channel: grpc.aio.Channel, size: int, count: int) -> None:
+    """It is refused for what it is; up to the limit it goes through."""
+    assert await unary(channel)(infer_message(1), metadata=(("x-large", "x" * 30_000),))
 
-    assert error.code() in {grpc.StatusCode.RESOURCE_EXHAUSTED, grpc.StatusCode.INTERNAL}
+    error = await refusal(channel, infer_message(1), metadata=(("x-large", "x" * size),) * count)
+
+    assert error.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
 
 
 async def test_clients_cannot_steer_what_stands_in_the_way(channel: grpc.aio.Channel) -> None:

@@ -9,6 +9,21 @@ import msgspec
 import numpy as np
 
 from router.gateway.compression import compress_answer, content_coding, decompress
+from router.gateway.http2.frames import (
+    DATA,
+    END_HEADERS,
+    END_STREAM,
+    HEADERS,
+    PREFACE,
+    SETTINGS,
+    ConnectionFault,
+    FrameReader,
+    frame,
+    read_settings,
+    settings_frame,
+)
+from router.gateway.http2.headers import NO_TABLE, BrokenBlock, read_head
+from router.gateway.http2.headers import header as http2_header
 from router.gateway.http_wire import Answer
 from router.gateway.rows_wire import RowsDoors
 from serving.channel.frames import FrameBuffer, Kind, MalformedFrame, frame_head, pack_extra, unpack_extra
@@ -16,6 +31,7 @@ from serving.protocol.arrays import to_tensor
 from serving.protocol.binary_codec import decode_binary, encode_response
 from serving.protocol.errors import ErrorKind, ServingError
 from serving.protocol.grpc_codec import decode_infer
+from serving.protocol.grpc_forms import read_infer
 from serving.protocol.json_codec import decode_json
 from serving.protocol.messages import InferRequest, InferResponse, Limits, Signature, Tensor, TensorSpec
 from serving.protocol.packing import pack_tensors, unpack_tensors
@@ -55,6 +71,21 @@ def read_binary(data: bytes) -> None:
 def read_grpc(data: bytes) -> None:
     _checked(lambda: decode_infer(data, LIMITS)[2])
     _checked(lambda: decode_infer(_LARGE + data, LIMITS)[2])
+    _checked(lambda: read_infer(data, LIMITS)[2])
+
+
+def read_http2(data: bytes) -> None:
+    """What Envoy says, cut in two; header blocks too."""
+    reader = FrameReader()
+    try:
+        for part in (data[: len(data) // 2], data[len(data) // 2 :]):
+            for kind, _, _, payload in reader.feed(part):
+                if kind == HEADERS:
+                    read_head(bytes(payload))
+                elif kind == SETTINGS:
+                    read_settings(payload)
+    except (ConnectionFault, BrokenBlock):
+        pass
 
 
 def read_rows(data: bytes) -> None:
@@ -147,19 +178,25 @@ def _seeds() -> dict[str, tuple[bytes, ...]]:
     )
     answer = Answer(200, "OK", b"", [json])
     extra = pack_extra(("y",), {"sequence_id": 7})
-    frame = frame_head(Kind.INFER, len(extra) + 4, call_id=1, extra_bytes=len(extra)) + extra + b"body"
+    channel_frame = frame_head(Kind.INFER, len(extra) + 4, call_id=1, extra_bytes=len(extra)) + extra + b"body"
+    head = frame(
+        HEADERS, END_HEADERS, 1, NO_TABLE + b"\x83" + http2_header(":path", "/p") + http2_header("te", "trailers")
+    )
+    huffman = frame(HEADERS, END_HEADERS, 3, bytes.fromhex("828684418cf1e3c2e5f23a6ba0ab90f4ff"))
+    http2 = PREFACE + settings_frame({4: 1 << 20}) + head + frame(DATA, END_STREAM, 1, b"body") + huffman
     paths = (b"/v2/models/m/versions/1/infer?x=1", b"/v1/models/m/labels/stable:predict", b"/invocations")
     return {
         "json": (json,),
         "binary": (len(binary).to_bytes(2, "little") + binary + b"".join(raw),),
         "grpc": (message.SerializeToString(), typed.SerializeToString()),
+        "http2": (http2,),
         "rows": rows,
         "path": paths,
         "compressed": tuple(
             bytes((index,)) + bytes(compress_answer(answer, coding).body[0])
             for index, coding in enumerate(("gzip", "deflate"))
         ),
-        "frames": (frame * 2, frame_head(Kind.GOAWAY, 0)),
+        "frames": (channel_frame * 2, frame_head(Kind.GOAWAY, 0)),
         "packed": (pack_tensors(tensors),),
     }
 
@@ -168,6 +205,7 @@ _READERS: Final[dict[str, Callable[[bytes], None]]] = {
     "json": read_json,
     "binary": read_binary,
     "grpc": read_grpc,
+    "http2": read_http2,
     "rows": read_rows,
     "path": read_path,
     "compressed": read_compressed,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import ssl
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ import grpc
 import httpx
 import pytest
 
-from tests.certificates import Certificates, make_certificates
+from tests.certificates import Certificates, make_certificates, renew_certificates
 from tests.data_plane import DataPlane, running_data_plane
 
 pytestmark = pytest.mark.asyncio
@@ -66,3 +67,22 @@ async def test_a_client_must_show_its_certificate_where_an_authority_is_named(
         context.load_cert_chain(files.client_certificate, files.client_key)
         assert await live_over_http(plane, context) == 200
         assert await live_over_grpc(plane, client_credentials(files, named=True)) == b"\x08\x01"
+
+
+async def test_renewed_certificates_are_met_by_new_connections(valkey_socket: Path, tmp_path: Path) -> None:
+    """Within seconds and without a restart, at both doors."""
+    files = make_certificates(tmp_path)
+    settings: dict[str, Any] = {"tls_certificate": files.certificate, "tls_key": files.key}
+    async with running_data_plane(f"unix://{valkey_socket}", **settings) as plane:
+        authority = renew_certificates(files)
+        context = ssl.create_default_context(cafile=str(authority))
+        credentials = grpc.ssl_channel_credentials(authority.read_bytes())
+
+        async with asyncio.timeout(30):
+            while True:
+                try:
+                    assert await live_over_http(plane, context) == 200
+                    assert await live_over_grpc(plane, credentials) == b"\x08\x01"
+                    break
+                except (httpx.TransportError, grpc.aio.AioRpcError):
+                    await asyncio.sleep(0.1)

@@ -13,20 +13,17 @@ from typing import Final
 import grpc
 
 from router.gateway.call import Call
+from router.gateway.grpc_wire import encode_outputs
 from router.gateway.http_exchange import InferService
 from router.gateway.names import read_version
 from router.gateway.response import response_of
 from serving.protocol.errors import ServingError
-from serving.protocol.grpc_codec import (
-    decode_infer,
-    encode_infer_response,
-    encode_stream_error,
-    encode_stream_response,
-)
+from serving.protocol.grpc_codec import encode_stream_error, encode_stream_response
+from serving.protocol.grpc_forms import read_infer
 from serving.protocol.messages import Buffer, InferResponse, Parameter
 
 Context = grpc.aio.ServicerContext[bytes, bytes]
-Encode = Callable[[InferResponse], bytes]
+Encode = Callable[[Call], bytes]
 
 #: Name of the door in metrics and records.
 PROTOCOL: Final = "grpc"
@@ -49,7 +46,7 @@ class _Waiting:
         if call.error is not None:
             return
         try:
-            self.message = self._encode(response_of(call))
+            self.message = self._encode(call)
         except ServingError as error:
             call.error = error
 
@@ -71,7 +68,7 @@ class InferenceMethods:
         Raises:
             ServingError: what became of it.
         """
-        call, door = self._begin(message, context, encode_infer_response)
+        call, door = self._begin(message, context, encode_outputs)
         try:
             await door.future
         except asyncio.CancelledError:
@@ -135,7 +132,7 @@ class InferenceMethods:
         )
         try:
             call.caller = service.gatekeeper.identify(call.headers, PROTOCOL)
-            call.model, version, call.request = decode_infer(message, service.limits)
+            call.model, version, call.request = read_infer(message, service.limits)
             pinned = read_version(version)
         except ServingError as error:
             dispatcher.refuse(call, error)
@@ -166,7 +163,8 @@ def decision_metadata(call: Call) -> tuple[tuple[str, str], ...]:
     )
 
 
-def _encode_streamed(response: InferResponse) -> bytes:
+def _encode_streamed(call: Call) -> bytes:
+    response = response_of(call)
     parameters: dict[str, Parameter] = {**response.parameters, _FINAL: True}
     final = InferResponse(response.model, response.version, response.outputs, response.id, parameters)
     return encode_stream_response(final)
