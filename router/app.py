@@ -7,6 +7,7 @@ import logging
 import os
 import secrets
 import signal
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -27,6 +28,8 @@ from router.node.envoy_process import EnvoyFailed
 from router.node.patience import within
 from router.node.ports import PortTaken, require_free_ports
 from router.node.registry import registry_trouble
+from router.node.renewal import Renewal
+from router.node.signals import Interrupted, heeded_signals, interrupt
 from router.node.terminal import Terminal
 from router.node.valkey import EmbeddedValkey, ValkeyFailed
 from router.policy.document import versions_of
@@ -49,10 +52,6 @@ class StartFailed(Exception):
     """The gateway cannot start; says why and what to do."""
 
 
-class Interrupted(BaseException):
-    """An operator or a supervisor asked the process to end."""
-
-
 #: Failures whose text tells an operator all there is to know.
 _EXPECTED: Final = (StartFailed, StateDirTaken, PortTaken, ValkeyFailed, EnvoyFailed, OSError)
 
@@ -60,12 +59,12 @@ _EXPECTED: Final = (StartFailed, StateDirTaken, PortTaken, ValkeyFailed, EnvoyFa
 def run(settings: Settings) -> int:
     """Run a gateway until SIGINT or SIGTERM; return the exit status: 0 when asked to end, 1 when it could not run."""
     terminal = Terminal()
-    with _interruptible():
+    with heeded_signals() as renewal:
         try:
             with taken(settings.state_dir) as layout, terminal.reserved(layout.logs_dir / "node.log"):
                 require_free_ports(settings)
                 with _explaining_surprises(layout):
-                    _serve(settings, layout, terminal)
+                    _serve(settings, layout, terminal, renewal)
         except Interrupted:
             terminal.output.print("Stopped.")
             return 0
@@ -92,7 +91,7 @@ def stop(state_dir: Path) -> int:
     return 0
 
 
-def _serve(settings: Settings, layout: Layout, terminal: Terminal) -> NoReturn:
+def _serve(settings: Settings, layout: Layout, terminal: Terminal, renewal: threading.Event) -> NoReturn:
     """Start everything, wait, and stop everything on the way out."""
     started = time.monotonic()
     TokenStore(layout.state_dir).ensure_admin()
@@ -109,7 +108,7 @@ def _serve(settings: Settings, layout: Layout, terminal: Terminal) -> NoReturn:
         cluster = LocalCluster(layout) if settings.ray_address is None else JoinedCluster(settings.ray_address)
         stack.callback(cluster.stop)
         cluster.start()
-        signal.signal(signal.SIGTERM, _interrupt)  # Ray takes it, and would exit without ending its processes in order
+        signal.signal(signal.SIGTERM, interrupt)  # Ray takes it, and would exit without ending its processes in order
         if valkey is not None:
             valkey.wait_ready()
         specs = _versions_to_restore(settings, layout)
@@ -123,12 +122,13 @@ def _serve(settings: Settings, layout: Layout, terminal: Terminal) -> NoReturn:
         _deploy_applications(settings, layout, specs)
         if door is not None:
             door.wait_ready()
-        write_record(layout, _record(settings))
+        record = _record(settings, door)
+        write_record(layout, record)
         progress.stop()
         _announce(settings, layout, terminal, len(specs), time.monotonic() - started)
         if trouble := registry_trouble(settings.registry_uri):
             terminal.warn(trouble)
-        _supervise(valkey, door, cluster)
+        _supervise(valkey, door, cluster, Renewal(layout, record, renewal))
 
 
 def _versions_to_restore(settings: Settings, layout: Layout) -> list[VersionSpec]:
@@ -217,20 +217,20 @@ def _delete_applications(drain_timeout_s: float) -> None:
 
 
 def _supervise(
-    valkey: EmbeddedValkey | None, door: EnvoyDoor | None, cluster: LocalCluster | JoinedCluster
+    valkey: EmbeddedValkey | None, door: EnvoyDoor | None, cluster: LocalCluster | JoinedCluster, renewal: Renewal
 ) -> NoReturn:
     """Wait for the end; meanwhile bring back what dies: the gRPC door, and Valkey, without which traffic goes on."""
     while True:
         time.sleep(_SUPERVISE_S)
         if door is not None:
-            door.tend()
+            renewal.tend(door)
         if valkey is not None and not valkey.running:
             valkey.launch()
         if not cluster.running:
             raise StartFailed("Ray has died under the gateway; start it again")
 
 
-def _record(settings: Settings) -> NodeRecord:
+def _record(settings: Settings, door: EnvoyDoor | None = None) -> NodeRecord:
     return NodeRecord(
         pid=os.getpid(),
         http=f"http://{settings.host}:{settings.http_port}",
@@ -238,6 +238,7 @@ def _record(settings: Settings) -> NodeRecord:
         metrics=f"http://{settings.host}:{settings.metrics_port}/metrics",
         admin=f"http://{settings.admin_host}:{settings.admin_port}",
         started_at=time.time(),
+        door_pid=door.pid if door is not None else None,
     )
 
 
@@ -266,20 +267,3 @@ def _explaining_surprises(layout: Layout) -> Iterator[None]:
         _log.exception("The gateway cannot run")
         reason = str(error).strip().splitlines()[0] if str(error).strip() else ""
         raise StartFailed(f"{type(error).__name__}: {reason} (more in {layout.logs_dir / 'node.log'})") from error
-
-
-@contextmanager
-def _interruptible() -> Iterator[None]:
-    """Turn the first SIGINT or SIGTERM into `Interrupted`; ignore more of them, so that the stop runs to its end."""
-    before = {number: signal.signal(number, _interrupt) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-
-
-def _interrupt(_number: int, _frame: object) -> None:
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, signal.SIG_IGN)
-    raise Interrupted

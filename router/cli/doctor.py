@@ -7,7 +7,7 @@ import msgspec
 from rich.table import Table
 from rich.text import Text
 
-from router.cli import machine_checks, place_checks
+from router.cli import door_check, machine_checks, place_checks
 from router.cli.failures import CommandFailed
 from router.cli.findings import Finding
 from router.cli.options import output_option, with_settings
@@ -42,6 +42,7 @@ def examine(settings: Settings) -> list[Finding]:
         machine_checks.check_open_files(),
         place_checks.check_state_dir(settings),
         *place_checks.check_ports(settings),
+        door_check.check_envoy(settings),
         place_checks.check_redis(settings),
         place_checks.check_registry(settings),
     ]

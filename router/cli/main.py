@@ -45,6 +45,7 @@ def cli() -> None:
 for _command in (
     node.up,
     node.down,
+    node.reload,
     node.config,
     status.status,
     doctor.doctor,

@@ -2,19 +2,28 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import sys
+import time
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Final
 
 import click
 import msgspec
 from rich.table import Table
 
-from router.cli.failures import WrongSetting
+from router.cli.failures import CommandFailed, WrongSetting
+from router.cli.location import find_node
 from router.cli.options import output_option, reported_failures, state_dir, state_option, with_settings
 from router.cli.output import OutputFormat, show
 from router.settings_sources import ResolvedSettings, effective
 from serving.protocol.errors import ServingError
+
+#: An Envoy that does not come up is given up before.
+_RELOAD_S: Final = 30.0
+_POLL_S: Final = 0.1
 
 
 @click.command()
@@ -60,6 +69,28 @@ def down(state: str | None) -> None:
     with reported_failures():
         directory = state_dir(state)
     sys.exit(app.stop(directory))
+
+
+@click.command()
+@state_option
+def reload(state: str | None) -> None:
+    """Replace the gRPC door's Envoy without a failed call, and wait until that is done.
+
+    It reads certificates anew, which it also does by itself when their files change.
+    """
+    with reported_failures():
+        directory = state_dir(state)
+        node = find_node(directory)
+        if node.door_pid is None:
+            raise CommandFailed("no Envoy serves gRPC here, so there is nothing to replace")
+        os.kill(node.pid, signal.SIGHUP)
+        deadline = time.monotonic() + _RELOAD_S
+        while (serving := find_node(directory).door_pid) == node.door_pid:
+            if time.monotonic() > deadline:
+                log = directory / "logs" / "node.log"
+                raise CommandFailed(f"process {serving} goes on serving gRPC; {log} says why it was not replaced")
+            time.sleep(_POLL_S)
+    click.echo(f"gRPC is served by process {serving} now.")
 
 
 @click.command()

@@ -32,6 +32,8 @@ class NodeRecord(msgspec.Struct, frozen=True):
     admin: str
     started_at: float
     """Unix seconds."""
+    door_pid: int | None = None
+    """The Envoy that serves gRPC; None where routers do."""
 
 
 @contextmanager

@@ -8,9 +8,12 @@ import time
 from pathlib import Path
 from typing import Final
 
+from router.adapters.file_watch import FileWatch
 from router.layout import Layout, slot_count
 from router.node.envoy_config import DoorConfig, DoorTls
+from router.node.envoy_meters import DoorMeters
 from router.node.envoy_process import EnvoyFailed, EnvoyProcess, find_envoy
+from router.node.envoy_stats import IN_FLIGHT
 from router.settings import Settings
 
 _START_TIMEOUT_S: Final = 20.0
@@ -32,7 +35,15 @@ class EnvoyDoor:
     """
 
     def __init__(
-        self, binary: Path, config: DoorConfig, *, run_dir: Path, log: Path, threads: int, drain_timeout_s: float
+        self,
+        binary: Path,
+        config: DoorConfig,
+        *,
+        run_dir: Path,
+        log: Path,
+        metrics_dir: Path,
+        threads: int,
+        drain_timeout_s: float,
     ) -> None:
         self._binary = binary
         self._config = config
@@ -41,6 +52,9 @@ class EnvoyDoor:
         self._threads = threads
         self._drain_timeout_s = drain_timeout_s
         self._numbers = itertools.count(1)
+        self._meters = DoorMeters(metrics_dir)
+        files = config.tls.files if config.tls is not None else ()
+        self._certificates = FileWatch(files)
         self._serving: EnvoyProcess | None = None
         self._successor: EnvoyProcess | None = None
         self._retired: list[tuple[EnvoyProcess, float]] = []
@@ -92,10 +106,15 @@ class EnvoyDoor:
 
     def tend(self) -> None:
         """Do what has become due; returns at once."""
+        if self._certificates.has_changed() and self._successor is None:
+            _log.info("The certificates have changed: the gRPC door is replaced")
+            self.replace()
         self._tend_successor()
         self._tend_retired()
         if self._serving is not None and not self._serving.running:
             self._tend_dead(self._serving)
+        processes = [self._serving, self._successor, *(process for process, _ in self._retired)]
+        self._meters.tend(process for process in processes if process is not None and process.running)
 
     def stop(self) -> None:
         """Stop accepting, let calls finish, end everything."""
@@ -109,6 +128,7 @@ class EnvoyDoor:
             time.sleep(_POLL_S)
 
     def _start(self) -> EnvoyProcess:
+        self._meters.count_start()
         return EnvoyProcess(
             self._binary,
             self._config,
@@ -142,9 +162,10 @@ class EnvoyDoor:
         remaining = []
         for process, since in self._retired:
             drained_s = now - since
-            is_idle = drained_s >= move_s and not process.calls_in_flight()
+            is_idle = drained_s >= move_s and not self._meters.follow(process).get(IN_FLIGHT)
             if is_idle or drained_s > self._drain_timeout_s or not process.running:
                 process.terminate()
+                self._meters.forget(process)
             else:
                 remaining.append((process, since))
         self._retired = remaining
@@ -161,6 +182,7 @@ class EnvoyDoor:
             self._back_off_s = min(2 * self._back_off_s, _LAST_BACK_OFF_S)
             self._died_at = None
             dead.terminate()
+            self._meters.forget(dead)
             self._serving = self._start()
 
 
@@ -183,6 +205,7 @@ def grpc_door(settings: Settings, layout: Layout) -> EnvoyDoor | None:
         door_config(settings, layout),
         run_dir=layout.run_dir,
         log=layout.logs_dir / "envoy.log",
+        metrics_dir=layout.metrics_dir,
         threads=settings.grpc_threads,
         drain_timeout_s=settings.drain_timeout_s,
     )

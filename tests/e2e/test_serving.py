@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +18,7 @@ import tritonclient.http
 
 from router.adapters.redis_request_log import RedisRequestLog
 from router.adapters.spool_accounting import LocalLogAccounting
+from router.cli.location import find_node
 from router.layout import Layout
 from tests.gateway import RunningGateway, eventually
 from tests.load import traffic
@@ -160,3 +163,33 @@ def socket_of(state_dir: Path) -> Path:
     run = state_dir / "run"
     elsewhere = run / "elsewhere"
     return Layout(state_dir, elsewhere.readlink() if elsewhere.is_symlink() else run).redis_socket
+
+
+def test_the_grpc_door_is_replaced_on_request_and_no_call_is_lost(gateway: RunningGateway) -> None:
+    """`shepherd reload` waits until another process serves."""
+    model = "reloaded"
+    register(gateway, model, add(1))
+    before = find_node(gateway.state_dir).door_pid
+    client: Any
+    with tritonclient.grpc.InferenceServerClient(f"127.0.0.1:{gateway.grpc_port}") as client:
+        wanted = tritonclient.grpc.InferInput("x", [1, 4], "FP32")
+        wanted.set_data_from_numpy(np.ones((1, 4), np.float32))
+        done = threading.Event()
+
+        def call_on() -> int:
+            answered = 0
+            while not done.is_set():
+                client.infer(model, [wanted])
+                answered += 1
+            return answered
+
+        with ThreadPoolExecutor(1) as calling:
+            answers = calling.submit(call_on)
+            said = gateway.shepherd("reload")
+            eventually(lambda: before not in gateway.processes(), what="the old one to end")
+            done.set()
+            assert answers.result() > 0
+
+    after = find_node(gateway.state_dir).door_pid
+    assert after in gateway.processes()
+    assert str(after) in said

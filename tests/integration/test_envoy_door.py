@@ -8,6 +8,7 @@ import signal
 import socket
 import stat
 import struct
+import threading
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractContextManager, asynccontextmanager
 from functools import partial
@@ -19,13 +20,16 @@ import pytest
 import pytest_asyncio
 from msgspec.structs import replace
 
+from router.cli.location import find_node
 from router.layout import Layout
+from router.node.directory import NodeRecord
 from router.node.envoy import EnvoyDoor, door_config
 from router.node.envoy_process import EnvoyFailed
+from router.node.renewal import Renewal
 from router.settings import Settings
 from serving.backends.echo import EchoBackend, EchoOptions
 from serving.channel.endpoint import Endpoint
-from tests.certificates import make_certificates
+from tests.certificates import make_certificates, renew_certificates
 from tests.data_plane import MODEL, TOKEN, DataPlane, running_data_plane, running_door
 from tests.grpc_calls import infer_message, row_of, unary
 from tests.ports import free_ports
@@ -239,17 +243,43 @@ async def test_mutual_tls_lets_in_who_shows_a_certificate(valkey_socket: Path, t
             assert failure.value.code() is grpc.StatusCode.UNAVAILABLE
 
 
-async def test_the_clients_deadline_reaches_the_router(plane: DataPlane) -> None:
-    """Not only the client's own clock ends a call: its router stops waiting, too."""
-    await plane.remove_replica(1, abruptly=True)
-    message = infer_message(1, 2, 3, 4)
-    head = "POST /inference.GRPCInferenceService/ModelInfer HTTP/1.1\r\nhost: h\r\ngrpc-timeout: 50m\r\n"
-    reader, writer = await asyncio.open_unix_connection(Layout(plane.folder, plane.folder).infer_socket(0))
-    writer.write(f"{head}content-length: {len(message) + 5}\r\n\r\n".encode())
-    writer.write(struct.pack(">BI", 0, len(message)) + message)
+async def test_renewed_certificates_are_met_by_new_connections(valkey_socket: Path, tmp_path: Path) -> None:
+    """The door notices that their files changed and replaces itself."""
+    made = make_certificates(tmp_path)
+    server: Any = {"tls_certificate": made.certificate, "tls_key": made.key}
+    async with running_data_plane(f"unix://{valkey_socket}", grpc_door="envoy", **server) as plane:
+        await plane.add_replica(1, EchoBackend())
+        await plane.set_policy(variants=ONE)
+        assert plane.door is not None
+        first = plane.door.pid
+        authority = renew_certificates(made)
 
-    async with asyncio.timeout(PATIENCE_S):
-        answer = await reader.readuntil(b"grpc-status: 4\r\n")
-    writer.close()
+        await tended_until(plane.door, lambda: plane.door is not None and plane.door.pid not in {None, first})
 
-    assert answer.startswith(b"HTTP/1.1 200 OK\r\n")
+        async with grpc.aio.secure_channel(
+            plane.grpc, grpc.ssl_channel_credentials(authority.read_bytes()), [("grpc.use_local_subchannel_pool", 1)]
+        ) as channel:
+            assert row_of(await unary(channel)(infer_message(1, 2, 3, 4), wait_for_ready=True, timeout=10))
+
+
+async def test_an_operators_wish_replaces_the_door_and_is_recorded(plane: DataPlane) -> None:
+    """Once for each wish; who asked learns of it from the node's record."""
+    assert plane.door is not None
+    layout, asked, first = Layout(plane.folder, plane.folder), threading.Event(), plane.door.pid
+    (plane.folder / "run").mkdir()
+    address = "http://127.0.0.1:1"
+    record = NodeRecord(os.getpid(), address, plane.grpc, address, address, started_at=0.0, door_pid=first)
+    renewal = Renewal(layout, record, asked)
+
+    async with load(plane.grpc):
+        asked.set()
+
+        def is_done() -> bool:
+            assert plane.door is not None
+            renewal.tend(plane.door)
+            return plane.door.pid != first and plane.door.is_settled
+
+        await until(is_done)
+
+    assert not asked.is_set()
+    assert find_node(plane.folder).door_pid == plane.door.pid

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import socket
 import threading
 from collections.abc import Iterator
@@ -11,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from router.cli import machine_checks, place_checks
+from router.cli import door_check, machine_checks, place_checks
 from router.cli.findings import Finding
 from router.settings import Settings
 from tests.admin import write_node
@@ -138,3 +139,27 @@ def test_the_embedded_parts_need_nothing(tmp_path: Path) -> None:
         "embedded",
         "embedded",
     )
+
+
+def test_the_grpc_doors_envoy_is_tried_with_the_settings(tmp_path: Path) -> None:
+    """Not only found: it must start and accept what `up` would give it."""
+    finding = door_check.check_envoy(Settings(state_dir=tmp_path))
+
+    assert finding.verdict == "ok"
+    assert re.fullmatch(r"Envoy \d+\.\d+\.\d+ accepts its configuration", finding.seen)
+
+
+def test_an_envoy_that_would_not_start_is_broken(tmp_path: Path) -> None:
+    """With what it says of the reason."""
+    certificate = tmp_path / "certificate.pem"
+    certificate.write_text("no certificate")
+
+    finding = door_check.check_envoy(Settings(state_dir=tmp_path, tls_certificate=certificate, tls_key=certificate))
+
+    assert finding.verdict == "broken"
+    assert "certificate" in finding.seen.lower()
+
+
+def test_a_node_without_an_envoy_has_nothing_to_try(tmp_path: Path) -> None:
+    """By the settings."""
+    assert "grpc.aio" in door_check.check_envoy(Settings(state_dir=tmp_path, grpc_door="aio")).seen
