@@ -33,7 +33,7 @@ _WIDE: Final = 400_000
 _DEEP: Final = 4000
 _START_S: Final = 120.0
 #: After a switch, until routers and replicas have settled.
-_SETTLE_S: Final = 1.0
+_SETTLE_S: Final = 0.5
 #: Versions that shadow, by what they do: the primary is version 1.
 _SHADOW_OF: Final = {"computes": 2, "streams": 3, "hangs": 2, "dies": 2}
 #: What the shadow does with every request.
