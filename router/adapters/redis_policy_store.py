@@ -14,7 +14,7 @@ are serial, and the compare-and-set on the revision and the link to the previous
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Iterator, Sequence
+from collections.abc import AsyncGenerator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 from urllib.parse import urlsplit
@@ -53,6 +53,8 @@ class RedisPolicyStore:
         self._epoch = f"{prefix}policy_epoch"
         self._audit = f"{prefix}audit"
         self._changes = f"{prefix}policy_changes"
+        self._decoded: dict[bytes, tuple[bytes, StoredPolicy]] = {}
+        """By model name: what the last snapshot held, as it is kept and as it is used."""
 
     async def close(self) -> None:
         """Give back the connections."""
@@ -65,8 +67,7 @@ class RedisPolicyStore:
                 pipe.get(self._epoch)
                 pipe.hgetall(self._policies)
                 epoch, policies = await pipe.execute()
-            stored = {name.decode(): decode_stored(raw, model=name.decode()) for name, raw in policies.items()}
-        return PolicySnapshot(int(epoch or 0), stored)
+            return PolicySnapshot(int(epoch or 0), self._decode(policies))
 
     async def get(self, model: str) -> StoredPolicy | None:
         """Read one policy."""
@@ -156,6 +157,16 @@ class RedisPolicyStore:
             return snapshot
 
         return follow(self._redis, self._changes, read, poll_s=self._poll_s, what=f"policies at {self._where}")
+
+    def _decode(self, policies: Mapping[bytes, bytes]) -> dict[str, StoredPolicy]:
+        """Decode what has changed since the last time; a router's requests wait while it does."""
+        known, self._decoded = self._decoded, {}
+        for name, raw in policies.items():
+            same = known.get(name)
+            if same is None or same[0] != raw:
+                same = (raw, decode_stored(raw, model=name.decode()))
+            self._decoded[name] = same
+        return {name.decode(): stored for name, (_, stored) in self._decoded.items()}
 
     async def _standing(self, pipe: Pipeline, model: str) -> Standing:
         """Read, on a connection that watches, what a write of this model depends on."""

@@ -89,6 +89,8 @@ class PolicyView:
 
     def _serve(self, model: str, stored: StoredPolicy) -> Served:
         known = self.models.get(model)
+        if known is not None and known.stored is stored:
+            return known
         if known is not None and known.stored.revision == stored.revision and known.stored.policy == stored.policy:
             return known._replace(stored=stored)
         return Served(compile_policy(stored.policy), stored, self._unavailable(model))

@@ -49,6 +49,24 @@ async def next_of(snapshots: AsyncIterator[PolicySnapshot]) -> PolicySnapshot:
     return await asyncio.wait_for(anext(snapshots), PATIENCE_S)
 
 
+async def test_a_look_reads_anew_only_what_has_changed(store: RedisPolicyStore) -> None:
+    """A router looks after every change of any model, and its requests wait meanwhile."""
+    await put(store, 0, "flights")
+    await put(store, 0, "hotels")
+    before = (await store.snapshot()).policies
+    changed = await put(store, 1, "flights")
+    await store.delete("hotels", expected_revision=1, actor="ada", reason="because", at=1_000.0)
+    await put(store, 0, "trains")
+
+    after = (await store.snapshot()).policies
+    again = (await store.snapshot()).policies
+
+    assert set(before) == {"flights", "hotels"}
+    assert after["flights"] == changed
+    assert set(after) == {"flights", "trains"}
+    assert all(again[model] is after[model] for model in after)
+
+
 async def test_without_a_server_every_call_says_so_and_names_it(valkey_folder: Path) -> None:
     """No hang, no stack trace of the client library, no password."""
     url = f"unix://user:secret@{valkey_folder}/valkey.sock"
