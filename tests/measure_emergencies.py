@@ -69,16 +69,18 @@ def recovery_s(gateway: RunningGateway, folder: Path, model: str) -> float:
     """Let one emergency happen to a model of its own."""
     judged_versions(gateway, folder, model)
     with httpx.Client(timeout=10.0) as client, Clients(f"{gateway.url}/v2/models/{model}/infer") as clients:
+        eventually(lambda: clients.answers and clients.answers[-1].version == "2", what="the traffic to be there")
         sound, bad = RNG.random(200), RNG.random(300)
         asked = ask(gateway, client, [*sound, *bad], model)
         answer_with(gateway, client, asked[:200], sound >= 0.5, model)
         eventually(lambda: counted(gateway, 2, model).get("labelled") == 200, what="sound labels to be joined")
-        eventually(lambda: clients.answers[-1].version == "2")
         answer_with(gateway, client, asked[200:], bad < 0.5, model)
         posted = time.monotonic()
         eventually(lambda: clients.answers[-1].version == "1", timeout_s=_PATIENCE_S, what="the traffic to be back")
         time.sleep(1.0)  # nobody flaps back
-    return max(answer.at for answer in clients.answers if answer.version == "2") - posted
+    took = max(answer.at for answer in clients.answers if answer.version == "2") - posted
+    print(f"{model}: {took:.2f} s", file=sys.stderr)
+    return took
 
 
 def main() -> None:
