@@ -50,6 +50,8 @@ class HostedFleet:
         self._trying = asyncio.Semaphore(1)
         """A trial is a process that loads a model: one at a time."""
         self._failed_hosts: set[int] = set()
+        self._notes: dict[VersionKey, str] = {}
+        """Of versions with processes of their own: why, if they might share. Looked up once for each."""
         self.reports: Mapping[int, HostReport] = {}
         """What each host last said of itself."""
 
@@ -86,7 +88,7 @@ class HostedFleet:
         self.reports = await asyncio.to_thread(lambda: {host: self._book.read_report(host) for host in hosts})
         await self._isolate()
         await self._adjust(apps.hosts)
-        statuses = dict(apps.versions)
+        statuses = {key: app._replace(note=await self._note(key)) for key, app in apps.versions.items()}
         for key in self._guests.keys:
             host = self._guests.lodging(key).host
             statuses[key] = self._status(key, host, apps.hosts.get(host))
@@ -125,6 +127,12 @@ class HostedFleet:
                     _log.warning("%s version %s gets %s", *key, reason)
                     await asyncio.to_thread(self._candidates.isolate, *key, reason)
                     self._guests.send_away([key])
+                    self._notes.pop(key, None)
+
+    async def _note(self, key: VersionKey) -> str:
+        if key not in self._notes:
+            self._notes[key] = await asyncio.to_thread(self._candidates.isolation, *key)
+        return self._notes[key]
 
     async def _adjust(self, present: Mapping[int, AppStatus]) -> None:
         """Bring the hosts' processes in line with who has guests."""

@@ -12,7 +12,7 @@ from serving.channel.endpoint import Endpoint
 from serving.deployment.remote_report import read_troubles, troubles_path
 from serving.deployment.scaling_record import read_record, record_path
 from serving.deployment.spec import VersionSpec
-from serving.deployment.status import Residence
+from serving.deployment.status import AppStatus
 from serving.registry.cache import CachedVersion
 
 #: Shown of a version that is ready and not in memory: its next request has it loaded.
@@ -34,11 +34,11 @@ class Portraits:
         self._make_spec = make_spec
         self._known: dict[VersionKey, CachedVersion] = {}
         """What was remembered of versions that run: it does not change while they do."""
-        self._residences: Mapping[VersionKey, Residence | None] = {}
+        self._running: Mapping[VersionKey, AppStatus] = {}
 
-    def learn(self, running: Mapping[VersionKey, Residence | None]) -> None:
+    def learn(self, running: Mapping[VersionKey, AppStatus]) -> None:
         """Look up what is known of versions that run now, and forget the others."""
-        self._residences = running
+        self._running = running
         self._known = {key: known for key, known in self._known.items() if key in running}
         for key in running.keys() - self._known.keys():
             known = self._memory.remembered(*key)
@@ -49,11 +49,13 @@ class Portraits:
         self, key: VersionKey, standing: Standing, endpoints: Sequence[Endpoint], holders: tuple[str, ...]
     ) -> VersionStatus:
         """Show a version."""
-        known, residence = self._known.get(key), self._residences.get(key)
+        known, app = self._known.get(key), self._running.get(key)
+        residence = app.residence if app else None
         spec = self._make_spec(known.info) if known else None
         scaling = read_record(record_path(spec.run_dir, *key)) if spec and spec.scale else None
         is_cold = standing.phase is Phase.READY and residence is not None and not residence.loaded
         facts = residence.facts if residence else endpoints[0].facts if endpoints else {}
+        process = {"process": app.note} if app and app.note else {}
         return VersionStatus(
             *key,
             state=COLD if is_cold else standing.phase.value,
@@ -64,7 +66,7 @@ class Portraits:
             target_replicas=scaling.replicas if scaling else spec.replicas if spec else 0,
             scaling=scaling.reason if scaling else "",
             load_s=residence.load_s if residence else max((each.load_s for each in endpoints), default=0.0),
-            lineage={**(known.lineage if known else {}), **facts},
+            lineage={**(known.lineage if known else {}), **facts, **process},
             holders=holders,
             host=residence.host if residence else 0,
             signature=residence.signature if residence else None,

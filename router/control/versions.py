@@ -182,7 +182,7 @@ class Versions:
         self._observe(apps, being_started | set(self._starting), now)
         leaving = {key for key, app in apps.items() if app.phase is AppPhase.DELETING}
         running = apps.keys() - leaving
-        self._portraits.learn({key: apps[key].residence for key in running})
+        self._portraits.learn({key: apps[key] for key in running})
         self._replicas.follow(running)
         if self._wishes.known:
             todo = plan(self._standings, running, now, leaving)

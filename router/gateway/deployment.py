@@ -30,7 +30,8 @@ from router.ports import StoreUnavailable
 from router.settings import Settings
 from serving.deployment.discovery import AppWatch
 from serving.deployment.garbage import spare_what_is_loaded
-from serving.deployment.hosting.host_watches import HostWatches, Lodging, Watch
+from serving.deployment.hosting.guest_book import GuestBook
+from serving.deployment.hosting.host_watches import HostWatches, Lodging, Watch, read_lodgings
 from serving.deployment.process_log import log_to
 from serving.deployment.spec import CHANNEL_TOKEN_FILE, app_name
 
@@ -85,6 +86,7 @@ class Router:
             snapshot_file=layout.policies_file,
             metrics_dir=layout.metrics_dir,
             slot=Slot.take(layout, settings.routers) if settings.grpc_door == "envoy" else None,
+            lodgings=await asyncio.to_thread(read_lodgings, GuestBook(layout.run_dir)),
         )
         self._gateway.on_versions_wanted = self._watch
         await self._gateway.start()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from router.adapters.policy_snapshot import read_policy_snapshot, write_policy_snapshot
@@ -59,11 +59,12 @@ class Gateway:
         snapshot_file: Path,
         metrics_dir: Path,
         slot: Slot | None = None,
+        lodgings: Mapping[VersionKey, Lodging] | None = None,
     ) -> None:
         """Put it together.
 
         With a slot, Envoy has the public gRPC port and calls come over the slot's sockets; without, this router serves
-        gRPC on the public port itself.
+        gRPC on the public port itself. Lodgings of versions that share a process are known until control says more.
         """
         self._settings = settings
         self._slot = slot
@@ -74,7 +75,7 @@ class Gateway:
         self._snapshot_file = snapshot_file
         self._registry = Registry(f"router-{incarnation}")
         self._publisher = Publisher(self._registry, metrics_dir, interval_s=settings.metrics_interval_s)
-        self._view = PolicyView()
+        self._view = PolicyView(lodgings)
         self._pools = Pools(token=token, node=node)
         meters = Meters(self._registry)
         gatekeeper = Gatekeeper(self._registry, required=settings.api_keys == "required")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
 from router.policy.decision import CompiledPolicy, compile_policy
@@ -25,7 +25,8 @@ class Served(NamedTuple):
 class PolicyView:
     """The current policies, compiled. Requests in flight keep the ones that they started with."""
 
-    def __init__(self) -> None:
+    def __init__(self, lodgings: Mapping[VersionKey, Lodging] | None = None) -> None:
+        """Take where versions live that share a process, as far as it is known before control has said so."""
         self.epoch = -1
         self.snapshot: PolicySnapshot | None = None
         self.models: dict[str, Served] = {}
@@ -33,7 +34,7 @@ class PolicyView:
         """What control last said of all versions."""
         self._ready: frozenset[VersionKey] = frozenset()
         self._failed: frozenset[VersionKey] = frozenset()
-        self._lodgings: dict[VersionKey, Lodging | None] = {}
+        self._lodgings: dict[VersionKey, Lodging | None] = dict(lodgings or {})
 
     @property
     def loaded(self) -> bool:

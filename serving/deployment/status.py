@@ -42,5 +42,7 @@ class AppStatus(NamedTuple):
     """For FAILED: another attempt would fail the same way."""
     patient: bool = False
     """For FAILED: it was not the version that failed, but something that it needs: attempts need not end."""
+    note: str = ""
+    """What else an operator should know of how it runs."""
     residence: Residence | None = None
     """Of a version in a shared host; None: it has an application of its own."""

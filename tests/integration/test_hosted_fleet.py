@@ -147,6 +147,7 @@ async def test_a_version_that_was_at_work_when_its_host_died_gets_a_process_of_i
     await successor.fleet.deploy([version_spec(tmp_path, MODEL, 1, SHARED)])
     assert successor.processes.apps.versions.keys() == {(MODEL, 1)}
     assert successor.book.hosts() == []
+    assert "when shared host 1 died" in (await successor.fleet.statuses())[MODEL, 1].note
 
 
 async def test_a_version_that_fails_its_trial_is_refused_with_the_reason(tmp_path: Path) -> None:

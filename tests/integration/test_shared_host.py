@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import pytest_asyncio
 
+from router.ports import VersionStatus
 from serving.deployment.hosting.model_host import ModelHost
 from tests.data_plane import MODEL, DataPlane, running_data_plane
 from tests.hosts import HOST, Lodgings, host_process, host_spec, running_host
@@ -110,6 +111,23 @@ async def test_a_guest_that_cannot_be_loaded_is_refused_with_the_reason_and_its_
         assert (await ask(plane, 2))[0] == 503
         assert (await ask(plane, 1))[0] == 200
         await lodgings.until(2, "failed")
+
+
+async def test_a_cold_version_is_described_and_listed_as_ready_without_being_loaded(
+    plane: DataPlane, lodgings: Lodgings
+) -> None:
+    """Not even its host's process has to be there."""
+    lodgings.add(1, add(1.0))
+    signature = lodgings.guests[1].signature
+    await plane.board.publish([VersionStatus(MODEL, 1, "cold", host=HOST, signature=signature)])
+    while plane.gateway.lodging((MODEL, 1)) is None:
+        await asyncio.sleep(0.01)
+
+    described = (await plane.client.get(f"/v2/models/{MODEL}/versions/1")).json()
+    assert [(each["name"], each["datatype"], each["shape"]) for each in described["inputs"]] == [("x", "FP32", [-1, 4])]
+    assert (await plane.client.get(f"/v2/models/{MODEL}/versions/1/ready")).status_code == 200
+    index = (await plane.client.post("/v2/repository/index", json={"ready": True})).json()
+    assert [(each["name"], each["version"], each["state"]) for each in index] == [(MODEL, "1", "READY")]
 
 
 async def test_a_guest_comes_and_goes_while_its_host_runs(plane: DataPlane, lodgings: Lodgings) -> None:

@@ -30,10 +30,9 @@ class Candidates:
         cached = self._cache.remembered(spec.model, spec.version)
         if cached is None:
             return "its files are not here"
-        proof = self._proofs.find(spec.model, spec.version, cached.digest)
-        if proof is not None and proof.isolated:
-            return proof.isolated
-        return why_own(parse_options(spec.tags), self._cache.size_bytes(cached), self._rules)
+        return self.isolation(spec.model, spec.version) or why_own(
+            parse_options(spec.tags), self._cache.size_bytes(cached), self._rules
+        )
 
     def examine(self, spec: VersionSpec) -> Guest | None:
         """Make a guest of a version that is to be one; a version that was never loaded here is tried in a child first.
@@ -46,6 +45,12 @@ class Candidates:
             return None
         proof = self._proofs.find(spec.model, spec.version, cached.digest) or self._try(spec, cached)
         return Guest(spec, self._cache.size_bytes(cached), proof.signature)
+
+    def isolation(self, model: str, version: int) -> str:
+        """Say why a version that might share is kept apart; empty when it is not."""
+        cached = self._cache.remembered(model, version)
+        proof = self._proofs.find(model, version, cached.digest) if cached else None
+        return proof.isolated if proof else ""
 
     def isolate(self, model: str, version: int, reason: str) -> None:
         """Never make a guest of a version again."""

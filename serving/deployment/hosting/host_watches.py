@@ -10,6 +10,8 @@ from typing import NamedTuple, Protocol
 import msgspec
 
 from serving.channel.endpoint import Endpoint
+from serving.deployment.hosting.guest_book import GuestBook, guest_name
+from serving.deployment.hosting.placement import VersionKey
 from serving.deployment.spec import host_name
 from serving.protocol.messages import Signature
 
@@ -33,6 +35,17 @@ class Lodging(NamedTuple):
     name: str
     """See `guest_book.guest_name`."""
     signature: Signature
+
+
+def read_lodgings(book: GuestBook) -> dict[VersionKey, Lodging]:
+    """Read where the guests of this node live: for a router that starts while nobody can be asked."""
+    return {
+        (guest.spec.model, guest.spec.version): Lodging(
+            host, guest_name(guest.spec.model, guest.spec.version), guest.signature
+        )
+        for host in book.hosts()
+        for guest in book.read_guests(host)
+    }
 
 
 class HostWatches:
