@@ -41,15 +41,19 @@ def judged_versions(gateway: RunningGateway, folder: Path, model: str = MODEL) -
 
 
 def ask(gateway: RunningGateway, client: httpx.Client, values: Sequence[float], model: str = MODEL) -> list[str]:
-    """Ask for the score of each value; return the ids of the requests that version 2 answered."""
-    asked = []
-    for value in values:
+    """Ask version 2 for the score of each value; return the ids of the requests.
+
+    A router that has not been told yet whom to ask is asked again.
+    """
+
+    def answered(value: float) -> httpx.Response | None:
         body = {"inputs": [{"name": "x", "shape": [1, 1], "datatype": "FP32", "data": [value]}]}
         answer = client.post(f"{gateway.url}/v2/models/{model}/infer", json=body)
         assert answer.status_code == 200, answer.text
-        assert answer.headers["x-shepherd-version"] == "2"
-        asked.append(answer.headers["x-shepherd-request-id"])
-    return asked
+        return answer if answer.headers["x-shepherd-version"] == "2" else None
+
+    answers = [eventually(lambda value=value: answered(value), what="version 2") for value in values]  # type: ignore[misc]
+    return [answer.headers["x-shepherd-request-id"] for answer in answers if answer is not None]
 
 
 def answer_with(
