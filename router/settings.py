@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import ipaddress
 from pathlib import Path
-from typing import Annotated, Any, Final, Literal, get_type_hints
+from typing import Annotated, Any, Final, Literal, get_args, get_origin, get_type_hints
 from urllib.parse import urlsplit
 
 import msgspec
@@ -27,6 +27,7 @@ GrpcDoorKind = Literal["auto", "envoy", "aio"]
 ApiKeys = Literal["ignored", "required"]
 Bytes = Annotated[int, Meta(ge=1, le=1 << 50)]
 SeverityWord = Literal["warning", "critical", "emergency"]
+RetrainWords = Literal["generic", "airflow", "airflow2", "prefect"]
 
 
 class SettingsError(ValueError):
@@ -186,9 +187,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     alertmanager_webhooks_at: Annotated[SeverityWord, _about("Least severity that they are told of.")] = "warning"
     retrain_at: Annotated[SeverityWord, _about("Severity at which a retraining is asked for.")] = "critical"
     retrain_url: Annotated[str | None, _about("Where a retraining is asked for; none asks nobody.")] = None
-    retrain_format: Annotated[
-        Literal["generic", "airflow", "airflow2", "prefect"], _about("Whose words a retraining is asked for in.")
-    ] = "generic"
+    retrain_format: Annotated[RetrainWords, _about("Whose words a retraining is asked for in.")] = "generic"
     retrain_authorization_file: Annotated[
         Path | None, _about("File with the Authorization header for retrain_url, as Bearer TOKEN; read for each call.")
     ] = None
@@ -242,6 +241,12 @@ def describe(key: str) -> str:
     """Say what a key means."""
     metas: tuple[Meta, ...] = TYPES[key].__metadata__
     return next((meta.description for meta in metas if meta.description), "")
+
+
+def choices(key: str) -> tuple[str, ...]:
+    """List the words that a key may be; none where it is no choice of words."""
+    kind = get_args(TYPES[key])[0]
+    return get_args(kind) if get_origin(kind) is Literal else ()
 
 
 def flag_of(key: str) -> str:

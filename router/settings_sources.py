@@ -10,7 +10,7 @@ import difflib
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Final, get_args
+from typing import Any, Final
 from urllib.parse import urlsplit, urlunsplit
 
 import msgspec
@@ -21,11 +21,9 @@ from router.settings import (
     KEYS,
     SECRET_KEYS,
     TYPES,
-    ApiKeys,
-    GrpcDoorKind,
-    LogLevel,
     Settings,
     SettingsError,
+    choices,
     describe,
     flag_of,
 )
@@ -48,7 +46,6 @@ _PATH_KEYS: Final = {
     "log_parquet_folder",
     "retrain_authorization_file",
 }
-_CHOICES: Final = {"log_level": get_args(LogLevel), "grpc_door": get_args(GrpcDoorKind), "api_keys": get_args(ApiKeys)}
 _KEY_OF_VARIABLE: Final = {VARIABLE_PREFIX + key.upper(): key for key in KEYS} | {"SHEPHERD_STATE": "state_dir"}
 
 
@@ -152,8 +149,8 @@ def _convert(key: str, value: Any, origin: str) -> Any:
         return msgspec.convert(value, expected, strict=not isinstance(value, str))
     except msgspec.ValidationError as error:
         problem = str(error).replace("Expected", "expected", 1).replace("`", "")
-        if key in _CHOICES:
-            problem = f"expected one of {', '.join(_CHOICES[key])}"
+        if words := choices(key):
+            problem = f"expected one of {', '.join(words)}"
         shown = "" if key in SECRET_KEYS else f" {value!r}"
         raise SettingsError(f"{key}: {problem}; the value{shown} came from {origin}") from None
 

@@ -16,7 +16,7 @@ from router.access.key import KEY_HEADER
 from router.cli.client import GatewayRefusal, GatewayUnreachable
 from router.cli.failures import CommandFailed, NoGateway, StaleWrite, WrongSetting
 from router.cli.location import connect, read_settings
-from router.settings import DEFAULT_STATE_DIR, KEYS, SECRET_KEYS, Settings, SettingsError, describe, flag_of
+from router.settings import DEFAULT_STATE_DIR, KEYS, SECRET_KEYS, Settings, SettingsError, choices, describe, flag_of
 
 Command = Callable[..., None]
 
@@ -29,18 +29,18 @@ _METAVARS = {
     "ca": "FILE",
     "certificate": "FILE",
     "dir": "DIR",
-    "door": "auto|envoy|aio",
     "file": "FILE",
+    "folder": "DIR",
     "folders": "DIR,DIR",
     "host": "HOST",
     "hosts": "HOST,HOST",
     "key": "FILE",
     "keys": "ignored|required",
-    "level": "LEVEL",
     "port": "PORT",
     "s": "SECONDS",
     "uri": "URI",
     "url": "URL",
+    "webhooks": "URL,URL",
 }
 
 output_option = click.option(
@@ -134,4 +134,8 @@ def _setting_option(key: str) -> Callable[[Command], Command]:
     meaning = f"{describe(key)}  [default: {default}]" if default not in (None, ()) else describe(key)
     if isinstance(default, bool):
         return click.option(f"{flag}/--no-{flag[2:]}", key, default=None, help=meaning)
-    return click.option(flag, key, metavar=_METAVARS.get(key.rpartition("_")[2], "N"), help=meaning)
+    return click.option(flag, key, metavar=_metavar(key), help=meaning)
+
+
+def _metavar(key: str) -> str:
+    return "|".join(choices(key)) or _METAVARS.get(key.rpartition("_")[2], "N")
