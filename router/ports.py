@@ -160,7 +160,8 @@ class VersionStatus(msgspec.Struct, frozen=True):
     lineage: Mapping[str, Any] = {}
     """run_id, git_commit, datasets, params, opset, sha256, backend, provider; what is known."""
     holders: tuple[str, ...] = ()
-    """Who keeps it from being freed: `variant` and `shadow` once for each that names it, `standby` for a rollback."""
+    """Who keeps it from being freed: `variant` and `shadow` once for each that names it, `standby` for a rollback; else
+    `lingering` for ten minutes after somebody asked for it or a policy named it."""
     host: int = 0
     """The shared host that it lives in; 0 for a version with processes of its own."""
     signature: Signature | None = None

@@ -254,5 +254,12 @@ class Versions:
             _log.warning("%s; trying again", error)
 
     def _status(self, key: VersionKey) -> VersionStatus:
-        standing, holders = self._standings.get(key, Standing()), self._wishes.holders(key)
-        return self._portraits.draw(key, standing, self._replicas.of(key), holders)
+        standing = self._standings.get(key, Standing())
+        return self._portraits.draw(key, standing, self._replicas.of(key), self._holders(key))
+
+    def _holders(self, key: VersionKey) -> tuple[str, ...]:
+        standing = self._standings.get(key)
+        if standing is None:
+            return ()
+        is_lingering = standing.wanted_until > self._clock()
+        return self._wishes.holders(key) or (("lingering",) if is_lingering else ())

@@ -273,10 +273,11 @@ async def test_a_version_is_unloaded_by_wish_and_can_be_asked_for_again() -> Non
     """Routers hear that it drains before it goes, and a rollback's wish to keep it is overruled until it is named."""
     async with running() as bench:
         bench.name(1)
-        await bench.versions.ensure_ready("flights", 2, timeout_s=10)
+        loaded = await bench.versions.ensure_ready("flights", 2, timeout_s=10)
+        assert loaded.holders == ("lingering",)
         bench.versions.keep(frozenset({("flights", 2)}))
         status = await bench.versions.unload("flights", 2, timeout_s=10)
-        assert status.state == "absent"
+        assert (status.state, status.holders) == ("absent", ())
         assert ("flights", 2) not in bench.fleet.apps
         assert "draining" in bench.board.states(2)
         assert (await bench.versions.ensure_ready("flights", 2, timeout_s=10)).state == "ready"
