@@ -2,13 +2,16 @@
 
 `python -m loadtests.shared_hosts` registers small models, each with a policy of its own. A few of them run in processes
 of their own, for the price of one; all others share processes. The hot ones are called steadily; then each cold one is
-called once while the hot ones go on; at last nobody is called, until the processes have ended.
+called once while the hot ones go on; then the process of the hot ones is killed under them; at last nobody is called,
+until the processes have ended.
 """
 
 from __future__ import annotations
 
 import asyncio
+import os
 import re
+import signal
 import statistics
 import sys
 import time
@@ -31,6 +34,8 @@ _MIB: Final = 1 << 20
 _COLD_AFTER_S: Final = 30.0
 #: Between two requests to cold models.
 _COLD_EVERY_S: Final = 0.1
+#: Of steady requests after the kill.
+_AFTER_KILL_S: Final = 12.0
 _BODY: Final = v2_json(random_rows(1, _FEATURES))
 _OWN: Final = re.compile(r"ServeReplica:model\.")
 _SHARED: Final = re.compile(r"ServeReplica:host\.")
@@ -41,6 +46,8 @@ class Call(NamedTuple):
 
     latency_s: float
     status: int
+    ended: float
+    """Monotonic seconds."""
 
 
 class Memory(NamedTuple):
@@ -62,6 +69,9 @@ class Found(NamedTuple):
     """While the cold ones were called."""
     idle: Memory
     hot_calls: Sequence[Call]
+    """Until the kill."""
+    killed_calls: Sequence[Call]
+    """To the hot models, from the kill on."""
     cold_calls: Sequence[Call]
     after_all: Call
     """The first request after the last process had ended."""
@@ -91,7 +101,7 @@ def main(*, models: int, hot: int, own: int, rate: float, seconds: float, keep: 
         found = asyncio.run(_measure(gateway, said, shared, hot, rate=rate, seconds=seconds))
         found = found._replace(own=own, register_s=register_s)
     publish(console, render(found, models, hot, load), "shared-hosts", is_kept=keep)
-    sys.exit(1 if _failed([*found.hot_calls, *found.cold_calls, found.after_all]) else 0)
+    sys.exit(1 if _failed([*found.hot_calls, *found.killed_calls, *found.cold_calls, found.after_all]) else 0)
 
 
 def _add(gateway: Gateway, name: str, host: str, *, seed: int) -> None:
@@ -119,13 +129,19 @@ async def _measure(
             await asyncio.sleep(_COLD_EVERY_S)
         cold = await asyncio.gather(*cold_calls)
         with_cold = _memory(gateway)
+        said.doing("the process of the hot models is killed")
+        killed_at = time.monotonic()
+        os.kill(gateway.replicas(names[0], 1)[0], signal.SIGKILL)
+        await asyncio.sleep(_AFTER_KILL_S)
         steady.cancel()
-        hot_calls = await steady
+        calls = await steady
         said.doing("waiting until all are cold again")
         await asyncio.to_thread(_wait_until_nobody_is_home, gateway)
         idle = _memory(gateway)
         after_all = await _call(client, names[0])
-    return Found(0, 0.0, with_hot, with_cold, idle, hot_calls, cold, after_all)
+    hot_calls = [call for call in calls if call.ended < killed_at]
+    killed_calls = [call for call in calls if call.ended >= killed_at]
+    return Found(0, 0.0, with_hot, with_cold, idle, hot_calls, killed_calls, cold, after_all)
 
 
 def _wait_until_nobody_is_home(gateway: Gateway) -> None:
@@ -151,7 +167,8 @@ async def _call(client: httpx.AsyncClient, name: str) -> Call:
         status = (await client.post(f"/v2/models/{name}/infer", content=_BODY)).status_code
     except httpx.HTTPError:
         status = 0
-    return Call(time.monotonic() - began, status)
+    ended = time.monotonic()
+    return Call(ended - began, status, ended)
 
 
 def _memory(gateway: Gateway) -> Memory:
@@ -194,6 +211,7 @@ def render(found: Found, models: int, hot: int, load: str) -> str:
         [
             _row("hot models", found.hot_calls),
             _row("first request to a cold model, its process there", found.cold_calls),
+            _row("hot models, from the kill of their process on", found.killed_calls),
             _row("first request of all, no process there", [found.after_all]),
         ],
     )
