@@ -55,6 +55,11 @@ class Lodgings:
             self.cache.release(self.cache.add(files, VersionInfo(MODEL, version, tags=tags), {}))
         return recording.signature
 
+    def ask(self, version: int, *, at: float) -> None:
+        """Ask for a version at a time in Unix seconds."""
+        self.guests[version] = msgspec.structs.replace(self.guests[version], asked_at=at)
+        self.write()
+
     def remove(self, version: int) -> None:
         """Take a version off the list."""
         del self.guests[version]

@@ -23,6 +23,8 @@ class Guests:
         self._kept: frozenset[VersionKey] = frozenset()
         self._guests: dict[VersionKey, Guest] = {}
         self._placed: dict[VersionKey, int] = {}
+        self._asked: dict[VersionKey, float] = {}
+        """When versions were asked for that have not been let in yet."""
         for host in book.hosts():
             for guest in book.read_guests(host):
                 key = (guest.spec.model, guest.spec.version)
@@ -38,6 +40,11 @@ class Guests:
         """Hosts that have guests."""
         return frozenset(self._placed.values())
 
+    @property
+    def kept(self) -> frozenset[VersionKey]:
+        """Guests that may not go cold."""
+        return self._kept & self._guests.keys()
+
     def of(self, host: int) -> list[VersionKey]:
         """List one host's guests."""
         return sorted(key for key, number in self._placed.items() if number == host)
@@ -47,9 +54,10 @@ class Guests:
         return Lodging(self._placed[key], guest_name(*key), self._guests[key].signature)
 
     def let_in(self, guest: Guest) -> None:
-        """Give a guest a host, which loads it at once: it has been asked for."""
+        """Give a guest a host, which loads it at once if it has been asked for."""
         key = (guest.spec.model, guest.spec.version)
-        self._guests[key] = msgspec.structs.replace(guest, kept=key in self._kept, asked_at=self._clock())
+        asked_at = self._asked.pop(key, 0.0)
+        self._guests[key] = msgspec.structs.replace(guest, kept=key in self._kept, asked_at=asked_at)
         sizes = {known: each.model_bytes for known, each in self._guests.items()}
         self._placed = place(sizes, self._placed, self._bounds)
         self._write([self._placed[key]])
@@ -60,11 +68,13 @@ class Guests:
         self._write(left)
 
     def ask_for(self, key: VersionKey) -> None:
-        """Somebody wants a guest loaded, as if it had had a request."""
+        """Somebody wants a version loaded, as if it had had a request, whether it is a guest already or will be."""
         guest = self._guests.get(key)
-        if guest is not None:
-            self._guests[key] = msgspec.structs.replace(guest, asked_at=self._clock())
-            self._write([self._placed[key]])
+        if guest is None:
+            self._asked[key] = self._clock()
+            return
+        self._guests[key] = msgspec.structs.replace(guest, asked_at=self._clock())
+        self._write([self._placed[key]])
 
     def keep(self, keys: frozenset[VersionKey]) -> None:
         """Learn which versions may not go cold, guests or not."""

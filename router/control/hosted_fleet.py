@@ -23,7 +23,7 @@ from serving.deployment.hosting.guest_book import GuestBook, HostReport, guest_n
 from serving.deployment.hosting.host_watches import HostWatches
 from serving.deployment.hosting.proof_book import ProofBook
 from serving.deployment.spec import VersionSpec
-from serving.deployment.status import AppPhase, AppStatus, Residence
+from serving.deployment.status import AppPhase, AppStatus, GuestStatus
 from serving.registry.cache import ArtifactCache
 
 _STARTING: Final = AppStatus(AppPhase.LOADING, "its host starts")
@@ -62,12 +62,11 @@ class HostedFleet:
             ServingError: INVALID, one that was to be a guest does not load.
         """
         for spec in specs:
-            async with self._trying:
-                guest = await asyncio.to_thread(self._candidates.examine, spec)
-            if guest is None:
+            if await asyncio.to_thread(self._candidates.why_own, spec):
                 await self._processes.deploy([spec])
                 continue
-            self._guests.let_in(guest)
+            async with self._trying:
+                self._guests.let_in(await asyncio.to_thread(self._candidates.examine, spec))
             host = self._guests.lodging((spec.model, spec.version)).host
             if host in self._failed_hosts:
                 self._failed_hosts.discard(host)
@@ -88,6 +87,8 @@ class HostedFleet:
         self.reports = await asyncio.to_thread(lambda: {host: self._book.read_report(host) for host in hosts})
         await self._isolate()
         await self._adjust(apps.hosts)
+        for key in self._guests.kept:
+            self._watches.rouse(self._guests.lodging(key))
         statuses = {key: app._replace(note=await self._note(key)) for key, app in apps.versions.items()}
         for key in self._guests.keys:
             host = self._guests.lodging(key).host
@@ -107,6 +108,8 @@ class HostedFleet:
     def ask_for(self, model: str, version: int) -> None:
         """Have a guest loaded as if it had had a request."""
         self._guests.ask_for((model, version))
+        if (model, version) in self._guests.keys:
+            self._watches.rouse(self._guests.lodging((model, version)))
 
     def show(self) -> dict[str, str]:
         """Show the shared hosts to operators, by number."""
@@ -152,12 +155,12 @@ class HostedFleet:
         report = self.reports[host].guests.get(guest_name(*key)) if host in self.reports else None
         lodging = self._guests.lodging(key)
         if report is None:
-            return AppStatus(AppPhase.READY, residence=Residence(host, lodging.signature))
+            return AppStatus(AppPhase.READY, guest=GuestStatus(host, lodging.signature))
         if report.state == "failed":
-            return AppStatus(AppPhase.FAILED, report.reason)
+            return AppStatus(AppPhase.FAILED, report.reason, report.final)
         is_loaded = report.state == "loaded"
-        residence = Residence(host, lodging.signature, is_loaded, report.load_s, report.facts)
-        return AppStatus(AppPhase.READY, residence=residence)
+        status = GuestStatus(host, lodging.signature, is_loaded, report.load_s, report.facts)
+        return AppStatus(AppPhase.READY, guest=status)
 
 
 def hosted_fleet(settings: Settings, layout: Layout, processes: Processes) -> HostedFleet:

@@ -50,11 +50,11 @@ class Portraits:
     ) -> VersionStatus:
         """Show a version."""
         known, app = self._known.get(key), self._running.get(key)
-        residence = app.residence if app else None
+        guest = app.guest if app else None
         spec = self._make_spec(known.info) if known else None
         scaling = read_record(record_path(spec.run_dir, *key)) if spec and spec.scale else None
-        is_cold = standing.phase is Phase.READY and residence is not None and not residence.loaded
-        facts = residence.facts if residence else endpoints[0].facts if endpoints else {}
+        is_cold = standing.phase is Phase.READY and guest is not None and not guest.loaded
+        facts = guest.facts if guest else endpoints[0].facts if endpoints else {}
         process = {"process": app.note} if app and app.note else {}
         return VersionStatus(
             *key,
@@ -65,11 +65,11 @@ class Portraits:
             ),
             target_replicas=scaling.replicas if scaling else spec.replicas if spec else 0,
             scaling=scaling.reason if scaling else "",
-            load_s=residence.load_s if residence else max((each.load_s for each in endpoints), default=0.0),
+            load_s=guest.load_s if guest else max((each.load_s for each in endpoints), default=0.0),
             lineage={**(known.lineage if known else {}), **facts, **process},
             holders=holders,
-            host=residence.host if residence else 0,
-            signature=residence.signature if residence else None,
+            host=guest.host if guest else 0,
+            signature=guest.signature if guest else None,
         )
 
 

@@ -101,6 +101,11 @@ def occupancy_config() -> AutoscalingConfig:
 
 
 def wanted_hosts(context: AutoscalingContext) -> tuple[int, dict[str, Any]]:
-    """Want the one process while its guests are at home, and while somebody calls to wake it."""
+    """Want the one process while its guests are at home, and while somebody calls to wake it.
+
+    One that starts says nothing yet, and is not ended for it.
+    """
     occupied = (context.aggregated_metrics or {}).get("occupied", {})
+    if not occupied:
+        return max(context.target_num_replicas, int(context.total_num_requests > 0)), {}
     return int(any(occupied.values()) or context.total_num_requests > 0), {}

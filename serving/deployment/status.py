@@ -19,8 +19,8 @@ class AppPhase(Enum):
     DELETING = "deleting"
 
 
-class Residence(msgspec.Struct, frozen=True):
-    """Where a version lives that shares its process."""
+class GuestStatus(msgspec.Struct, frozen=True):
+    """How a version does that shares its process."""
 
     host: int
     """The shared host's number."""
@@ -44,5 +44,5 @@ class AppStatus(NamedTuple):
     """For FAILED: it was not the version that failed, but something that it needs: attempts need not end."""
     note: str = ""
     """What else an operator should know of how it runs."""
-    residence: Residence | None = None
+    guest: GuestStatus | None = None
     """Of a version in a shared host; None: it has an application of its own."""

@@ -32,10 +32,13 @@ SHARED = {"shepherd.host": "shared"}
 
 
 class Nothing:
-    """A watch that never tells anything."""
+    """A watch that never tells anything, and counts who is woken."""
+
+    def __init__(self) -> None:
+        self.woken = 0
 
     def wake(self) -> None:
-        """Nobody sleeps."""
+        self.woken += 1
 
     async def close(self) -> None:
         """Nothing to close."""
@@ -51,6 +54,7 @@ class MemoryProcesses:
 
     def __init__(self) -> None:
         self.apps = Applications({}, {})
+        self.sleeper = Nothing()
 
     async def deploy(self, specs: Sequence[VersionSpec]) -> None:
         self.apps.versions.update({(spec.model, spec.version): READY for spec in specs})
@@ -72,7 +76,7 @@ class MemoryProcesses:
         return Nothing()
 
     def watch_app(self, app: str, on_endpoints: Callable[[Sequence[Endpoint]], None]) -> Nothing:
-        return Nothing()
+        return self.sleeper
 
 
 class Bench:
@@ -113,10 +117,10 @@ async def test_a_version_that_may_share_is_tried_and_let_into_a_host(tmp_path: P
 
     assert bench.processes.apps.versions.keys() == {(MODEL, 2)}
     assert bench.processes.apps.hosts.keys() == {1}
-    residence = statuses[MODEL, 1].residence
-    assert residence is not None
-    assert (statuses[MODEL, 1].phase, residence.loaded) == (AppPhase.READY, False)
-    assert [spec.name for spec in residence.signature.inputs] == ["x"]
+    guest = statuses[MODEL, 1].guest
+    assert guest is not None
+    assert (statuses[MODEL, 1].phase, guest.loaded) == (AppPhase.READY, False)
+    assert [spec.name for spec in guest.signature.inputs] == ["x"]
 
 
 async def test_versions_of_one_model_live_in_different_hosts(tmp_path: Path) -> None:
@@ -158,6 +162,15 @@ async def test_a_version_that_fails_its_trial_is_refused_with_the_reason(tmp_pat
     assert bench.book.hosts() == []
 
 
+async def test_a_version_whose_tags_ask_for_more_is_tried_again(tmp_path: Path) -> None:
+    """What was proven was proven under the tags of then."""
+    bench = Bench(tmp_path)
+    await bench.deploy(1, SHARED)
+    strict = SHARED | {"shepherd.latency_budget_ms": "0.000001"}
+    with pytest.raises(ServingError, match="latency check failed"):
+        await bench.fleet.deploy([version_spec(tmp_path, MODEL, 1, strict)])
+
+
 async def test_what_a_host_says_of_a_guest_is_shown(tmp_path: Path) -> None:
     """Loaded or cold are both ready; a load that failed is not."""
     bench = Bench(tmp_path)
@@ -165,7 +178,7 @@ async def test_what_a_host_says_of_a_guest_is_shown(tmp_path: Path) -> None:
     await bench.fleet.statuses()
 
     bench.report(1, GuestReport("loaded", load_s=0.5, facts={"provider": "cpu"}))
-    loaded = (await bench.fleet.statuses())[MODEL, 1].residence
+    loaded = (await bench.fleet.statuses())[MODEL, 1].guest
     assert loaded is not None
     assert (loaded.loaded, loaded.load_s, loaded.facts) == (True, 0.5, {"provider": "cpu"})
     assert bench.fleet.show() == {"1": "1 of 1 versions loaded, pid 4242"}
@@ -197,3 +210,31 @@ async def test_a_gateway_may_let_all_small_versions_share(tmp_path: Path) -> Non
     strict = Bench(tmp_path, SharingRules(default="auto", auto_max_bytes=10))
     await strict.deploy(2, {})
     assert strict.processes.apps.versions.keys() == {(MODEL, 2)}
+
+
+async def test_whoever_asks_for_a_version_has_its_host_woken_and_told(tmp_path: Path) -> None:
+    """Also when the version is let in only after that; one that nobody asks for stays cold."""
+    bench = Bench(tmp_path)
+    bench.fleet.ask_for(MODEL, 1)
+    await bench.deploy(1, SHARED)
+    await bench.deploy(2, SHARED)
+    assert [bench.book.read_guests(host)[0].asked_at > 0 for host in (1, 2)] == [True, False]
+
+    watch = bench.fleet.watch(MODEL, 2, lambda _: None)
+    bench.fleet.ask_for(MODEL, 2)
+    assert bench.processes.sleeper.woken == 1
+    assert bench.book.read_guests(2)[0].asked_at > 0
+    await watch.close()
+
+
+async def test_a_version_that_must_not_be_cold_keeps_its_host_awake(tmp_path: Path) -> None:
+    """Each look wakes a host that has no process."""
+    bench = Bench(tmp_path)
+    await bench.deploy(1, SHARED)
+    watch = bench.fleet.watch(MODEL, 1, lambda _: None)
+    await bench.fleet.statuses()
+    assert bench.processes.sleeper.woken == 0
+    bench.fleet.keep(frozenset({(MODEL, 1)}))
+    await bench.fleet.statuses()
+    assert bench.processes.sleeper.woken == 1
+    await watch.close()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -94,6 +95,18 @@ async def test_an_idle_guest_goes_cold_and_a_kept_one_does_not(plane: DataPlane,
         await lodgings.until(1, "cold")
         assert lodgings.state(2) == "loaded"
         assert (await ask(plane, 1))[0] == 200
+
+
+async def test_a_guest_that_somebody_asked_for_is_loaded_without_a_request(lodgings: Lodgings) -> None:
+    """Before its host has started, or later; what was asked for long ago is not loaded again by each new process."""
+    for version, asked_ago_s in ((1, 5.0), (2, 3600.0), (3, 3600.0)):
+        lodgings.add(version, add(float(version)))
+        lodgings.ask(version, at=time.time() - asked_ago_s)
+    async with running_host(host_spec(lodgings.folder)):
+        await lodgings.until(1, "loaded")
+        lodgings.ask(2, at=time.time())
+        await lodgings.until(2, "loaded")
+        assert lodgings.state(3) == "cold"
 
 
 async def test_a_guest_that_cannot_be_loaded_is_refused_with_the_reason_and_its_neighbour_serves(

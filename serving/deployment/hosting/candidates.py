@@ -5,6 +5,8 @@ All calls block; make them in threads.
 
 from __future__ import annotations
 
+from typing import Final
+
 from serving.deployment.hosting.guest_book import Guest
 from serving.deployment.hosting.proof_book import Proof, ProofBook
 from serving.deployment.hosting.sharing import SharingRules, why_own
@@ -15,6 +17,9 @@ from serving.registry.finding import refusal
 from serving.registry.node_room import node_room
 from serving.registry.options import parse_options
 from serving.registry.trial import try_version
+
+#: Far above what a small model takes to load and answer; others wait behind it.
+TRIAL_TIMEOUT_S: Final = 60.0
 
 
 class Candidates:
@@ -34,16 +39,17 @@ class Candidates:
             parse_options(spec.tags), self._cache.size_bytes(cached), self._rules
         )
 
-    def examine(self, spec: VersionSpec) -> Guest | None:
-        """Make a guest of a version that is to be one; a version that was never loaded here is tried in a child first.
+    def examine(self, spec: VersionSpec) -> Guest:
+        """Make a guest of a version that may be one; one that was not tried yet, or with other tags, is tried now.
 
         Raises:
             ServingError: INVALID, the trial has failed; says which check, or how the child died.
         """
         cached = self._cache.remembered(spec.model, spec.version)
-        if cached is None or self.why_own(spec) is not None:
-            return None
-        proof = self._proofs.find(spec.model, spec.version, cached.digest) or self._try(spec, cached)
+        assert cached is not None, "a version whose files are not here has a process of its own"
+        proof = self._proofs.find(spec.model, spec.version, cached.digest)
+        if proof is None or proof.tags != spec.tags:
+            proof = self._try(spec, cached)
         return Guest(spec, self._cache.size_bytes(cached), proof.signature)
 
     def isolation(self, model: str, version: int) -> str:
@@ -63,12 +69,12 @@ class Candidates:
                 f"{spec.model} version {spec.version}: its files in the cache are not what they were; try again"
             )
         try:
-            trial = try_version(folder, spec.tags, limit_bytes=node_room().free_bytes)
+            trial = try_version(folder, spec.tags, limit_bytes=node_room().free_bytes, timeout_s=TRIAL_TIMEOUT_S)
         finally:
             self._cache.release(folder)
         if reason := refusal(trial.findings):
             raise invalid(reason)
         assert trial.signature is not None, "a trial that is not refused has loaded the model"
-        proof = Proof(cached.digest, trial.signature)
+        proof = Proof(cached.digest, dict(spec.tags), trial.signature)
         self._proofs.write(spec.model, spec.version, proof)
         return proof

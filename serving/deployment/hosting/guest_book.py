@@ -41,6 +41,8 @@ class GuestReport(msgspec.Struct, frozen=True):
     state: GuestState
     reason: str = ""
     """Why its last load failed."""
+    final: bool = False
+    """Another attempt would fail the same way."""
     load_s: float = 0.0
     facts: dict[str, str | int | float] = {}
     """How its model is run, as last loaded."""

@@ -53,6 +53,7 @@ class GuestServer:
         self._leaving = False
         self._held: list[Held] = []
         self._reason = ""
+        self._is_final = False
         self._failures = 0
         self._retry_at = 0.0
         self._load_s = 0.0
@@ -79,7 +80,7 @@ class GuestServer:
 
     def report(self) -> GuestReport:
         """Say how it does."""
-        return GuestReport(self.state, self._reason, self._load_s, self._facts)
+        return GuestReport(self.state, self._reason, self._is_final, self._load_s, self._facts)
 
     def on_frame(self, connection: Connection, frame: Frame) -> None:
         """Take a request, or the news that nobody waits for one any more."""
@@ -112,15 +113,15 @@ class GuestServer:
     def take(self, loaded: Loaded, load_s: float) -> None:
         """It is there: let go what waits."""
         self._loaded, self._loading = loaded, False
-        self._reason, self._failures = "", 0
+        self._reason, self._is_final, self._failures = "", False, 0
         self._load_s, self._facts = load_s, loaded.model.facts
         self.last_used = time.monotonic()
         self._release()
 
-    def fail(self, reason: str) -> None:
+    def fail(self, reason: str, *, final: bool) -> None:
         """It could not be loaded: refuse what waits, and what comes before the pause is over."""
         self._loading = False
-        self._reason = reason
+        self._reason, self._is_final = reason, final
         self._retry_at = time.monotonic() + BACKOFF_S[min(self._failures, len(BACKOFF_S) - 1)]
         self._failures += 1
         held, self._held = self._held, []

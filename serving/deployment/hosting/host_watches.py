@@ -73,6 +73,12 @@ class HostWatches:
         assert host.watch is not None, "set with the first guest"
         host.watch.wake()
 
+    def rouse(self, lodging: Lodging) -> None:
+        """Ask for the host's process if it is known to have none; a host that nobody watches is left alone."""
+        host = self._hosts.get(lodging.host)
+        if host is not None and host.watch is not None and not host.endpoints:
+            host.watch.wake()
+
     async def leave(self, watch: GuestWatch) -> None:
         """Stop telling one; the last one of a host ends its watch."""
         host = self._hosts.get(watch.lodging.host)

@@ -6,7 +6,9 @@ the process. The next incarnation of a host reads who was marked and does not le
 
 from __future__ import annotations
 
+import contextlib
 import mmap
+import os
 from pathlib import Path
 from typing import Final
 
@@ -44,6 +46,7 @@ class Marks:
         with path.open("xb+") as file:
             file.truncate(MAX_MARKS * _SLOT_BYTES)
             self._map = mmap.mmap(file.fileno(), 0)
+            self._inode = os.fstat(file.fileno()).st_ino
         self._free = list(range(MAX_MARKS - 1, -1, -1))
         self._slots: dict[str, int] = {}
         self._path = path
@@ -62,8 +65,10 @@ class Marks:
         self._free.append(slot)
 
     def close(self) -> None:
-        """Leave in order: nobody is to be suspected."""
-        self._path.unlink(missing_ok=True)
+        """Leave in order: nobody is to be suspected. A successor's file, if there is one already, stays."""
+        with contextlib.suppress(FileNotFoundError):
+            if self._path.stat().st_ino == self._inode:
+                self._path.unlink()
 
 
 def read_marked(path: Path) -> frozenset[str]:

@@ -28,6 +28,8 @@ from serving.telemetry.instruments import Registry
 
 #: How often the list of guests is looked at, and a report written that has changed.
 _TICK_S: Final = 0.1
+#: A host loads who was asked for this long before it started: asking is what may have started it.
+_ASKING_LASTS_S: Final = 30.0
 _log = logging.getLogger(__name__)
 
 
@@ -134,7 +136,7 @@ class ModelHost:
 
     def _take(self, name: str, guest: Guest) -> None:
         known = self._residents.guests.get(name)
-        asked_before = known.guest.asked_at if known else self._started_at
+        asked_before = known.guest.asked_at if known else self._started_at - _ASKING_LASTS_S
         if known is None:
             self._residents.admit(name, guest)
         else:

@@ -19,6 +19,8 @@ class Proof(msgspec.Struct, frozen=True):
 
     digest: str
     """Of the files, see `serving.registry.cache`; others prove nothing."""
+    tags: dict[str, str]
+    """Of the version when it was tried: others may ask for more."""
     signature: Signature
     isolated: str = ""
     """Why the version has a process of its own although it may share: it has taken a host down. Empty: it has not."""

@@ -13,8 +13,9 @@ from serving.deployment.hosting.guest_book import Guest
 from serving.deployment.hosting.guest_server import GuestServer, Loaded
 from serving.deployment.hosting.host_meters import HostMeters
 from serving.deployment.hosting.residency import Residence, ResidenceRules, Why, leaving
+from serving.deployment.loading import Refused
 from serving.deployment.vitality import Unwell
-from serving.protocol.errors import ServingError
+from serving.protocol.errors import ErrorKind, ServingError
 
 #: How often idle guests are looked for, and loaded ones asked whether they are well.
 _ROUND_S: Final = 1.0
@@ -89,7 +90,7 @@ class Residents:
                 loaded = await self._loader.load(guest.guest)
             except Exception as error:  # noqa: BLE001 - whatever it is, it is this guest's failure and not its neighbours'
                 _log.exception("Cannot load %s version %s", spec.model, spec.version)
-                guest.fail(describe(error))
+                guest.fail(describe(error), final=_is_final(error))
             else:
                 guest.take(loaded, time.monotonic() - started)
             self._meters.count_cold_start(spec.model, spec.version, is_loaded=guest.loaded is not None)
@@ -141,3 +142,8 @@ class Residents:
         task = asyncio.create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+
+
+def _is_final(error: Exception) -> bool:
+    """Tell whether it was the version that failed: what it needs may come back, and so may memory."""
+    return isinstance(error, Refused) or (isinstance(error, ServingError) and error.kind is not ErrorKind.UNAVAILABLE)

@@ -45,3 +45,13 @@ def test_a_mark_that_was_released_names_nobody_and_is_given_to_the_next(tmp_path
     assert read_marked(path) == frozenset()
     marks.claim("b/2").set()
     assert read_marked(path) == {"b/2"}
+
+
+def test_a_process_that_leaves_late_does_not_clear_its_successors_marks(tmp_path: Path) -> None:
+    """Ray Serve may start the next process before the last one has ended."""
+    path = tmp_path / "marks"
+    first = Marks(path)
+    second = Marks(path)
+    second.claim("a/1").set()
+    first.close()
+    assert read_marked(path) == {"a/1"}
