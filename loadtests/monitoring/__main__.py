@@ -8,7 +8,6 @@ from pathlib import Path
 from demo.flights import data_folder, read_flights
 from loadtests.monitoring import drift, drops, flights
 from loadtests.monitoring.pages import write_drift, write_drops, write_flights
-from loadtests.monitoring.throughput import rows_per_second
 
 CLEAN_WINDOWS = 1000
 CLEAN_LABELS = 20_000
@@ -17,7 +16,7 @@ CLEAN_LABELS = 20_000
 def main(folder: Path) -> None:
     """Measure, then write three pages and their plots."""
     folder.mkdir(parents=True, exist_ok=True)
-    write_drift(folder, drift.false_alarms(CLEAN_WINDOWS, 4), drift.delays(10), rows_per_second())
+    write_drift(folder, drift.false_alarms(CLEAN_WINDOWS, 4), drift.delays(10))
     found = [drops.detect(drop, 40) for drop in drops.DROPS]
     write_drops(folder, drops.false_alarms(40, CLEAN_LABELS), found, runs=40, labels=CLEAN_LABELS)
     write_flights(folder, flights.replay(read_flights(data_folder())))

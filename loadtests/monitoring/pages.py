@@ -42,9 +42,7 @@ have one); alarms are statements on the stream.
 
 An alarm takes {least} windows at least, by `windows_to_alarm`.
 
-## Throughput
-
-{rate:,.0f} rows a second on one core (30 features and a score; frames of one row each, decoded and counted).
+What the monitor takes for it: [the running monitor](monitor.md).
 """
 
 _DROPS: Final = """# Performance alarms: labels until a drop is told
@@ -110,7 +108,7 @@ Control: January and February replayed against their own profile raise a drift a
 """
 
 
-def write_drift(folder: Path, false: FalseAlarms, found: list[Delay], rate: float) -> None:
+def write_drift(folder: Path, false: FalseAlarms, found: list[Delay]) -> None:
     """Write drift.md."""
     page = _DRIFT.format(
         made=_MADE,
@@ -125,7 +123,6 @@ def write_drift(folder: Path, false: FalseAlarms, found: list[Delay], rate: floa
         fdr=drift.SETTINGS.false_discovery_rate,
         least=drift.SETTINGS.windows_to_alarm,
         delays="\n".join(_delay(each) for each in found),
-        rate=round(rate, -3),
     )
     (folder / "drift.md").write_text(page)
 

@@ -38,6 +38,7 @@ def judged_versions(gateway: RunningGateway, folder: Path, model: str = MODEL) -
             gateway.shepherd("model", "profile", *named)
     gateway.route(model, ("stable", 1, 10_000))
     gateway.route(model, ("stable", 2, 10_000))
+    eventually(lambda: _served(gateway, model) == ["2"], what="the router to have the second policy")
 
 
 def ask(gateway: RunningGateway, client: httpx.Client, values: Sequence[float], model: str = MODEL) -> list[str]:
@@ -104,6 +105,11 @@ def test_labels_that_contradict_a_version_take_its_traffic_back(gateway: Running
     assert incident["id"] in acts[0]["reason"]
     for command in (["drift", MODEL], ["performance", MODEL], ["incidents"]):
         assert gateway.shepherd(*command)
+
+
+def _served(gateway: RunningGateway, model: str) -> list[str]:
+    versions: list[str] = httpx.get(f"{gateway.url}/v2/models/{model}").json()["versions"]
+    return versions
 
 
 def _labelled(gateway: RunningGateway) -> int:
