@@ -43,12 +43,12 @@ from serving.protocol.messages import Limits, Signature
 from serving.protocol.packing import pack_tensors
 from serving.telemetry.instruments import Registry
 
-_CONNECTIONS: Final = 64
+CONNECTIONS: Final = 64
 _REPEATS: Final = 150
-_MODEL: Final = "bench"
+MODEL: Final = "bench"
 
 
-class _Sink:
+class Sink:
     """A transport whose other end is nowhere."""
 
     def write(self, data: bytes) -> None:
@@ -78,11 +78,11 @@ class Bench:
         view, self.meters = PolicyView(), Meters(registry)
         gatekeeper = Gatekeeper(registry, required=False)
         policy = {
-            "model": _MODEL,
+            "model": MODEL,
             "sticky": {"by": "header", "name": "x-user-id"},
             "variants": [{"name": "stable", "version": 1, "weight": 10_000}],
         }
-        view.apply(PolicySnapshot(1, {_MODEL: StoredPolicy(parse_policy(policy), 1, "", "", 0.0)}))
+        view.apply(PolicySnapshot(1, {MODEL: StoredPolicy(parse_policy(policy), 1, "", "", 0.0)}))
         self.recorder = Recorder(Spool.open(folder, "micro", SpoolLimits(max_bytes=8 << 30)), incarnation="micro")
         pools = Pools(token=b"", node="")
         self.dispatcher = Dispatcher(
@@ -101,14 +101,14 @@ class Bench:
             next_id=lambda: f"6b03d39b-ec7a1b85-{next(numbers):x}",
             gatekeeper=gatekeeper,
         )
-        pool = pools.primary(_MODEL, 1)
+        pool = pools.primary(MODEL, 1)
         endpoint = Endpoint("", "", "", "", 1, Signature((), ()), 1 << 20)
         self.channel: ReplicaChannel[Call] = ReplicaChannel(endpoint, b"", pool)
-        self.channel.connection_made(_Sink())  # type: ignore[arg-type]
+        self.channel.connection_made(Sink())  # type: ignore[arg-type]
         self.channel.data_received(frame_head(Kind.READY, 0, first=1 << 20))
         pool._channels.append(self.channel)  # noqa: SLF001 - in place of discovery and a socket
         self.clients = self._connect()
-        self.requests = [_request(user, v2_json(row[None])) for user, row in enumerate(random_rows(_CONNECTIONS, 16))]
+        self.requests = [_request(user, v2_json(row[None])) for user, row in enumerate(random_rows(CONNECTIONS, 16))]
         self.output = pack_tensors((to_tensor("probabilities", np.full((1, 3), 1 / 3, np.float32)),))
 
     def _connect(self) -> list[ShepherdProtocol]:
@@ -116,10 +116,13 @@ class Bench:
         config, state = server._config, server._server.server_state  # noqa: SLF001 - what uvicorn gives a connection
         state.default_headers = [(b"date", b"Mon, 01 Jan 2024 00:00:00 GMT")]
         kind: Any = protocol_class(self.service)
-        clients = [kind(config=config, server_state=state, app_state={}) for _ in range(_CONNECTIONS)]
+        clients = [kind(config=config, server_state=state, app_state={}) for _ in range(CONNECTIONS)]
         for client in clients:
-            client.connection_made(_Sink())
+            client.connection_made(Sink())
         return clients
+
+    def prepare(self) -> None:
+        """Make what must be new for each round; an HTTP request need not be."""
 
     def receive(self) -> None:
         """Let every client send a request: all that happens up to the frames to the replica."""
@@ -127,9 +130,9 @@ class Bench:
             client.data_received(request)
         self.channel._flush()  # noqa: SLF001 - what the loop does at the end of its turn
 
-    def answer(self) -> None:
+    def reply(self, answers: bytes) -> None:
         """Let the replica answer all of them in one read: all that happens up to the clients' sockets."""
-        self.channel.data_received(self.answers())
+        self.channel.data_received(answers)
 
     def answers(self) -> bytes:
         """Print the frames that answer what is in flight."""
@@ -146,13 +149,13 @@ def _request(user: int, body: bytes) -> bytes:
     lines = (
         f"host: 127.0.0.1\r\ncontent-type: application/json\r\nx-user-id: user-{user}\r\ncontent-length: {len(body)}"
     )
-    return f"POST /v2/models/{_MODEL}/infer HTTP/1.1\r\n{lines}\r\n\r\n".encode() + body
+    return f"POST /v2/models/{MODEL}/infer HTTP/1.1\r\n{lines}\r\n\r\n".encode() + body
 
 
-def measure(work: Callable[[], object], times: int) -> float:
+def measure(work: Callable[[], object], times: int, repeats: int = _REPEATS) -> float:
     """Return the least microseconds of processor time that one of `times` took, over many repeats."""
     least = float("inf")
-    for _ in range(_REPEATS):
+    for _ in range(repeats):
         started = time.process_time_ns()
         for _ in range(times):
             work()
@@ -164,14 +167,15 @@ def measure_halves(bench: Bench) -> tuple[float, float]:
     """Return the least microseconds per request up to the replica, and back from it."""
     there = back = float("inf")
     for _ in range(4 * _REPEATS):
+        bench.prepare()
         started = time.process_time_ns()
         bench.receive()
         received = time.process_time_ns()
         answers = bench.answers()
         prepared = time.process_time_ns()
-        bench.channel.data_received(answers)
+        bench.reply(answers)
         there, back = min(there, received - started), min(back, time.process_time_ns() - prepared)
-    return there / _CONNECTIONS / 1e3, back / _CONNECTIONS / 1e3
+    return there / CONNECTIONS / 1e3, back / CONNECTIONS / 1e3
 
 
 async def run() -> list[tuple[str, float]]:
@@ -181,9 +185,9 @@ async def run() -> list[tuple[str, float]]:
         there, back = measure_halves(bench)
         call = bench.decoded()
         body = bench.requests[0].partition(b"\r\n\r\n")[2]
-        wire = bench.service.match(f"/v2/models/{_MODEL}/infer".encode())
+        wire = bench.service.match(f"/v2/models/{MODEL}/infer".encode())
         assert wire is not None
-        bench.answer()
+        bench.reply(bench.answers())
         parts = [
             ("  of it parsing HTTP", _without_begin(bench)),
             ("  of it decoding JSON", measure(lambda: decode_json(body, Limits()), 100)),
@@ -207,14 +211,14 @@ def _without_begin(bench: Bench) -> float:
     """Measure parsing alone: exchanges are made and complete, but never begin."""
     begin, Exchange.begin = Exchange.begin, lambda exchange: setattr(exchange, "response_complete", True)  # type: ignore[method-assign, assignment]
     try:
-        return measure(bench.receive, 1) / _CONNECTIONS
+        return measure(bench.receive, 1) / CONNECTIONS
     finally:
         Exchange.begin = begin  # type: ignore[method-assign]
 
 
 def main() -> None:
     """Print the table."""
-    print(f"µs of processor time per request, {_CONNECTIONS} connections")
+    print(f"µs of processor time per request, {CONNECTIONS} connections")
     for stage, cost_us in asyncio.run(run()):
         print(f"{stage:<40}{cost_us:>7.2f}")
 
