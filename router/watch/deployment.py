@@ -40,7 +40,7 @@ class MonitorReplica:
 class CounterReplica:
     """One of several counters of a gateway."""
 
-    def __init__(self, settings: Settings, layout: Layout) -> None:
+    async def __init__(self, settings: Settings, layout: Layout) -> None:  # type: ignore[misc] # as above
         log_to(layout.logs_dir, "counter", settings.log_level)
         os.nice(_NICENESS)
         self._process = CounterProcess(settings)

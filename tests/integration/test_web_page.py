@@ -254,14 +254,14 @@ def test_history_is_read_when_it_is_opened_and_an_old_revision_can_come_back(pag
 
 def test_an_open_incident_stands_above_everything(page: Page, world: AdminWorld) -> None:
     """With its severity and what speaks for it."""
-    evidence = {"stable": {"drift": {"dep_delay": 0.31}, "performance": {"drop": 0.18}}}
+    evidence = {"stable": {"drift": {"dep_delay": 0.31}, "performance": {"drop": 0.18}, "estimate": {"drop": 0.07}}}
     world.watch.told = [
         Incident(id=f"{MODEL}/1/1", model=MODEL, version=1, severity="emergency", opened_at=1.0, evidence=evidence)
     ]
 
     incidents = page.locator("#incidents")
     expect(incidents).to_contain_text("emergency")
-    expect(incidents).to_contain_text("drift in dep_delay, 18.0 % worse by labels")
+    expect(incidents).to_contain_text("drift in dep_delay, 18.0 % worse by labels, 7.0 % worse by estimate")
 
 
 def test_who_may_only_look_is_told_so(browser: Browser, gateway: httpx.Client, world: AdminWorld) -> None:

@@ -33,6 +33,7 @@ function evidenceWords([arm, found]) {
   if (found.drift) parts.push(`drift in ${Object.keys(found.drift).join(", ")}`);
   if (found.faults) parts.push(found.faults.map((fault) => `${fault.fault} in ${fault.column}`).join(", "));
   if (typeof found.performance?.drop === "number") parts.push(`${(found.performance.drop * 100).toFixed(1)} % worse by labels`);
+  if (typeof found.estimate?.drop === "number") parts.push(`${(found.estimate.drop * 100).toFixed(1)} % worse by estimate`);
   return `${arm}: ${parts.join(", ") || "see shepherd incidents"}`;
 }
 

@@ -36,10 +36,15 @@ function drifts(found) {
   const lines = (found?.versions ?? []).flatMap((version) => version.arms.map((arm) => {
     const where = `version ${version.version}, ${arm.arm}: `;
     if (version.reference.kind === "gathering") return make("li", `${where}gathers its reference, ${version.reference.rows} rows so far`, "quiet");
-    if (arm.alarmed.length) return make("li", `${where}drift in ${arm.alarmed.join(", ")}`, "failed");
+    if (arm.alarmed.length) return make("li", `${where}drift in ${arm.alarmed.join(", ")}${explained(arm.explanation)}`, "failed");
     return make("li", `${where}${arm.windows} windows, none in alarm`);
   }));
   return titled("Drift", lines);
+}
+
+function explained(found) {
+  const features = Object.entries(found?.features ?? {}).map(([name, weight]) => `${name} ${share(weight)}`);
+  return features.length ? `; its rows are told from quiet ones by ${features.join(", ")}` : "";
 }
 
 function performances(found) {
@@ -47,7 +52,10 @@ function performances(found) {
     const metrics = Object.entries(arm.metrics).filter(([, each]) => each.value !== null)
       .map(([name, each]) => `${name} ${each.value.toFixed(3)} (${each.low?.toFixed(3)} to ${each.high?.toFixed(3)})`);
     const labelled = `${share(arm.labelled_share)} labelled`;
-    return make("li", `version ${version.version}, ${arm.arm}: ${[labelled, ...metrics].join(", ")}`, arm.severity === "ok" ? "" : "failed");
+    const estimated = typeof arm.estimate?.drop === "number" ? [`estimated without labels: drop ${share(arm.estimate.drop)}`] : [];
+    const changed = arm.adwin?.changes ? [`ADWIN saw a change ${arm.adwin.labels_since} labels ago`] : [];
+    const words = [labelled, ...metrics, ...estimated, ...changed].join(", ");
+    return make("li", `version ${version.version}, ${arm.arm}: ${words}`, arm.severity === "ok" ? "" : "failed");
   }));
   return titled("Labels", lines);
 }
