@@ -77,6 +77,14 @@ async def raw_peer(port: int) -> AsyncIterator[RawPeer]:
         writer.close()
 
 
+async def echoed(peer: RawPeer) -> list[float]:
+    """Read one answer, which must be a success of the echo model; give its values."""
+    answer = await peer.answer()
+    assert answer.status == 200, answer.body
+    values: list[float] = answer.json()["outputs"][0]["data"]
+    return values
+
+
 def infer_body(*values: float) -> bytes:
     """Write a V2 request with one FP32 row named `x`."""
     tensor = {"name": "x", "shape": [1, len(values)], "datatype": "FP32", "data": list(values)}
