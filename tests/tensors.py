@@ -7,8 +7,8 @@ import math
 import hypothesis.strategies as st
 import numpy as np
 
-from serving.protocol.checks import join_elements
 from serving.protocol.datatypes import DATATYPES
+from serving.protocol.elements import join_elements
 from serving.protocol.messages import Tensor
 
 NAMES = st.text(st.characters(codec="utf-8"), min_size=1, max_size=8)

@@ -6,13 +6,11 @@ carried as the uint16 bit pattern: a backend that wants numbers widens it itself
 
 from __future__ import annotations
 
-import struct
-
 import numpy as np
 import numpy.typing as npt
 
 from serving.protocol.datatypes import DATATYPES, datatype_of
-from serving.protocol.errors import invalid
+from serving.protocol.elements import join_elements, split_elements
 from serving.protocol.messages import Buffer, Tensor
 
 Array = npt.NDArray[np.generic]
@@ -34,28 +32,18 @@ def to_tensor(name: str, array: Array, datatype: str | None = None) -> Tensor:
 
 
 def bytes_array(data: Buffer, shape: tuple[int, ...]) -> Array:
-    """Split length-prefixed BYTES data into an object array of `bytes` ("Binary Tensor Data Extension")."""
-    view = memoryview(data)
-    elements: list[bytes] = []
-    offset = 0
-    while offset < len(view):
-        if offset + 4 > len(view):
-            raise invalid("BYTES data ends inside a length prefix")
-        (length,) = struct.unpack_from("<I", view, offset)
-        offset += 4
-        if offset + length > len(view):
-            raise invalid(f"BYTES element {len(elements)} claims {length} bytes, {len(view) - offset} are left")
-        elements.append(bytes(view[offset : offset + length]))
-        offset += length
+    """Make an object array of `bytes` from BYTES data.
+
+    Raises:
+        ServingError: INVALID, the data is cut off.
+    """
+    elements = split_elements(data)
     array = np.empty(len(elements), dtype=object)
-    array[:] = elements
+    array[:] = [bytes(element) for element in elements]
     return array.reshape(shape)
 
 
 def pack_bytes(array: Array) -> bytes:
-    """Length-prefix each element of an object or string array, row-major."""
-    parts: list[bytes] = []
-    for element in array.ravel().tolist():
-        raw = element if isinstance(element, bytes) else str(element).encode()
-        parts += (struct.pack("<I", len(raw)), raw)
-    return b"".join(parts)
+    """Make BYTES data of an object or string array, row-major; what is not bytes becomes UTF-8 text."""
+    elements = array.ravel().tolist()
+    return join_elements([element if isinstance(element, bytes) else str(element).encode() for element in elements])

@@ -6,14 +6,13 @@ nothing of the tensor's place in the request: `located` adds it to the message, 
 
 from __future__ import annotations
 
-import struct
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 from serving.protocol.datatypes import DATATYPES
+from serving.protocol.elements import check_framing
 from serving.protocol.errors import ErrorKind, ServingError, invalid, too_large
 from serving.protocol.messages import Buffer, Limits, Parameter
 
-_LENGTH = struct.Struct("<I")
 _MIN_INT, _MAX_INT = -(1 << 63), (1 << 64) - 1
 
 
@@ -104,38 +103,6 @@ def check_raw_data(datatype: str, shape: Sequence[int], data: Buffer, limits: Li
         raise invalid(f"shape {show(shape)} needs {needed} bytes of {datatype} data, got {len(data)}")
     if datatype == "BOOL" and bytes(data).translate(None, b"\x00\x01"):
         raise invalid("BOOL data has a byte other than 0 and 1")
-
-
-def check_framing(data: Buffer, count: int) -> None:
-    """Walk BYTES data: exactly `count` elements, each as long as its prefix says ("Binary Tensor Data Extension")."""
-    size = len(data)
-    if size < 4 * count:  # before the walk: a lying shape costs nothing
-        raise invalid(f"{count} BYTES elements need at least {4 * count} bytes, got {size}")
-    offset = 0
-    for index in range(count):
-        if offset + 4 > size:
-            raise invalid(f"BYTES data ends before element {index} of {count}")
-        (length,) = _LENGTH.unpack_from(data, offset)
-        offset += 4 + length
-        if offset > size:
-            raise invalid(f"BYTES element {index} claims {length} bytes, {size - offset + length} are left")
-    if offset != size:
-        raise invalid(f"{size - offset} bytes are left after the last of {count} BYTES elements")
-
-
-def split_elements(data: Buffer) -> list[memoryview]:
-    """Cut framed BYTES data, already checked, into views of its elements."""
-    view, offset, elements = memoryview(data), 0, []
-    while offset < len(view):
-        start = offset + 4
-        offset = start + _LENGTH.unpack_from(view, offset)[0]
-        elements.append(view[start:offset])
-    return elements
-
-
-def join_elements(elements: Iterable[bytes]) -> bytes:
-    """Frame BYTES elements: each after its length as a 4-byte little-endian unsigned integer."""
-    return b"".join(part for element in elements for part in (_LENGTH.pack(len(element)), element))
 
 
 def show(shape: Sequence[int]) -> str:

@@ -10,8 +10,8 @@ from __future__ import annotations
 import numpy as np
 
 from serving.protocol.arrays import to_array
-from serving.protocol.checks import join_elements
 from serving.protocol.datatypes import DATATYPES
+from serving.protocol.elements import join_elements
 from serving.protocol.errors import invalid
 from serving.protocol.messages import Tensor
 

@@ -21,12 +21,12 @@ from serving.protocol.checks import (
     check_raw_data,
     class_count,
     element_count,
-    join_elements,
     located,
     refuse_shared_memory,
     show,
 )
 from serving.protocol.datatypes import DATATYPES
+from serving.protocol.elements import join_elements
 from serving.protocol.errors import ServingError, invalid
 from serving.protocol.messages import Buffer, InferRequest, InferResponse, Limits, Parameter, RequestedOutput, Tensor
 from serving.protocol.pb import open_inference_pb2 as pb

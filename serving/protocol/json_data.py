@@ -20,8 +20,9 @@ from typing import Any, Final, NamedTuple
 import msgspec
 import numpy as np
 
-from serving.protocol.checks import check_datatype, element_count, join_elements, show, split_elements
+from serving.protocol.checks import check_datatype, element_count, show
 from serving.protocol.datatypes import DATATYPES
+from serving.protocol.elements import join_elements, split_elements
 from serving.protocol.errors import invalid
 from serving.protocol.json_schema import parse
 from serving.protocol.messages import Buffer, Limits

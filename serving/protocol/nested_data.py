@@ -12,7 +12,8 @@ from collections.abc import Sequence
 from itertools import chain
 from typing import Any, Final
 
-from serving.protocol.checks import element_count, show, split_elements
+from serving.protocol.checks import element_count, show
+from serving.protocol.elements import split_elements
 from serving.protocol.errors import ServingError, invalid
 from serving.protocol.json_data import pack_values, print_data
 from serving.protocol.messages import Limits, Tensor, TensorSpec

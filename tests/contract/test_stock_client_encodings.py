@@ -13,7 +13,7 @@ import tritonclient.http
 from tritonclient.grpc._utils import _get_inference_request
 
 from serving.protocol.binary_codec import decode_binary, encode_response
-from serving.protocol.checks import join_elements
+from serving.protocol.elements import join_elements
 from serving.protocol.grpc_codec import decode_infer, encode_infer_response
 from serving.protocol.json_codec import decode_json
 from serving.protocol.messages import InferRequest, InferResponse, Limits, RequestedOutput, Tensor

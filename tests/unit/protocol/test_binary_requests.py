@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from serving.protocol.binary_codec import decode_binary
-from serving.protocol.checks import join_elements
+from serving.protocol.elements import join_elements
 from serving.protocol.errors import ErrorKind, ServingError
 from serving.protocol.messages import InferRequest, Limits, Tensor
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from serving.protocol.checks import join_elements
+from serving.protocol.elements import join_elements
 from serving.protocol.errors import ErrorKind, ServingError
 from serving.protocol.grpc_codec import decode_infer, encode_infer_response, encode_stream_error, encode_stream_response
 from serving.protocol.messages import InferRequest, InferResponse, Limits, Parameter, RequestedOutput, Tensor

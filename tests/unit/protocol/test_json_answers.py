@@ -9,7 +9,7 @@ import struct
 import pytest
 
 from serving.protocol.binary_codec import encode_response
-from serving.protocol.checks import join_elements
+from serving.protocol.elements import join_elements
 from serving.protocol.errors import ErrorKind, ServingError
 from serving.protocol.json_codec import encode_json
 from serving.protocol.messages import InferRequest, InferResponse, RequestedOutput, Tensor

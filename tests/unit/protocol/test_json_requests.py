@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from serving.protocol.checks import join_elements
+from serving.protocol.elements import join_elements
 from serving.protocol.errors import ErrorKind, ServingError
 from serving.protocol.json_codec import decode_json
 from serving.protocol.messages import InferRequest, Limits, RequestedOutput, Tensor
