@@ -122,10 +122,7 @@ async def pause_rollout(
     model: ModelName, body: ActBody, ports: Ports, caller: Actor, reason: Reason = None
 ) -> dict[str, Any]:
     """Stay at the step; hard failures still roll back."""
-    _, why = split_reason(body, reason)
-    now = ports.clock()
-    note = Note("rollout.pause", caller.name, why)
-    return await _act(ports, model, note, lambda it, _: acts.pause(it, now, actor=caller.name, reason=why))
+    return await _stay(ports, model, Note("rollout.pause", caller.name, split_reason(body, reason)[1]), acts.pause)
 
 
 @router.post("/{model}/resume")
@@ -133,10 +130,7 @@ async def resume_rollout(
     model: ModelName, body: ActBody, ports: Ports, caller: Actor, reason: Reason = None
 ) -> dict[str, Any]:
     """Go on after a pause."""
-    _, why = split_reason(body, reason)
-    now = ports.clock()
-    note = Note("rollout.resume", caller.name, why)
-    return await _act(ports, model, note, lambda it, _: acts.resume(it, now, actor=caller.name, reason=why))
+    return await _stay(ports, model, Note("rollout.resume", caller.name, split_reason(body, reason)[1]), acts.resume)
 
 
 @router.post("/{model}/promote")
@@ -171,6 +165,12 @@ async def abort(ports: Services, model: str, actor: str, reason: str) -> dict[st
         return acts.abort(rollout, stored.policy, now, actor=actor, reason=reason)
 
     return await _act(ports, model, Note("rollout.abort", actor, reason), give_up)
+
+
+async def _stay(ports: Services, model: str, note: Note, act: Callable[..., Rollout]) -> dict[str, Any]:
+    """Do what moves no traffic."""
+    now = ports.clock()
+    return await _act(ports, model, note, lambda it, _: act(it, now, actor=note.actor, reason=note.reason))
 
 
 async def _act(ports: Services, model: str, note: Note, act: Act) -> dict[str, Any]:
