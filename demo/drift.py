@@ -24,7 +24,7 @@ import numpy as np
 from rich.console import Console
 
 from demo.flights import FEATURES, MODEL, Flights, data_folder, read_flights
-from demo.gateway_process import GatewayFailed, GatewayProcess
+from router.cli.child_gateway import ChildFailed, ChildGateway
 from router.cli.client import AdminClient, GatewayRefusal, GatewayUnreachable
 from router.cli.location import Node, connect
 from router.monitor.incident import Transition
@@ -63,7 +63,7 @@ def main(seconds_a_day: float) -> None:
             sys.exit(run(console, Path(folder) / "state", url, told, seconds_a_day))
     except KeyboardInterrupt:
         console.print("ended")
-    except (GatewayFailed, GatewayUnreachable, GatewayRefusal) as error:
+    except (ChildFailed, GatewayUnreachable, GatewayRefusal) as error:
         console.print(f"[red]the demo cannot go on:[/] {error}")
         sys.exit(1)
 
@@ -85,7 +85,7 @@ def run(console: Console, state_dir: Path, url: str, told: Told, seconds_a_day: 
 
     publish_missing(state_dir, flights, say=console.print, versions=1)
     console.print("starting the gateway …")
-    with GatewayProcess(state_dir) as gateway:
+    with ChildGateway(state_dir) as gateway:
         node = gateway.wait_for("/v2/health/ready", _READY_S)
         with connect(state_dir, None, None) as admin:
             policy = {"model": MODEL, "variants": [{"name": "stable", "version": 1, "weight": 10_000}]}

@@ -12,9 +12,9 @@ import click
 from rich.console import Console
 
 from demo.flights import MODEL, data_folder, read_flights
-from demo.gateway_process import GatewayFailed, GatewayProcess
 from demo.replay import CUSTOMER_HEADER
 from demo.show import Show
+from router.cli.child_gateway import ChildFailed, ChildGateway
 from router.cli.client import AdminClient, GatewayRefusal, GatewayUnreachable
 from router.cli.location import connect, read_settings
 
@@ -43,7 +43,7 @@ def main(rate: float, seconds: float) -> None:
         sys.exit(run(console, rate, seconds or None))
     except KeyboardInterrupt:
         console.print("ended")
-    except (GatewayFailed, GatewayUnreachable, GatewayRefusal) as error:
+    except (ChildFailed, GatewayUnreachable, GatewayRefusal) as error:
         console.print(f"[red]the demo cannot go on:[/] {error}", highlight=False)
         sys.exit(1)
 
@@ -64,7 +64,7 @@ def run(console: Console, rate: float, seconds: float | None) -> int:
     # Before the gateway starts, so that the two do not wait for each other at the registry's one sqlite file.
     publish_missing(state_dir, flights, say=console.print)
     console.print("starting the gateway …")
-    with GatewayProcess(state_dir) as gateway:
+    with ChildGateway(state_dir) as gateway:
         node = gateway.wait_for("/v2/health/ready", _READY_S)
         with connect(state_dir, None, None) as admin:
             console.print("loading the versions, then giving them traffic …")

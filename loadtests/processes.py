@@ -7,9 +7,8 @@ import os
 import re
 import signal
 import socket
-import subprocess
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 _TICKS_PER_S = os.sysconf("SC_CLK_TCK")
@@ -75,16 +74,11 @@ def cpu_seconds_by_name(root: int) -> Mapping[str, float]:
     return seconds
 
 
-def stop(process: subprocess.Popen[bytes], *, timeout_s: float) -> None:
-    """End a process in order, after `timeout_s` by force; descendants that it leaves behind go by force too."""
-    tree = process_tree(process.pid)
-    process.terminate()
-    with contextlib.suppress(subprocess.TimeoutExpired):
-        process.wait(timeout_s)
-    for pid in reversed(tree):
+def end(pids: Sequence[int]) -> None:
+    """End by force what is left of a process tree."""
+    for pid in reversed(pids):
         with contextlib.suppress(ProcessLookupError):
             os.kill(pid, signal.SIGKILL)
-    process.wait()
 
 
 def _what(command: str) -> str:

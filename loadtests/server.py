@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import http.client
-import subprocess
+import signal
 import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Final, Self
+from typing import Any, Final
 
 import msgspec
 
-from loadtests.processes import free_ports, stop
+from loadtests.processes import end, free_ports, process_tree
+from router.cli.child_gateway import ChildFailed, ChildGateway, ChildProgram, Ports
 from router.cli.client import AdminClient
 
 #: Reasons to ask again while a server starts.
@@ -21,11 +21,11 @@ _NOT_YET: Final = (OSError, http.client.HTTPException)
 _POLL_S: Final = 0.02
 
 
-class ServerFailed(Exception):
-    """A server or command failed, or did not answer in time; the message holds the end of what it printed."""
+#: A server or command failed, or did not answer in time.
+ServerFailed = ChildFailed
 
 
-class Server:
+class Server(ChildProgram):
     """A program that runs for the length of a `with` block and answers HTTP at `port`."""
 
     def __init__(
@@ -34,38 +34,24 @@ class Server:
         *,
         port: int,
         log: Path,
-        stop_s: float = 20.0,
         program: Sequence[str | Path] = (sys.executable, "-m"),
+        stop_s: float = 20.0,
     ) -> None:
+        super().__init__([*program, *arguments], log=log, stop_s=stop_s)
         self.port = port
-        self._arguments = [*program, *arguments]
-        self._log = log
-        self._stop_s = stop_s
-        self._process: subprocess.Popen[bytes] | None = None
-        self._started = 0.0
+        self._started_at = 0.0
 
-    @property
-    def pid(self) -> int:
-        """The process at the root of what it started."""
-        assert self._process is not None, "a server runs inside its `with` block"
-        return self._process.pid
+    def launch(self) -> None:
+        """Start it, and the clock."""
+        self._started_at = time.monotonic()
+        super().launch()
 
-    def __enter__(self) -> Self:
-        self._started = time.monotonic()
-        with self._log.open("ab") as log:
-            # A session of its own keeps Ctrl-C from it: we end it in order, once.
-            self._process = subprocess.Popen(
-                self._arguments,
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=subprocess.STDOUT,
-                start_new_session=True,
-            )
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
-        if self._process is not None:
-            stop(self._process, timeout_s=self._stop_s)
+    def stop(self, number: int = signal.SIGTERM) -> int:
+        """End it; servers that are not ours may leave processes behind, which go too."""
+        tree = process_tree(self.pid)
+        status = super().stop(number)
+        end(tree)
+        return status
 
     def wait_for(self, path: str, body: bytes | None = None, *, timeout_s: float) -> float:
         """Ask until the answer is 200; return the seconds since the program was started.
@@ -73,15 +59,13 @@ class Server:
         Raises:
             ServerFailed: it ended, or there is no such answer in time.
         """
-        assert self._process is not None, "a server runs inside its `with` block"
-        while time.monotonic() - self._started < timeout_s:
+        while time.monotonic() - self._started_at < timeout_s:
             try:
                 if self.request(path, body)[0] == 200:
-                    return time.monotonic() - self._started
+                    return time.monotonic() - self._started_at
             except _NOT_YET:
                 pass
-            if self._process.poll() is not None:
-                raise ServerFailed(f"ended with {self._process.returncode}: {self.last_words()}")
+            self.check()
             time.sleep(_POLL_S)
         raise ServerFailed(f"no answer at {path} after {timeout_s:g} s: {self.last_words()}")
 
@@ -96,23 +80,15 @@ class Server:
         finally:
             connection.close()
 
-    def last_words(self) -> str:
-        """Return the end of what the program printed."""
-        return "\n".join(["", *self._log.read_text(errors="replace").splitlines()[-20:]])
-
 
 class Gateway(Server):
     """`shepherd up` on a state directory and free ports; settings are flags, as `no-log-enabled`."""
 
     def __init__(self, state: Path, *settings: str) -> None:
-        self._state = state
-        self.http_port, self.grpc_port, metrics_port, self._admin_port = free_ports(4)
-        state.mkdir(parents=True, exist_ok=True)
-        ports = [f"--http-port={self.http_port}", f"--grpc-port={self.grpc_port}"]
-        ports += [f"--metrics-port={metrics_port}", f"--admin-port={self._admin_port}"]
-        flags = [f"--{setting}" for setting in settings]
-        command: list[str | Path] = ["router.cli.main", "up", "--state", state, *ports, *flags]
-        super().__init__(command, port=self.http_port, log=state / "up.log", stop_s=30.0)
+        ports = Ports(*free_ports(4))
+        self._gateway = ChildGateway(state, ports=ports, flags=[f"--{setting}" for setting in settings])
+        self.http_port, self.grpc_port, _, self._admin_port = ports
+        super().__init__(self._gateway.command, program=(), port=self.http_port, log=self._gateway.log, stop_s=30.0)
 
     def shepherd(self, *arguments: str | Path) -> Any:
         """Run a `shepherd` command against this gateway; return its answer.
@@ -120,17 +96,11 @@ class Gateway(Server):
         Raises:
             ServerFailed: it was refused.
         """
-        command = [sys.executable, "-m", "router.cli.main", *arguments, "--state", self._state, "-o", "json"]
-        ended = subprocess.run(command, capture_output=True, timeout=180, check=False)
-        if ended.returncode != 0:
-            said = ended.stderr.decode(errors="replace").strip()
-            raise ServerFailed(f"shepherd {' '.join(map(str, arguments))}: {said}{self.last_words()}")
-        return msgspec.json.decode(ended.stdout)
+        return msgspec.json.decode(self._gateway.shepherd(*arguments, "-o", "json"))
 
     def admin(self) -> AdminClient:
         """Open its admin API: a command of its own would cost a second of a core, which is measured too."""
-        token = (self._state / "admin.token").read_text().strip()
-        return AdminClient(f"http://127.0.0.1:{self._admin_port}", token)
+        return AdminClient(f"http://127.0.0.1:{self._admin_port}", self._gateway.token)
 
     def route(self, model: str, *variants: tuple[str, int, int], **more: Any) -> None:
         """Give a model the policy of these `(variant, version, basis points)`; return when it stands."""

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import subprocess
-import sys
 import time
 import uuid
 from collections.abc import Callable, Iterator
@@ -15,8 +13,8 @@ from typing import Any, Final, TypeVar
 
 import httpx
 
-from router.cli.client import AdminClient, GatewayUnreachable
-from router.cli.location import find_node
+from router.cli.child_gateway import ChildGateway, Ports
+from router.cli.client import AdminClient
 from tests.ports import free_ports
 
 T = TypeVar("T")
@@ -27,97 +25,37 @@ STOPPED_S: Final = 17.0
 _MARK: Final = "TESTED_GATEWAY"
 
 
-class RunningGateway:
+class RunningGateway(ChildGateway):
     """One `shepherd up` on a state directory, on ports of its own."""
 
     def __init__(
         self, state_dir: Path, *, home: Path, ports: list[int] | None = None, flags: tuple[str, ...] = ()
     ) -> None:
-        self.state_dir = state_dir
         self.home = home
-        self.http_port, self.grpc_port, self.metrics_port, self.admin_port = ports or free_ports(4)
+        self.ports = Ports(*(ports or free_ports(4)))
+        self.http_port, self.grpc_port, self.metrics_port, self.admin_port = self.ports
         self.url = f"http://127.0.0.1:{self.http_port}"
-        self._flags = flags
         self._mark = uuid.uuid4().hex
-        self._output = state_dir.with_suffix(".output")
-        self.process: subprocess.Popen[bytes] | None = None
-
-    @property
-    def ports(self) -> tuple[int, ...]:
-        """All ports that it opens."""
-        return (self.http_port, self.grpc_port, self.metrics_port, self.admin_port)
-
-    @property
-    def command(self) -> list[str]:
-        """The command line."""
-        ports = {"http": self.http_port, "grpc": self.grpc_port, "metrics": self.metrics_port, "admin": self.admin_port}
-        flags = [part for name, port in ports.items() for part in (f"--{name}-port", str(port))]
-        return [sys.executable, "-m", "router.cli.main", "up", "--state", str(self.state_dir), *flags, *self._flags]
-
-    @property
-    def output(self) -> str:
-        """What it has printed."""
-        return self._output.read_text(errors="replace")
+        super().__init__(
+            state_dir,
+            ports=self.ports,
+            flags=flags,
+            log=state_dir.with_suffix(".output"),
+            environment=os.environ | {"HOME": str(home), _MARK: self._mark},  # noqa: TID251 - what a user's has
+        )
 
     @property
     def admin(self) -> AdminClient:
-        """A client of its admin API with its own token."""
+        """Also where the gateway has not said yet that it is ready."""
         return AdminClient(f"http://127.0.0.1:{self.admin_port}", self.token)
-
-    @property
-    def token(self) -> str:
-        """The admin token of its state directory."""
-        return (self.state_dir / "admin.token").read_text().strip()
-
-    def launch(self) -> None:
-        """Start it."""
-        with self._output.open("wb") as output:
-            self.process = subprocess.Popen(
-                self.command,
-                stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=subprocess.STDOUT,
-                start_new_session=True,
-                env=os.environ | {"HOME": str(self.home), _MARK: self._mark},  # noqa: TID251 - what a user's has
-            )
 
     def wait_until_ready(self) -> None:
         """Wait until it says that it is ready and answers."""
-
-        def ready() -> bool:
-            assert self.process is not None
-            assert self.process.poll() is None, f"the gateway ended:\n{self.output}"
-            try:
-                find_node(self.state_dir)
-                return httpx.get(f"{self.url}/v2/health/ready").is_success
-            except (GatewayUnreachable, httpx.HTTPError):
-                return False
-
-        eventually(ready, timeout_s=READY_S, what=f"the gateway to be ready; it printed:\n{self.output}")
-
-    def stop(self, number: int = signal.SIGTERM) -> int:
-        """End it as an operator does; return its exit status."""
-        assert self.process is not None
-        if self.process.poll() is None:
-            os.killpg(self.process.pid, number)
-        return self.process.wait(STOPPED_S)
-
-    def kill(self) -> None:
-        """End it as the kernel does when memory is short."""
-        assert self.process is not None
-        self.process.kill()
-        self.process.wait()
+        self.wait_for("/v2/health/ready", READY_S)
 
     def processes(self) -> dict[int, str]:
         """List every living process that descends from it: pid and title."""
         return dict(_descendants(f"{_MARK}={self._mark}".encode(), self.state_dir))
-
-    def shepherd(self, *arguments: str) -> str:
-        """Run a command on it as a user does; give what it prints."""
-        command = [sys.executable, "-m", "router.cli.main", *arguments, "--state", str(self.state_dir)]
-        done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
-        assert done.returncode == 0, done.stderr
-        return done.stdout
 
     def infer(self, model: str, inputs: list[dict[str, Any]], **request: Any) -> httpx.Response:
         """Send one V2 request as JSON."""
