@@ -6,6 +6,7 @@ from typing import Final, NamedTuple
 
 from router.analysis.answers import Gap
 from router.gateway.call import Call
+from router.requestlog.record import NOISE
 from serving.telemetry import catalog
 from serving.telemetry.instruments import Counter, Histogram, Registry
 
@@ -40,6 +41,10 @@ class Meters:
     def count(self, call: Call, seconds: float) -> None:
         """Count a settled call, shadow or primary."""
         decision = call.decision
+        if decision and decision.reason == NOISE:
+            labels = {"model": call.model, "version": str(decision.version)}
+            self._registry.counter(catalog.SHADOW_NOISE_REQUESTS, **labels, outcome=outcome_of(call)).add()
+            return
         model, version = (call.model, decision.version) if decision else (catalog.UNKNOWN, 0)
         if call.primary_id:
             key = (model, version, outcome_of(call))

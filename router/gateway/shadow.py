@@ -23,6 +23,7 @@ from router.gateway.pool import VersionPool
 from router.gateway.shadow_reporting import ShadowReporting
 from router.policy.decision import Decision
 from router.policy.document import ShadowRule
+from router.requestlog.record import NOISE
 
 #: Failures in a row that open the breaker, and how long it stays open.
 BREAKER_FAILURES: Final = 20
@@ -76,7 +77,7 @@ class ShadowLane:
         self._in_flight -= 1
         primary = self._primaries.pop(call.id)
         assert call.decision is not None
-        is_noise = call.decision.reason == "noise"
+        is_noise = call.decision.reason == NOISE
         if call.error is not None:
             if not is_noise:
                 self._count_failure()
@@ -132,7 +133,7 @@ class Shadows:
             if lane.admit(rule):
                 self._launch(primary, rule, lane, Decision("", rule.version, "shadow", decision.key))
                 if primary.error is None and lane.wants_noise(rule):
-                    self._launch(primary, rule, lane, Decision("", decision.version, "noise", decision.key))
+                    self._launch(primary, rule, lane, Decision("", decision.version, NOISE, decision.key))
 
     def _launch(self, primary: Call, rule: ShadowRule, lane: ShadowLane, decision: Decision) -> None:
         now = self._dispatcher.now()

@@ -21,7 +21,7 @@ from router.monitor.labels import Prediction
 from router.monitor.predictions import predictions
 from router.monitor.state import SHADOW_ARM, Arm, Sample, Slot, Stranger, Version
 from router.monitor.trial import TrialCounts
-from router.requestlog.record import OK, PRIMARY, Record
+from router.requestlog.record import NOISE, OK, PRIMARY, Record
 
 Look = Callable[[Version], Binner | None]
 """Gives the reference of a version; None where there is none yet."""
@@ -75,11 +75,13 @@ def shadow_id(request_id: str, version: int) -> str:
 def count(arrivals: Iterable[Arrived], look: Look, settings: WindowSettings) -> tuple[Counts, list[Kept]]:
     """Count answers; return those whose label may still come, too.
 
-    Only good answers with complete payloads count: what a model says of a request that failed is nothing.
+    Only good answers with complete payloads count: what a model says of a request that failed is nothing. Nor does a
+    second answer of the primary's version, which was asked for the noise floor of its shadows.
     """
     by_arm: defaultdict[Arm, list[Sample]] = defaultdict(list)
     for record, arrived in arrivals:
-        if record.outcome == OK and record.version and not (record.inputs_truncated or record.outputs_truncated):
+        is_whole = not (record.inputs_truncated or record.outputs_truncated)
+        if record.outcome == OK and record.version and is_whole and record.reason != NOISE:
             primary = record.kind == PRIMARY
             sample = Sample(
                 record.inputs,

@@ -22,6 +22,8 @@ import msgspec
 SCHEMA: Final = 1
 PRIMARY: Final = "primary"
 SHADOW: Final = "shadow"
+#: Reason of a shadow that asked the primary's own version again: what differs then is noise, and no shadow's doing.
+NOISE: Final = "noise"
 OK: Final = "ok"
 
 MAX_RECORD_BYTES: Final = 1 << 28

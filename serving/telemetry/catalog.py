@@ -123,6 +123,11 @@ SHADOW_NOISE: Final = CounterMetric(
     " its comparisons. Outcome `agree` or `disagree`.",
     (*_VERSION, "outcome"),
 )
+SHADOW_NOISE_REQUESTS: Final = CounterMetric(
+    "shepherd_shadow_noise_requests_total",
+    "Requests sent to the primary's `version` a second time, for the noise floor of its shadows' comparisons.",
+    (*_VERSION, "outcome"),
+)
 SHADOW_ROWS: Final = CounterMetric(
     "shepherd_shadow_compared_rows_total",
     "Rows of an output compared with the primary's. Outcome `flip`: another label or class, or beyond the tolerance;"

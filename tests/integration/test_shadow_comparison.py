@@ -9,11 +9,13 @@ from pathlib import Path
 import pytest
 import pytest_asyncio
 
+from demo.books import read_shadows
 from router.adapters.shadow_folder import ShadowFolder
 from router.analysis.shadow_report import ShadowReport
 from router.gateway.shadow import NOISE_EVERY
 from serving.backends.backend import Array
 from serving.backends.echo import EchoBackend
+from serving.telemetry.exposition import render
 from tests.data_plane import MODEL, DataPlane, running_data_plane
 
 pytestmark = pytest.mark.asyncio
@@ -57,6 +59,23 @@ async def test_a_shadow_that_answers_alike_agrees_and_so_does_the_primary_with_i
     assert (report.shadow.answers, report.shadow.disagreements) == (NOISE_EVERY, 0)
     assert (report.noise.answers, report.noise.disagreements) == (1, 0)
     assert report.examples == ()
+
+
+async def test_the_noise_floor_is_no_shadow(plane: DataPlane) -> None:
+    """Asking the primary's version again is counted by itself: who lists shadows does not find the primary among them."""
+    for version in (1, 3):
+        await plane.add_replica(version, EchoBackend())
+    await plane.set_policy(variants=ONE, shadows=[{"version": 3, "sample": 10_000}])
+
+    for number in range(NOISE_EVERY):
+        await plane.infer([float(number), 0, 0, 0])
+    await report_after(plane, NOISE_EVERY)
+
+    snapshot = plane.gateway._registry.snapshot()
+    counters = snapshot.counters
+    assert counters["shepherd_shadow_requests_total"] == {(MODEL, "3", "ok"): NOISE_EVERY}
+    assert counters["shepherd_shadow_noise_requests_total"] == {(MODEL, "1", "ok"): 1}
+    assert [row.version for row in read_shadows(render(snapshot)[0].decode(), MODEL)] == ["3"]
 
 
 async def test_flips_are_counted_per_output_and_the_worst_are_kept(plane: DataPlane) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 
+import msgspec
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -12,9 +13,10 @@ from router.monitor.book import Book
 from router.monitor.counting import Kept, count, decode_counts, encode_counts
 from router.monitor.incident import Transition
 from router.monitor.labels import Label, Pairing
-from router.monitor.state import Arm, encode
+from router.monitor.state import SHADOW_ARM, Arm, encode
 from router.performance.ladder import Act
 from router.performance.severity import Severity
+from router.requestlog.record import NOISE, SHADOW
 from tests.watched import MODEL, SETTINGS, START, Log, arrived, profile, rows, truth
 
 PROFILE = profile()
@@ -52,6 +54,19 @@ def test_shifted_inputs_are_an_incident_of_warning() -> None:
     assert opened.incident.severity == "warning"
     assert "x[0]" in opened.incident.evidence["stable"]["drift"]
     assert "x[1]" not in opened.incident.evidence["stable"]["drift"]
+
+
+def test_a_second_answer_of_the_primarys_version_is_no_arm() -> None:
+    """It was asked for the noise floor of a shadow; a shadow of another version is an arm."""
+    made = book()
+    (record,) = Log().records(rows(2, 1))
+    replays = [
+        msgspec.structs.replace(record, kind=SHADOW, variant="", reason=reason, primary_id="r1", version=version)
+        for version, reason in ((1, NOISE), (3, "shadow"))
+    ]
+    made.enter(arrived([record, *replays]))
+
+    assert set(made.arms) == {ARM, Arm(MODEL, 3, SHADOW_ARM)}
 
 
 def test_labels_that_contradict_roll_back_once() -> None:
