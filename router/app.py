@@ -37,7 +37,7 @@ from router.ports import StoreUnavailable
 from router.settings import Settings
 from serving.deployment.hosting.candidates import Candidates
 from serving.deployment.hosting.proof_book import ProofBook
-from serving.deployment.spec import CHANNEL_TOKEN_FILE, VersionSpec
+from serving.deployment.spec import CHANNEL_TOKEN_FILE, VersionSpec, parse_app_name, parse_host_name
 from serving.protocol.errors import ServingError
 from serving.registry.cache import ArtifactCache
 
@@ -115,11 +115,12 @@ def _serve(settings: Settings, layout: Layout, terminal: Terminal, renewal: thre
         door = grpc_door(settings, layout)
         settings = msgspec.structs.replace(settings, grpc_door="envoy" if door else "aio")
         progress.update(f"Starting {settings.routers} router(s) and {len(specs)} version(s)")
-        stack.callback(_delete_applications, settings.drain_timeout_s)
+        own: set[str] = set()
+        stack.callback(_delete_applications, settings.drain_timeout_s, own)
         if door is not None:
             stack.callback(door.stop)
             door.launch()
-        _deploy_applications(settings, layout, specs)
+        _deploy_applications(settings, layout, specs, own)
         if door is not None:
             door.wait_ready()
         record = _record(settings, door)
@@ -164,8 +165,11 @@ def _versions_to_restore(settings: Settings, layout: Layout) -> list[VersionSpec
     return specs
 
 
-def _deploy_applications(settings: Settings, layout: Layout, specs: list[VersionSpec]) -> None:
-    """Hand everything to Ray Serve at once, and wait until routers and control process are there."""
+def _deploy_applications(settings: Settings, layout: Layout, specs: list[VersionSpec], own: set[str]) -> None:
+    """Hand everything to Ray Serve at once, and wait until routers and control process are there.
+
+    The names of those that are always there are put into `own` first.
+    """
     from ray import serve
 
     from router.control.deployment import APP as CONTROL
@@ -182,23 +186,24 @@ def _deploy_applications(settings: Settings, layout: Layout, specs: list[Version
     beside = monitor_targets(settings, layout) if settings.monitor_enabled else []
     beside += [sink_target(settings, layout)] if settings.log_parquet_folder else []
     core = [gateway_target(settings, layout), control_target(settings, layout)]
+    own |= {target.name for target in (*core, *beside)}
     deploy([*core, *beside, *map(version_target, specs)])
     deadline = time.monotonic() + _START_TIMEOUT_S
     while time.monotonic() < deadline:
         apps = serve.status().applications
-        own: dict[str, Any] = {name: apps[name] for name in (GATEWAY, CONTROL)}
-        for name, app in own.items():
+        awaited: dict[str, Any] = {name: apps[name] for name in (GATEWAY, CONTROL)}
+        for name, app in awaited.items():
             if app.status == "DEPLOY_FAILED":
                 reasons = "; ".join(read_reason(each.message) for each in app.deployments.values())
                 raise StartFailed(f"the {name} does not start: {reasons}. Logs: {layout.logs_dir}")
-        if all(app.status == "RUNNING" for app in own.values()):
+        if all(app.status == "RUNNING" for app in awaited.values()):
             return
         time.sleep(0.05)
     raise StartFailed(f"the gateway is not ready after {_START_TIMEOUT_S:g} s. Logs: {layout.logs_dir}")
 
 
-def _delete_applications(drain_timeout_s: float) -> None:
-    """Let the routers answer what they have accepted, then end what they have called."""
+def _delete_applications(drain_timeout_s: float, own: set[str]) -> None:
+    """Let the routers answer what they have accepted, then end the rest: of a cluster that was joined, only ours."""
     from ray import serve
 
     from router.gateway.deployment import APP as GATEWAY
@@ -210,7 +215,8 @@ def _delete_applications(drain_timeout_s: float) -> None:
             time.sleep(0.05)
 
     def delete_rest() -> None:
-        delete(set(serve.status().applications))
+        found = serve.status().applications
+        delete({name for name in found if name in own or parse_app_name(name) or parse_host_name(name)})
 
     if within(drain_timeout_s, lambda: delete({GATEWAY})):
         within(_REST_TIMEOUT_S, delete_rest)
@@ -226,6 +232,7 @@ def _supervise(
             renewal.tend(door)
         if valkey is not None and not valkey.running:
             valkey.launch()
+        cluster.tend()
         if not cluster.running:
             raise StartFailed("Ray has died under the gateway; start it again")
 

@@ -7,12 +7,11 @@ process of it dies with ours, by the kernel's parent-death signal, so a killed g
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import os
 import secrets
-import shutil
 import subprocess
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
@@ -20,15 +19,15 @@ from pathlib import Path
 from typing import Any, Final
 
 from router.layout import Layout
+from router.node import ray_logs
 from router.node.guardian import end_sessions, start_guardian
 from router.node.patience import within
 
 _NAMESPACE: Final = "serve"
-#: Ray's own logs, in the folder of ours.
-_LOGS: Final = "ray"
 #: Shared memory for Ray objects. Tensors never travel through it, so Serve's own messages are all there is.
 _OBJECT_STORE_BYTES: Final = 100 * 1024 * 1024
 _DISCONNECT_TIMEOUT_S: Final = 3.0
+_PRUNE_PERIOD_S: Final = 60.0
 
 #: Read by each process as it starts, so they are set before Ray is imported here, and inherited.
 _VARIABLES: Final = {
@@ -47,6 +46,7 @@ _VARIABLES: Final = {
     "RAY_AUTH_MODE": "token",
     # onnxruntime would write a device id into the home directory and report to its makers.
     "ORT_DISABLE_TELEMETRY": "1",
+    **ray_logs.ROTATION,
 }
 
 
@@ -58,6 +58,8 @@ class LocalCluster:
         self._node: Any = None
         self._sessions: list[int] = []
         self._guardian: subprocess.Popen[bytes] | None = None
+        self._logs: Path | None = None
+        self._prune_at = 0.0
 
     def start(self) -> None:
         """Start the cluster and connect to it."""
@@ -72,7 +74,13 @@ class LocalCluster:
         from serving.deployment import preload  # noqa: F401 - before anything of Ray Serve
 
         class SlimNode(Node):  # type: ignore[misc]
-            """A head node without the dashboard process."""
+            """A head node without the dashboard process, whose logs outlive its session."""
+
+            def _init_temp(self, node_to_connect_info: Any) -> None:
+                session = Path(self._ray_params.temp_dir, self._session_name)
+                session.mkdir(mode=0o700)
+                (session / "logs").symlink_to(logs)
+                super()._init_temp(node_to_connect_info)
 
             def start_api_server(self, *, include_dashboard: bool | None, raise_on_failure: bool) -> None:
                 del include_dashboard, raise_on_failure
@@ -80,6 +88,7 @@ class LocalCluster:
 
         logging.getLogger("ray").setLevel(logging.WARNING)
         self._layout.ray_dir.mkdir(mode=0o700)
+        self._logs = logs = ray_logs.begin(self._layout.logs_dir)
         parameters = RayParams(
             node_ip_address="127.0.0.1",
             num_cpus=os.cpu_count(),
@@ -94,8 +103,13 @@ class LocalCluster:
             )
         self._sessions = [process.pid for _, process in self._node.live_processes()]
         self._guardian = start_guardian(self._sessions, self._layout.logs_dir / "guardian.log")
-        self._link_logs(Path(self._node.get_session_dir_path()) / "logs")
         ray.init(address=self._node.gcs_address, namespace=_NAMESPACE, log_to_driver=False, configure_logging=False)
+
+    def tend(self) -> None:
+        """Bound its logs, now and then."""
+        if self._logs is not None and time.monotonic() >= self._prune_at:
+            self._prune_at = time.monotonic() + _PRUNE_PERIOD_S
+            ray_logs.prune(self._logs)
 
     @property
     def running(self) -> bool:
@@ -112,21 +126,6 @@ class LocalCluster:
             end_sessions(self._sessions)
             if self._guardian is not None:
                 self._guardian.communicate()
-            self._keep_logs(Path(self._node.get_session_dir_path()) / "logs")
-
-    def _link_logs(self, folder: Path) -> None:
-        """Let an operator find Ray's logs beside ours while it runs."""
-        link = self._layout.logs_dir / _LOGS
-        shutil.rmtree(link, ignore_errors=True)
-        link.unlink(missing_ok=True)
-        link.symlink_to(folder)
-
-    def _keep_logs(self, folder: Path) -> None:
-        """Take Ray's logs out of its folder, which ends with the gateway."""
-        link = self._layout.logs_dir / _LOGS
-        link.unlink(missing_ok=True)
-        with contextlib.suppress(OSError):
-            shutil.move(folder, link)
 
 
 @contextmanager
@@ -184,6 +183,9 @@ class JoinedCluster:
             log_to_driver=False,
             runtime_env={"env_vars": serve_variables},
         )
+
+    def tend(self) -> None:
+        """Leave it to its owner."""
 
     @property
     def running(self) -> bool:

@@ -64,7 +64,7 @@ def test_a_gateway_that_is_stopped_leaves_nothing_but_its_state(fresh: RunningGa
     assert not run_dir.exists()
     assert not (fresh.state_dir / "run").exists()
     assert list(fresh.home.iterdir()) == []
-    assert (fresh.state_dir / "logs" / "ray").is_dir()
+    assert list((fresh.state_dir / "logs" / "ray").glob("raylet.*"))
 
 
 def test_down_stops_the_gateway_of_a_state_directory(fresh: RunningGateway) -> None:
@@ -154,8 +154,11 @@ def test_a_killed_gateway_leaves_no_process_and_starts_again_with_models_policie
     fresh.kill()
     eventually(lambda: not fresh.processes(), timeout_s=15.0, what="processes to end with their gateway")
 
+    assert list((fresh.state_dir / "logs" / "ray").glob("raylet.*")), "Ray's logs are there to say why"
+
     fresh.launch()
     fresh.wait_until_ready()
+    assert list((fresh.state_dir / "logs" / "ray.before").glob("raylet.*"))
     assert [answer(fresh, "add", headers={"x-user": user}) for user in users] == expected
     with fresh.admin as admin:
         policy = admin.policy("add")
