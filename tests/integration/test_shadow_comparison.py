@@ -62,7 +62,7 @@ async def test_a_shadow_that_answers_alike_agrees_and_so_does_the_primary_with_i
 
 
 async def test_the_noise_floor_is_no_shadow(plane: DataPlane) -> None:
-    """Asking the primary's version again is counted by itself: who lists shadows does not find the primary among them."""
+    """Asking the primary's version again is counted by itself: a list of shadows does not have the primary."""
     for version in (1, 3):
         await plane.add_replica(version, EchoBackend())
     await plane.set_policy(variants=ONE, shadows=[{"version": 3, "sample": 10_000}])
