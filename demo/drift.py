@@ -30,6 +30,8 @@ from router.cli.location import Node, connect
 from router.monitor.incident import Transition
 
 _READY_S: Final = 90.0
+#: How long Ctrl-C waits for the gateway to end in order.
+STOP_S: Final = 12.0
 #: Flights in one request.
 _ROWS: Final = 100
 #: About a week of flights: the profile knows how far columns wander from week to week.
@@ -85,7 +87,7 @@ def run(console: Console, state_dir: Path, url: str, told: Told, seconds_a_day: 
 
     publish_missing(state_dir, flights, say=console.print, versions=1)
     console.print("starting the gateway …")
-    with ChildGateway(state_dir) as gateway:
+    with ChildGateway(state_dir, stop_s=STOP_S) as gateway:
         node = gateway.wait_for("/v2/health/ready", _READY_S)
         with connect(state_dir, None, None) as admin:
             policy = {"model": MODEL, "variants": [{"name": "stable", "version": 1, "weight": 10_000}]}

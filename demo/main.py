@@ -29,6 +29,8 @@ POLICY: Final[dict[str, Any]] = {
 }
 
 _READY_S: Final = 90.0
+#: How long Ctrl-C waits for the gateway to end in order.
+STOP_S: Final = 12.0
 
 
 @click.command(context_settings={"show_default": True})
@@ -64,7 +66,7 @@ def run(console: Console, rate: float, seconds: float | None) -> int:
     # Before the gateway starts, so that the two do not wait for each other at the registry's one sqlite file.
     publish_missing(state_dir, flights, say=console.print)
     console.print("starting the gateway …")
-    with ChildGateway(state_dir) as gateway:
+    with ChildGateway(state_dir, stop_s=STOP_S) as gateway:
         node = gateway.wait_for("/v2/health/ready", _READY_S)
         with connect(state_dir, None, None) as admin:
             console.print("loading the versions, then giving them traffic …")

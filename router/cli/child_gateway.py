@@ -140,6 +140,7 @@ class ChildGateway(ChildProgram):
         flags: Sequence[str] = (),
         log: Path | None = None,
         environment: Mapping[str, str] | None = None,
+        stop_s: float = _STOP_S,
     ) -> None:
         """Name a gateway; without ports it listens where its settings say, and prints into its own logs."""
         self.state_dir = state_dir
@@ -149,6 +150,7 @@ class ChildGateway(ChildProgram):
             [*_SHEPHERD, "up", "--state", state_dir, *chosen, *flags],
             log=log or state_dir / "logs" / "up.log",
             environment=environment,
+            stop_s=stop_s,
         )
 
     def launch(self) -> None:
