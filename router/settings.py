@@ -126,6 +126,14 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     standby_s: Annotated[
         float, Meta(ge=0, le=30 * 86_400), _about("How long the versions of the last good policy stay loaded after it.")
     ] = 86_400.0
+    hard_failure_watch_s: Annotated[
+        float,
+        Meta(ge=0, le=30 * 86_400),
+        _about("How long hard failures take a version's raised share back; 0: never."),
+    ] = 600.0
+    hard_failure_cool_down_s: Annotated[
+        float, Meta(ge=0, le=30 * 86_400), _about("How long a version so taken back gets no share, unless forced.")
+    ] = 300.0
     webhook_hosts: Annotated[
         tuple[str, ...],
         _about("Hosts that webhooks may call; addresses inside a network only where IP or CIDR is listed."),

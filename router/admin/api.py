@@ -62,6 +62,7 @@ def build_admin(
     key_store: KeyStore,
     allowed_hosts: Iterable[str] = (),
     ready_timeout_s: float = 60.0,
+    cool_down_s: float = 300.0,
     clock: Callable[[], float] = time.time,
 ) -> FastAPI:
     """Build the ASGI app.
@@ -79,6 +80,7 @@ def build_admin(
         key_store: keys of the data plane.
         allowed_hosts: names beside loopback's that a request's Host may carry.
         ready_timeout_s: how long a write waits for the versions that it names.
+        cool_down_s: how long a version that the hard-failure watch has taken back gets no share.
         clock: Unix seconds.
     """
     app = FastAPI(
@@ -93,7 +95,7 @@ def build_admin(
     app.state.tokens = tokens
     app.state.answers = answers
     app.state.services = Services(
-        store, versions, log, status, clock, ready_timeout_s, readings, rollouts, watch, key_store
+        store, versions, log, status, clock, ready_timeout_s, readings, rollouts, watch, key_store, cool_down_s
     )
     for router in ROUTERS:
         app.include_router(router)

@@ -8,6 +8,7 @@ from typing import Annotated, Any
 import msgspec
 from fastapi import APIRouter, Body, Header, Query
 
+from router.admin.freeze import require_thawed
 from router.admin.guard import GuardedRoute
 from router.admin.impact import foresee
 from router.admin.operations import Role
@@ -57,15 +58,19 @@ async def change_policies(
     x_shepherd_reason: Annotated[str | None, Header(description="Why; goes before the body's reason.")] = None,
     *,
     dry_run: Annotated[bool, Query(description="Check everything but readiness, and change nothing.")] = False,
+    force: Annotated[bool, Query(description="Also to a version that was just taken back for failing hard.")] = False,
 ) -> dict[str, Any]:
     """Change the policies of several models at once, each from the revision that the writer has read."""
     document, reason = split_reason(body, x_shepherd_reason)
     changes = _parse(document)
     if any(change.policy is None for change in changes) and caller.role < Role.ADMIN:
         raise Problem("forbidden", "removing a policy takes the role admin")
+    policies = [change.policy for change in changes if change.policy is not None]
+    for policy in policies:
+        stored = await ports.store.get(policy.model)
+        await require_thawed(ports, stored.policy if stored else None, policy, force=force)
     if dry_run:
         return {"dry_run": True, "changes": [await _foreseen(ports, change) for change in changes]}
-    policies = [change.policy for change in changes if change.policy is not None]
     await asyncio.gather(*(require_ready(ports.versions, policy, ports.ready_timeout_s) for policy in policies))
     written = await ports.store.write(changes, actor=caller.name, reason=reason, at=ports.clock())
     return {

@@ -12,6 +12,7 @@ from typing import Annotated, Any, NamedTuple
 from fastapi import APIRouter, Body, Depends, Header, Query, Response
 from fastapi.responses import JSONResponse
 
+from router.admin.freeze import require_thawed
 from router.admin.guard import GuardedRoute
 from router.admin.impact import foresee
 from router.admin.preconditions import Precondition, entity_tag, parse_precondition
@@ -38,12 +39,13 @@ IfNoneMatch = Annotated[str | None, Header(description="* to create a policy whe
 
 
 class Intent(NamedTuple):
-    """Who writes, from which state of things, why (when the header says so), and whether only to try."""
+    """Who writes, from which state of things, why (when the header says so), whether only to try, or at any price."""
 
     actor: str
     precondition: Precondition
     reason: str | None
     dry_run: bool
+    force: bool
 
 
 def read_intent(
@@ -53,9 +55,10 @@ def read_intent(
     x_shepherd_reason: Annotated[str | None, Header(description="Why; goes before the body's reason.")] = None,
     *,
     dry_run: Annotated[bool, Query(description="Check everything but readiness, and change nothing.")] = False,
+    force: Annotated[bool, Query(description="Also to a version that was just taken back for failing hard.")] = False,
 ) -> Intent:
     """Read what every write brings beside its body."""
-    return Intent(caller.name, parse_precondition(if_match, if_none_match), x_shepherd_reason, dry_run)
+    return Intent(caller.name, parse_precondition(if_match, if_none_match), x_shepherd_reason, dry_run, force)
 
 
 Writing = Annotated[Intent, Depends(read_intent)]
@@ -130,6 +133,7 @@ async def _commit(
 ) -> Response:
     """Write a policy if its precondition holds and its versions are ready."""
     expected = intent.precondition.expect(policy.model, current.revision if current else 0)
+    await require_thawed(ports, current.policy if current else None, policy, force=intent.force)
     if intent.dry_run:
         await require_known(ports.versions, policy)
         impact = await foresee(ports.versions, current.policy if current else None, policy)

@@ -14,6 +14,7 @@ import msgspec
 from fastapi import APIRouter, Body, Header, Query, Response
 from fastapi.responses import JSONResponse
 
+from router.admin.freeze import require_thawed
 from router.admin.guard import GuardedRoute
 from router.admin.problems import Problem
 from router.admin.readiness import require_known, require_ready
@@ -103,6 +104,7 @@ async def start_rollout(
     await _require_free(ports, model, now, force=force)
     first = go_to_step(rollout, 0, stored.policy, now, why).rollout.write
     assert first is not None, "a step is a write"
+    await require_thawed(ports, stored.policy, first.policy, force=force)
     await require_known(ports.versions, first.policy)
     if dry_run:
         shares = [dict(zip(("canary", "control", "rest"), shares_at(step), strict=True)) for step in plan.steps]

@@ -63,6 +63,8 @@ class Services:
     rollouts: RolloutServices
     watch: Watch
     keys: KeyStore
+    cool_down_s: float
+    """How long a version that the hard-failure watch has taken back gets no share."""
 
 
 def services_of(request: Request) -> Services:

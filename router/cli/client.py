@@ -85,15 +85,20 @@ class AdminClient:
 
     def create_policy(self, model: str, document: Mapping[str, Any], reason: str) -> dict[str, Any]:
         """Write the first policy of a model."""
-        return self._write("PUT", model, document, reason, {"If-None-Match": "*"})
+        return self._write("PUT", model, {**document, "reason": reason}, {"If-None-Match": "*"})
 
     def put_policy(self, model: str, document: Mapping[str, Any], reason: str, etag: str) -> dict[str, Any]:
         """Replace the policy that was read with `etag`."""
-        return self._write("PUT", model, document, reason, {"If-Match": etag})
+        return self._write("PUT", model, {**document, "reason": reason}, {"If-Match": etag})
 
-    def patch_policy(self, model: str, patch: Mapping[str, Any], reason: str, etag: str) -> dict[str, Any]:
-        """Change parts of the policy that was read with `etag` (RFC 7396)."""
-        return self._write("PATCH", model, patch, reason, {"If-Match": etag})
+    def patch_policy(
+        self, model: str, patch: Mapping[str, Any], reason: str, etag: str, *, force: bool = False
+    ) -> dict[str, Any]:
+        """Change parts of the policy that was read with `etag` (RFC 7396).
+
+        `force` also gives a share to a version that was just taken back for failing hard.
+        """
+        return self._write("PATCH", model, {**patch, "reason": reason}, {"If-Match": etag}, force=force)
 
     def explain(self, model: str, question: Mapping[str, Any]) -> dict[str, Any]:
         """Ask where a request with these `headers`, `parameters` and `version` would go, and why."""
@@ -228,9 +233,10 @@ class AdminClient:
             position = {cursor: page["next"]}
 
     def _write(
-        self, method: str, model: str, document: Mapping[str, Any], reason: str, condition: Mapping[str, str]
+        self, method: str, model: str, body: Mapping[str, Any], condition: Mapping[str, str], *, force: bool = False
     ) -> dict[str, Any]:
-        return self._json(method, f"/policies/{model}", json={**document, "reason": reason}, headers=dict(condition))
+        headers, params = dict(condition), {"force": force}
+        return self._json(method, f"/policies/{model}", json=dict(body), headers=headers, params=params)
 
     def _json(self, method: str, path: str, **request: Any) -> dict[str, Any]:
         answer: dict[str, Any] = self._call(method, path, **request).json()

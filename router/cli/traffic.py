@@ -38,11 +38,19 @@ def show_traffic(client: AdminClient, model: str | None, output: OutputFormat) -
 @click.argument("model")
 @click.argument("shares", nargs=-1, required=True, metavar="NAME=VERSION:PERCENT...")
 @click.option("--sticky", metavar="BY:NAME", help="Key of the split: header:NAME, parameter:NAME or request_id.")
+@click.option("--force", is_flag=True, help="Also to a version that was just taken back for failing hard.")
 @reason_option
 @output_option
 @with_client
 def set_traffic(
-    client: AdminClient, *, model: str, shares: Sequence[str], sticky: str | None, reason: str, output: OutputFormat
+    client: AdminClient,
+    *,
+    model: str,
+    shares: Sequence[str],
+    sticky: str | None,
+    force: bool,
+    reason: str,
+    output: OutputFormat,
 ) -> None:
     r"""Give versions of MODEL their shares of its traffic, once they are ready.
 
@@ -58,7 +66,7 @@ def set_traffic(
     if standing is None:
         written = client.create_policy(model, change, reason)
     else:
-        written = client.patch_policy(model, change, reason, standing.etag)
+        written = client.patch_policy(model, change, reason, standing.etag, force=force)
     show(output, written, lambda: policy_table([written]))
 
 

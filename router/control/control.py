@@ -20,6 +20,7 @@ from router.admin.auth import TokenStore
 from router.admin.services import RolloutServices
 from router.control.aliases import AliasFollower
 from router.control.catalogue import Catalogue
+from router.control.exposure_watch import ExposureWatch
 from router.control.fleet import Processes
 from router.control.gates import Gates
 from router.control.hosted_fleet import hosted_fleet
@@ -61,6 +62,13 @@ class Control:
         self._answers = RedisAnswerStore(settings.redis_url)
         self._watch = RedisWatch(settings.redis_url)
         self._loop = self._make_loop()
+        self._exposures = ExposureWatch(
+            self._store,
+            self._rollouts,
+            self._versions,
+            metrics_dir=layout.metrics_dir,
+            watch_s=settings.hard_failure_watch_s,
+        )
         self._follower = AliasFollower(
             self._store,
             self._versions,
@@ -73,22 +81,8 @@ class Control:
         self._publisher = Publisher(self._metrics, layout.metrics_dir, interval_s=settings.metrics_interval_s)
         self._outcomes = RedisOutcomes(settings.redis_url)
         self._readings = NodeReadings(layout.metrics_dir, self._outcomes)
-        admin = build_admin(
-            self._store,
-            self._versions,
-            LocalLogAccounting(layout.spool_dir),
-            TokenStore(layout.state_dir),
-            self._node_status,
-            readings=self._readings,
-            allowed_hosts=settings.admin_allowed_hosts,
-            ready_timeout_s=settings.ready_timeout_s,
-            rollouts=RolloutServices(self._rollouts, self._loop.findings, self._loop.nudge),
-            watch=self._watch,
-            answers=self._answers,
-            key_store=self._keys,
-        )
         self._servers = (
-            WebServer(self._with_webhook(admin), settings.admin_host, settings.admin_port),
+            WebServer(self._with_webhook(self._make_admin()), settings.admin_host, settings.admin_port),
             WebServer(metrics_app(layout.metrics_dir), settings.host, settings.metrics_port),
         )
         self._tasks: list[asyncio.Task[None]] = []
@@ -110,6 +104,8 @@ class Control:
             asyncio.create_task(self._open_registry(), name="open-registry"),
             asyncio.create_task(self._loop.run(), name="rollouts"),
         ]
+        if self._settings.hard_failure_watch_s > 0:
+            self._tasks.append(asyncio.create_task(self._exposures.run(), name="exposures"))
 
     async def close(self) -> None:
         """Stop deciding; the versions stay."""
@@ -130,6 +126,24 @@ class Control:
         secret = self._settings.registry_webhook_key_file.read_bytes().strip()
         return with_registry_webhook(admin, Signatures(secret, time.time), self._follower.nudge)
 
+    def _make_admin(self) -> App:
+        settings, layout = self._settings, self._layout
+        return build_admin(
+            self._store,
+            self._versions,
+            LocalLogAccounting(layout.spool_dir),
+            TokenStore(layout.state_dir),
+            self._node_status,
+            readings=self._readings,
+            allowed_hosts=settings.admin_allowed_hosts,
+            ready_timeout_s=settings.ready_timeout_s,
+            cool_down_s=settings.hard_failure_cool_down_s,
+            rollouts=RolloutServices(self._rollouts, self._loop.findings, self._loop.nudge),
+            watch=self._watch,
+            answers=self._answers,
+            key_store=self._keys,
+        )
+
     def _make_loop(self) -> RolloutLoop:
         settings, layout = self._settings, self._layout
         webhooks = Webhooks(settings.webhook_hosts, ensure_secret(layout.webhook_secret_file))
@@ -148,6 +162,7 @@ class Control:
         async for snapshot in self._store.watch():
             self._versions.follow(snapshot)
             self._readings.follow(snapshot)
+            self._exposures.follow(snapshot)
             try:
                 self._versions.keep(await self._standby.versions(snapshot))
             except StoreUnavailable as error:

@@ -172,7 +172,8 @@ class RolloutLoop:
         )
 
     def _watch(self, rollout: Rollout, counters: Counters, now: float) -> str:
-        return self._watches.setdefault(rollout.id, HardWatch()).look(rollout, counters, now)
+        watch = self._watches.setdefault(rollout.id, HardWatch(rollout.version))
+        return watch.look(counters, now, beside={rollout.stable_version}, began=rollout.origin)
 
     async def _store(self, before: Rollout, turn: Turn, now: float) -> Rollout:
         """Store what was decided, before anything is done about it."""

@@ -48,6 +48,23 @@ def last_good(revisions: Sequence[AnyRevision]) -> AnyRevision | None:
     return settled[-1] if settled else others[-1] if others else None
 
 
+def last_without(revisions: Sequence[AnyRevision], version: int) -> AnyRevision | None:
+    """Find the latest revision of the way here in whose split a version has no share; None when it always had one.
+
+    Unlike `last_good` it leaves an experiment of other versions as it was before this one joined.
+    """
+    without = [each for each in _way_here(revisions)[:-1] if version not in _versions(each.policy)]
+    return without[-1] if without else None
+
+
+def taken_back(revisions: Sequence[AnyRevision]) -> frozenset[int]:
+    """List the versions that a rollback or undo has taken the split from, and that have not come back since."""
+    way = _way_here(revisions)
+    kept = {each.revision for each in way}
+    gone = (_versions(each.policy) for each in revisions if each.revision not in kept and not each.restores)
+    return frozenset().union(*gone) - frozenset().union(*(_versions(each.policy) for each in way))
+
+
 def _way_here(revisions: Sequence[AnyRevision]) -> list[AnyRevision]:
     """List the revisions that led to the one that stands: a revision that restores another takes back all after it."""
     way: list[AnyRevision] = []

@@ -10,6 +10,7 @@ import httpx
 import pytest
 from click.testing import CliRunner
 
+from router.cli.client import GatewayRefusal
 from router.cli.main import cli
 from tests.gateway import RunningGateway, eventually
 from tests.models import add, logarithm
@@ -51,6 +52,22 @@ def roll_out_badly(gateway: RunningGateway, model: str, fault: str) -> tuple[Ste
         answered = len(load.seen)
         eventually(lambda: len(load.seen) > answered + 2 * RATE)
     return load, rollout
+
+
+def raise_badly(gateway: RunningGateway, model: str, fault: str) -> tuple[Steady, dict[str, Any]]:
+    """Give the bad version 10 % of steady traffic by hand; return the revision that took it back."""
+    shares = [{"name": "stable", "version": 1, "weight": 9000}, {"name": "canary", "version": 2, "weight": 1000}]
+    with steady(url_of(gateway, model), width=WIDTHS[fault], timeout_s=1.0 if fault == "hang" else 10.0) as load:
+        eventually(lambda: len(load.seen) > RATE)
+        with gateway.admin as admin:
+            admin.patch_policy(model, {"variants": shares}, "looks promising", "*", force=True)
+        eventually(lambda: _share(gateway, model) == 0, timeout_s=60, what="the share to be taken back")
+        answered = len(load.seen)
+        eventually(lambda: len(load.seen) > answered + 2 * RATE)
+    with gateway.admin as admin:
+        policy = admin.policy(model)
+    assert policy is not None
+    return load, policy.document
 
 
 def ended(gateway: RunningGateway, model: str) -> Callable[[], dict[str, Any]]:
@@ -114,6 +131,24 @@ def test_a_version_that_fails_hard_is_gone_within_seconds(gateway: RunningGatewa
     print(f"{fault}: back to 0 % {load.recovery_s():.2f} s after the first bad answer")
     assert load.recovery_s() < 20
     assert {seen.variant for seen in load.seen if not seen.is_fine} <= {"canary", ""}
+
+
+@pytest.mark.parametrize("fault", ["error", "nan", "hang"])
+def test_a_canary_made_by_hand_that_fails_hard_loses_its_share_within_seconds(
+    gateway: RunningGateway, fault: str
+) -> None:
+    """Nobody has started a rollout; the last good version was kept warm, and the bad one stays out for a while."""
+    model = f"by-hand-{fault}"
+    register_fault(gateway, model, fault)
+    load, policy = raise_badly(gateway, model, fault)
+
+    assert policy["actor"] == "hard-failure watch"
+    assert "version 2 fails hard" in policy["reason"]
+    print(f"{fault}: back to 0 % {load.recovery_s():.2f} s after the first bad answer")
+    assert load.recovery_s() < 20
+    with gateway.admin as admin, pytest.raises(GatewayRefusal) as refused:
+        admin.patch_policy(model, {"variants": [{"name": "stable", "version": 2, "weight": 10_000}]}, "again", "*")
+    assert refused.value.problem["frozen_until"] > time.time()
 
 
 def test_a_rollback_in_the_middle_of_a_rollout_takes_effect_at_once(gateway: RunningGateway) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from pathlib import Path
 from typing import Any
 
@@ -11,11 +12,14 @@ import pytest
 
 from router.admin.operations import Role
 from router.policy.document import parse_policy
+from router.policy.exposure import HARD_FAILURE_WATCH
+from router.ports import PolicyChange
 from tests.admin import MODEL, SHARES, AdminWorld, policy_body
 
 pytestmark = pytest.mark.asyncio
 URL = f"/admin/v1/policies/{MODEL}"
 CREATE = {"If-None-Match": "*"}
+STABLE = {"name": "stable", "version": 1, "weight": 10_000}
 
 
 @pytest.fixture
@@ -243,3 +247,27 @@ async def test_with_the_store_away_reads_and_writes_are_503_with_advice(world: A
         assert "Redis" in status.json()["problems"][0]
         world.store.away = False
         assert (await client.get(URL)).headers["etag"] == etag
+
+
+async def test_a_version_taken_back_for_failing_hard_gets_no_share_in_a_hurry(world: AdminWorld) -> None:
+    """A script that writes the same again gets 409 with the time; `force` and time itself help."""
+    async with world.client() as client:
+        await client.put(URL, json=policy_body([STABLE]), headers=CREATE)
+        await client.put(URL, json=policy_body(), headers={"If-Match": "*"})
+        policy = parse_policy({"model": MODEL, "variants": [STABLE]})
+        change = PolicyChange(MODEL, policy, 2, 1, "policy.rollback")
+        await world.store.write([change], actor=HARD_FAILURE_WATCH, reason="fails hard", at=time.time())
+
+        again = await client.patch(URL, json=policy_body(), headers={"If-Match": "*"})
+        rollout = {"version": 2, "reason": "again"}
+        batch = {"changes": [{"model": MODEL, "revision": 3, "policy": {"variants": SHARES}}], "reason": "as in Git"}
+        answers = [
+            again,
+            await client.post(f"/admin/v1/rollouts/{MODEL}", json=rollout),
+            await client.post("/admin/v1/policies:batch", json=batch),
+        ]
+        assert [answer.status_code for answer in answers] == [409] * 3
+        assert all(answer.json()["frozen_until"] > time.time() for answer in answers)
+        assert (await client.patch(URL, json=policy_body([STABLE]), headers={"If-Match": "*"})).status_code == 200
+        forced = await client.patch(URL, json=policy_body(), headers={"If-Match": "*"}, params={"force": True})
+        assert forced.status_code == 200
