@@ -110,6 +110,7 @@ async def list_pages(folder: Path, said: Said) -> list[Pages]:
             rollouts=nothing,
             watch=nothing,
             key_store=nothing,
+            registry=nothing,
             answers=MemoryAnswerStore(),
         )
         headers = {"authorization": f"Bearer {tokens.ensure_admin().read_text().strip()}"}

@@ -7,8 +7,8 @@ from typing import Protocol
 
 import msgspec
 
+from router.policy.plan import AnyCheck
 from router.rollout.evidence import Judgement
-from router.rollout.plan import AnyCheck
 from router.rollout.rollout import Rollout
 
 

@@ -21,7 +21,7 @@ from router.adapters.memory_rollout_store import MemoryAnswerStore, MemoryRollou
 from router.admin.api import build_admin
 from router.admin.auth import TokenStore
 from router.admin.operations import Role
-from router.admin.services import RolloutServices
+from router.admin.services import RegistryServices, RolloutServices
 from router.analysis.counts import Moments
 from router.analysis.shadow_report import ShadowReport
 from router.cli.location import NODE_FILE, Node
@@ -173,6 +173,8 @@ class AdminWorld:
         self.rollouts = MemoryRolloutStore(self.store)
         self.nudges = 0
         self.watch = FixedWatch()
+        self.aliases = {(MODEL, "champion"): 2}
+        self.concerns: list[str] = []
         self.keys = MemoryKeyStore(self.store)
         self.tokens = TokenStore(state_dir)
         self.admin_token = self.tokens.ensure_admin().read_text().strip()
@@ -190,10 +192,16 @@ class AdminWorld:
             readings=self.readings,
             rollouts=RolloutServices(self.rollouts, lambda rollout: rollout.findings, self._nudge),
             watch=self.watch,
+            registry=RegistryServices(self._aliased, lambda: self.concerns),
             answers=MemoryAnswerStore(),
             key_store=self.keys,
             allowed_hosts=["gateway.example"],
         )
+
+    async def _aliased(self, model: str, alias: str) -> int:
+        if (model, alias) not in self.aliases:
+            raise not_found(f"model '{model}' has no alias '{alias}'; it has champion")
+        return self.aliases[model, alias]
 
     def _nudge(self) -> None:
         self.nudges += 1

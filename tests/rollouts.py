@@ -9,11 +9,12 @@ from typing import Any
 import msgspec
 import numpy as np
 
-from router.policy.document import WHOLE_BP, Policy, parse_policy
+from router.policy.document import Policy, parse_policy
+from router.policy.plan import Plan
+from router.policy.shares import WHOLE_BP
 from router.rollout.advance import advance
 from router.rollout.evidence import ArmCounters, Counters, Observation, since
 from router.rollout.hard_failure import Suspicion, watch
-from router.rollout.plan import Plan
 from router.rollout.rollout import Rollout, begin
 from router.rollout.turn import SetPolicy, WriteRegistry
 from serving.telemetry.catalog import REQUEST_DURATION

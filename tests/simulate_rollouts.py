@@ -6,8 +6,8 @@ import sys
 from collections import Counter
 from typing import Any, Final, NamedTuple
 
+from router.policy.plan import Plan
 from router.rollout.phase import Phase
-from router.rollout.plan import Plan
 from tests.rollouts import EPOCH_S, World
 
 RUNS: Final = 1000

@@ -27,7 +27,7 @@ from router.admin.auth import TokenStore
 from router.admin.guard import GuardedRoute
 from router.admin.operations import OPERATIONS
 from router.admin.perimeter import Perimeter
-from router.admin.services import NodeStatus, RolloutServices, Services, Watch
+from router.admin.services import NodeStatus, RegistryServices, RolloutServices, Services, Watch
 from router.ports import KeyStore, LogAccounting, PolicyStore, Readings, VersionManager
 from router.rollout_ports import AnswerStore
 
@@ -60,6 +60,7 @@ def build_admin(
     watch: Watch,
     answers: AnswerStore,
     key_store: KeyStore,
+    registry: RegistryServices,
     allowed_hosts: Iterable[str] = (),
     ready_timeout_s: float = 60.0,
     cool_down_s: float = 300.0,
@@ -78,6 +79,7 @@ def build_admin(
         watch: what the monitor knows.
         answers: keeps answers of writes by idempotency key.
         key_store: keys of the data plane.
+        registry: where aliases point.
         allowed_hosts: names beside loopback's that a request's Host may carry.
         ready_timeout_s: how long a write waits for the versions that it names.
         cool_down_s: how long a version that the hard-failure watch has taken back gets no share.
@@ -95,7 +97,18 @@ def build_admin(
     app.state.tokens = tokens
     app.state.answers = answers
     app.state.services = Services(
-        store, versions, log, status, clock, ready_timeout_s, readings, rollouts, watch, key_store, cool_down_s
+        store,
+        versions,
+        log,
+        status,
+        clock,
+        ready_timeout_s,
+        readings,
+        rollouts,
+        watch,
+        key_store,
+        cool_down_s,
+        registry,
     )
     for router in ROUTERS:
         app.include_router(router)

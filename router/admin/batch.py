@@ -12,12 +12,13 @@ from router.admin.freeze import require_thawed
 from router.admin.guard import GuardedRoute
 from router.admin.impact import foresee
 from router.admin.operations import Role
+from router.admin.pinning import pinned
 from router.admin.policies import read_policy
 from router.admin.problems import Problem
 from router.admin.readiness import require_known, require_ready
 from router.admin.representations import show_policy, split_reason
 from router.admin.services import Actor, Ports, Services
-from router.policy.document import Name
+from router.policy.document import Name, Policy
 from router.policy.mistakes import field_error
 from router.ports import PolicyChange
 from serving.protocol.errors import ServingError
@@ -62,7 +63,7 @@ async def change_policies(
 ) -> dict[str, Any]:
     """Change the policies of several models at once, each from the revision that the writer has read."""
     document, reason = split_reason(body, x_shepherd_reason)
-    changes = _parse(document)
+    changes = await _parse(ports, document)
     if any(change.policy is None for change in changes) and caller.role < Role.ADMIN:
         raise Problem("forbidden", "removing a policy takes the role admin")
     policies = [change.policy for change in changes if change.policy is not None]
@@ -88,19 +89,22 @@ async def _foreseen(ports: Services, change: PolicyChange) -> dict[str, Any]:
     return shown | {"impact": await foresee(ports.versions, stored.policy if stored else None, change.policy)}
 
 
-def _parse(document: dict[str, Any]) -> list[PolicyChange]:
+async def _parse(ports: Services, document: dict[str, Any]) -> list[PolicyChange]:
     try:
         batch = msgspec.convert(document, Batch)
     except msgspec.ValidationError as error:
         raise field_error(str(error), "body") from None
-    changes = enumerate(batch.changes)
-    return [PolicyChange(entry.model, _policy(index, entry), entry.revision) for index, entry in changes]
+    return [
+        PolicyChange(entry.model, await _policy(ports, index, entry), entry.revision)
+        for index, entry in enumerate(batch.changes)
+    ]
 
 
-def _policy(index: int, entry: Entry) -> Any:
+async def _policy(ports: Services, index: int, entry: Entry) -> Policy | None:
     if entry.policy is None:
         return None
+    document = await pinned(ports, entry.model, dict(entry.policy))
     try:
-        return read_policy(entry.model, dict(entry.policy))
+        return read_policy(entry.model, document)
     except ServingError as error:
         raise Problem("invalid-request", f"changes[{index}].policy.{error.message}") from None

@@ -43,7 +43,7 @@ async def get_status(ports: Ports) -> dict[str, Any]:
 
     A part that cannot be read is null and `problems` says why: the overview is needed most when something is away.
     """
-    problems: list[str] = []
+    problems = list(ports.registry.concerns())
     return {
         "gateway": dict(await ports.status()),
         "models": await _models(ports, problems),

@@ -15,6 +15,7 @@ from fastapi.responses import JSONResponse
 from router.admin.freeze import require_thawed
 from router.admin.guard import GuardedRoute
 from router.admin.impact import foresee
+from router.admin.pinning import pinned
 from router.admin.preconditions import Precondition, entity_tag, parse_precondition
 from router.admin.problems import Problem
 from router.admin.readiness import require_known, require_ready
@@ -94,7 +95,7 @@ async def get_policy(model: ModelName, ports: Ports, if_none_match: IfNoneMatch 
 async def put_policy(model: ModelName, body: Document, ports: Ports, intent: Writing) -> Response:
     """Replace a model's policy, or create it, once every version that it names is ready."""
     document, reason = split_reason(body, intent.reason)
-    policy = read_policy(model, document)
+    policy = read_policy(model, await pinned(ports, model, document))
     return await _commit(ports, intent, policy, reason, await ports.store.get(model))
 
 
@@ -103,7 +104,8 @@ async def patch_policy(model: ModelName, body: Document, ports: Ports, intent: W
     """Change parts of a model's policy by a JSON merge patch (RFC 7396): lists are replaced whole, null removes."""
     patch, reason = split_reason(body, intent.reason)
     stored = await _existing(ports, model)
-    policy = read_policy(model, merge_patch(to_document(stored.policy), patch))
+    merged = merge_patch(to_document(stored.policy), patch)
+    policy = read_policy(model, await pinned(ports, model, merged))
     return await _commit(ports, intent, policy, reason, stored)
 
 

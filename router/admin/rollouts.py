@@ -21,9 +21,9 @@ from router.admin.readiness import require_known, require_ready
 from router.admin.representations import show_rollout, split_reason
 from router.admin.services import Actor, ModelName, Ports, Services
 from router.policy.document import VersionNumber
+from router.policy.plan import parse_plan
 from router.ports import StoredPolicy
 from router.rollout import acts
-from router.rollout.plan import parse_plan
 from router.rollout.rollout import Rollout, begin
 from router.rollout.split import shares_at
 from router.rollout.turn import go_to_step

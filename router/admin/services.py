@@ -49,6 +49,16 @@ class RolloutServices:
 
 
 @dataclass(frozen=True)
+class RegistryServices:
+    """Aliases of the registry as the admin API sees them."""
+
+    aliased: Callable[[str, str], Awaitable[int]]
+    """Find the version of a model's alias; `ServingError` when it cannot tell."""
+    concerns: Callable[[], Sequence[str]]
+    """Say which variants are not where their alias points, and why."""
+
+
+@dataclass(frozen=True)
 class Services:
     """The outside world of the admin API."""
 
@@ -65,6 +75,7 @@ class Services:
     keys: KeyStore
     cool_down_s: float
     """How long a version that the hard-failure watch has taken back gets no share."""
+    registry: RegistryServices
 
 
 def services_of(request: Request) -> Services:

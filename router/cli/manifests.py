@@ -16,6 +16,9 @@ _SUFFIXES: Final = frozenset({".yaml", ".yml", ".json"})
 #: What an answer of the API holds beside the document.
 _BESIDE: Final = ("revision", "actor", "reason", "at", "restores")
 
+#: For the version of a variant that names only an alias, while the rest of its document is checked.
+_STAND_IN: Final = 2**31 - 1
+
 Document = dict[str, Any]
 
 
@@ -55,10 +58,24 @@ def read_manifests(path: Path) -> dict[str, Document]:
 def canonical(document: Mapping[str, Any]) -> Document:
     """Bring a policy to its one form: defaults left out, what only the gateway writes left out.
 
+    A variant that names only an alias goes on doing so: the gateway knows where that points.
+
     Raises:
         ServingError: INVALID, naming the field.
     """
-    return to_document(parse_policy({key: value for key, value in document.items() if key not in _BESIDE}))
+    given = {key: value for key, value in document.items() if key not in _BESIDE}
+    variants = given.get("variants")
+    if not isinstance(variants, list):
+        return to_document(parse_policy(given))
+    loose = [isinstance(each, dict) and "alias" in each and "version" not in each for each in variants]
+    stand_ins = [
+        each | {"version": _STAND_IN} if is_loose else each for each, is_loose in zip(variants, loose, strict=True)
+    ]
+    whole = to_document(parse_policy(given | {"variants": stand_ins}))
+    for variant, is_loose in zip(whole["variants"], loose, strict=True):
+        if is_loose:
+            del variant["version"]
+    return whole
 
 
 def compare(wanted: Mapping[str, Document], standing: Iterable[Mapping[str, Any]], *, prune: bool) -> list[Difference]:
@@ -68,9 +85,26 @@ def compare(wanted: Mapping[str, Document], standing: Iterable[Mapping[str, Any]
     for model in sorted(wanted.keys() | current.keys()):
         there = current.get(model)
         before, after = canonical(there) if there else None, wanted.get(model)
+        if before is not None and after is not None:
+            after = _following(after, before)
         if before != after and (after is not None or prune):
             differences.append(Difference(model, there["revision"] if there else 0, before, after))
     return differences
+
+
+def _following(wanted: Document, standing: Document) -> Document:
+    """Take a variant that names only an alias for what it is: where it stands, if it follows that alias there."""
+    versions = {(each["name"], each.get("alias")): each["version"] for each in standing["variants"]}
+    variants = []
+    for variant in wanted["variants"]:
+        key = (variant["name"], variant.get("alias"))
+        is_following = "version" not in variant and key in versions
+        variants.append(_ordered(variant, versions[key]) if is_following else variant)
+    return wanted | {"variants": variants}
+
+
+def _ordered(variant: Document, version: int) -> Document:
+    return {"name": variant["name"], "version": version} | variant
 
 
 def render(documents: Iterable[Mapping[str, Any]]) -> str:

@@ -1,8 +1,9 @@
 """Keeps variants at the version that an alias of the registry points to.
 
-A variant with an `alias` follows it: when the alias moves, the new version is made ready first, and only then does the
-policy change, as one more revision with its own audit entry. A version that cannot be made ready changes nothing; it is
-tried again when the alias moves again, or after a while.
+A variant with an `alias` follows it. When the alias moves, the policy says how: by a swap, for which the new version is
+made ready first and the policy changes then, as one more revision; or by a rollout, as an operator would start it. A
+version that cannot be made ready, that failed its rollout, or that was rolled back changes nothing: the variant stays
+where it is, and `concerns` says why, until the alias moves on or somebody moves the traffic by hand.
 """
 
 from __future__ import annotations
@@ -10,30 +11,24 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Mapping
-from typing import Final, NamedTuple, Protocol
+import uuid
+from collections.abc import Callable, Sequence
+from typing import Final, Protocol
 
-import msgspec
-
-from router.policy.document import Policy
-from router.ports import (
-    PolicySnapshot,
-    PolicyStore,
-    RevisionConflict,
-    StoredPolicy,
-    StoreUnavailable,
-    VersionManager,
-    VersionUnready,
-)
+from router.policy.following import Alias, Move, aliases_of, moves_of, swapped
+from router.policy.history import taken_back
+from router.policy.plan import Plan
+from router.ports import PolicyStore, RevisionConflict, StoredPolicy, StoreUnavailable, VersionManager, VersionUnready
+from router.rollout.acts import frozen_until
+from router.rollout.phase import Phase
+from router.rollout.rollout import Rollout, begin
+from router.rollout_ports import Note, RolloutConflict, RolloutStore
 from serving.protocol.errors import ServingError
 
 ACTOR: Final = "registry"
 #: How long a version that could not be made ready is left alone.
 RETRY_AFTER_S: Final = 60.0
 _log = logging.getLogger(__name__)
-
-Alias = tuple[str, str]
-"""Model and alias."""
 
 
 class Aliases(Protocol):
@@ -43,67 +38,43 @@ class Aliases(Protocol):
         """Find the version of an alias."""
 
 
-class Move(NamedTuple):
-    """A policy that an alias wants changed."""
-
-    policy: Policy
-    versions: frozenset[int]
-    """What must be ready first."""
-    reason: str
-
-
-def aliases_of(snapshot: PolicySnapshot) -> frozenset[Alias]:
-    """List the aliases that policies follow."""
-    return frozenset(
-        (model, variant.alias)
-        for model, stored in snapshot.policies.items()
-        for variant in stored.policy.variants
-        if variant.alias
-    )
-
-
-def move_of(stored: StoredPolicy, pointed: Mapping[Alias, int]) -> Move | None:
-    """Find what a policy should become; None when it is at its aliases already, or they are unknown."""
-    policy = stored.policy
-    wanted = {
-        variant.name: pointed.get((policy.model, variant.alias or ""), variant.version) for variant in policy.variants
-    }
-    moved = [variant for variant in policy.variants if wanted[variant.name] != variant.version]
-    if not moved:
-        return None
-    variants = tuple(msgspec.structs.replace(each, version=wanted[each.name]) for each in policy.variants)
-    reason = "; ".join(f"alias {each.alias} moved: {each.version} → {wanted[each.name]}" for each in moved)
-    changed = msgspec.structs.replace(policy, variants=variants)
-    return Move(changed, frozenset(wanted[each.name] for each in moved), reason)
-
-
 class AliasFollower:
     """Looks where aliases point, every `poll_s` and whenever it is nudged, and moves policies after them."""
 
     def __init__(
         self,
         store: PolicyStore,
+        rollouts: RolloutStore,
         versions: VersionManager,
         aliases: Aliases,
         *,
+        begun: Callable[[], None],
         poll_s: float,
         ready_timeout_s: float,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._store = store
+        self._rollouts = rollouts
         self._versions = versions
         self._aliases = aliases
+        self._begun = begun
+        """Tells the controller of rollouts that there is a new one."""
         self._poll_s = poll_s
         self._ready_timeout_s = ready_timeout_s
         self._clock = clock
         self._nudged = asyncio.Event()
-        self._unready: dict[tuple[str, int], float] = {}
-        """When a version may be tried again."""
-        self._away: str | None = None
+        self._unready: dict[tuple[str, int], tuple[float, str]] = {}
+        """When a version may be tried again, and why it was not ready."""
+        self._concerns: dict[str, str] = {}
+        """By what they are about: a model and alias, or a model."""
 
     def nudge(self) -> None:
         """Look now: somebody says that an alias has moved."""
         self._nudged.set()
+
+    def concerns(self) -> Sequence[str]:
+        """Say which variants are not where their alias points, or whose alias is unknown, and why."""
+        return [f"{about}: {words}" for about, words in sorted(self._concerns.items())]
 
     async def run(self) -> None:
         """Follow until cancelled."""
@@ -124,39 +95,98 @@ class AliasFollower:
     async def turn(self) -> None:
         """Look once, and move what has to be moved."""
         snapshot = await self._store.snapshot()
-        pointed = await self._look(aliases_of(snapshot))
+        before, self._concerns = self._concerns, {}
+        pointed = await self._look(aliases_of(stored.policy for stored in snapshot.policies.values()))
         for stored in snapshot.policies.values():
-            move = move_of(stored, pointed)
-            if move is not None:
-                await self._carry_out(stored, move)
+            moves = moves_of(stored.policy, pointed)
+            if moves:
+                await self._follow(stored, moves)
+        for about, words in self._concerns.items():
+            if before.get(about) != words:  # said once, not at each poll
+                _log.warning("%s: %s", about, words)
 
     async def _look(self, aliases: frozenset[Alias]) -> dict[Alias, int]:
         """Ask for each alias; one that is unknown, or a registry that is away, leaves its variants where they are."""
         pointed: dict[Alias, int] = {}
-        problem = None
         for model, alias in sorted(aliases):
             try:
                 pointed[model, alias] = await self._aliases.aliased(model, alias)
             except ServingError as error:
-                problem = str(error)
-        if problem != self._away:  # said once, not at each poll
-            _log.warning("Aliases: %s", problem or "all are known again")
-            self._away = problem
+                self._concerns[f"{model}@{alias}"] = f"not followed: {error}"
         return pointed
 
-    async def _carry_out(self, stored: StoredPolicy, move: Move) -> None:
-        model, now = move.policy.model, self._clock()
-        if any(self._unready.get((model, version), 0.0) > now for version in move.versions):
+    async def _follow(self, stored: StoredPolicy, moves: Sequence[Move]) -> None:
+        """Make the moves of one policy that nothing speaks against; swaps first, then one rollout."""
+        model = stored.policy.model
+        last = await self._rollouts.get(model)
+        if last is not None and not last.is_over:
+            if any(move.version != last.version for move in moves):
+                self._concerns[model] = f"{moves[0].words}; it waits for the rollout of version {last.version}"
             return
-        try:
-            for version in sorted(move.versions):
-                await self._versions.ensure_ready(model, version, timeout_s=self._ready_timeout_s)
-            await self._store.put(
-                move.policy, expected_revision=stored.revision, actor=ACTOR, reason=move.reason, at=now
+        gone = taken_back(await self._store.revisions(model))
+        free = [move for move in moves if not self._stays(model, move, gone, last)]
+        swaps = [move for move in free if move.variant.on_move == "swap"]
+        if swaps:
+            await self._swap(stored, swaps)
+        elif free:
+            await self._roll_out(stored, free[0], last)
+
+    def _stays(self, model: str, move: Move, gone: frozenset[int], last: Rollout | None) -> bool:
+        """Tell whether something speaks against a move, and say what."""
+        until, reason = self._unready.get((model, move.version), (0.0, ""))
+        words = ""
+        if last is not None and last.version == move.version and last.phase is not Phase.SUCCEEDED:
+            words = f"its rollout {last.phase}: {last.words}"
+        elif move.version in gone:
+            words = f"version {move.version} was rolled back"
+        elif until > self._clock():
+            words = reason
+        if words:
+            self._concerns[f"{model}@{move.variant.alias}"] = (
+                f"{move.words}; {words}; it stays at {move.variant.version}"
             )
+        return bool(words)
+
+    async def _swap(self, stored: StoredPolicy, moves: Sequence[Move]) -> None:
+        model, now = stored.policy.model, self._clock()
+        reason = "; ".join(move.words for move in moves)
+        try:
+            for version in sorted({move.version for move in moves}):
+                await self._versions.ensure_ready(model, version, timeout_s=self._ready_timeout_s)
+            policy = swapped(stored.policy, moves)
+            await self._store.put(policy, expected_revision=stored.revision, actor=ACTOR, reason=reason, at=now)
         except RevisionConflict:
             self._nudged.set()  # somebody else wrote: look again at what stands now
         except (VersionUnready, ServingError) as error:
-            reason = error.status.reason if isinstance(error, VersionUnready) else str(error)
-            _log.warning("%s stays as it is although its %s: %s", model, move.reason, reason)
-            self._unready.update({(model, version): now + RETRY_AFTER_S for version in move.versions})
+            why = error.status.reason if isinstance(error, VersionUnready) else str(error)
+            for move in moves:
+                self._unready[model, move.version] = (now + RETRY_AFTER_S, why)
+                self._stays(model, move, frozenset(), None)
+
+    async def _roll_out(self, stored: StoredPolicy, move: Move, last: Rollout | None) -> None:
+        model, now, alias = stored.policy.model, self._clock(), str(move.variant.alias)
+        if now < frozen_until(last):
+            wait_s = frozen_until(last) - now
+            self._concerns[f"{model}@{alias}"] = (
+                f"{move.words}; after a rollback the model waits another {wait_s:.0f} s"
+            )
+            return
+        try:
+            rollout = begin(
+                id=f"r{uuid.uuid4().hex[:12]}",
+                version=move.version,
+                plan=move.variant.plan or Plan(),
+                policy=stored.policy,
+                policy_revision=stored.revision,
+                actor=ACTOR,
+                reason=move.words,
+                now=now,
+                alias=alias,
+            )
+            await self._rollouts.put(rollout, note=Note("rollout.start", ACTOR, move.words), at=now)
+        except RolloutConflict:
+            self._nudged.set()
+        except ServingError as error:
+            self._concerns[f"{model}@{alias}"] = f"{move.words}; {error}; it stays at {move.variant.version}"
+        else:
+            self._begun()

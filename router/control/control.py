@@ -17,7 +17,7 @@ from router.adapters.spool_accounting import LocalLogAccounting
 from router.adapters.webhook import Webhooks, ensure_secret
 from router.admin.api import build_admin
 from router.admin.auth import TokenStore
-from router.admin.services import RolloutServices
+from router.admin.services import RegistryServices, RolloutServices
 from router.control.aliases import AliasFollower
 from router.control.catalogue import Catalogue
 from router.control.exposure_watch import ExposureWatch
@@ -71,8 +71,10 @@ class Control:
         )
         self._follower = AliasFollower(
             self._store,
+            self._rollouts,
             self._versions,
             self._catalogue,
+            begun=self._loop.nudge,
             poll_s=settings.registry_poll_s,
             ready_timeout_s=settings.ready_timeout_s,
         )
@@ -142,6 +144,7 @@ class Control:
             watch=self._watch,
             answers=self._answers,
             key_store=self._keys,
+            registry=RegistryServices(self._catalogue.aliased, self._follower.concerns),
         )
 
     def _make_loop(self) -> RolloutLoop:

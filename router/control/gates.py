@@ -11,7 +11,7 @@ from typing import Any, Final
 import httpx
 
 from router.adapters.webhook import WebhookRefused, Webhooks
-from router.rollout.plan import Gate
+from router.policy.plan import Gate
 from router.rollout.rollout import Rollout
 
 #: Pause before a gate that refused, or did not answer, is asked again.

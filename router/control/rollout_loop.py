@@ -17,7 +17,7 @@ from router.rollout.advance import advance
 from router.rollout.counters import read_counters
 from router.rollout.evidence import Counters, Judgement, Observation
 from router.rollout.phase import Phase
-from router.rollout.rollout import Rollout
+from router.rollout.rollout import CHAMPION, Rollout
 from router.rollout.turn import AskGates, Command, LoadVersion, SetPolicy, Turn, WriteRegistry
 from router.rollout_ports import Note, RolloutConflict, RolloutMonitor, RolloutStore
 from serving.protocol.errors import ServingError
@@ -30,8 +30,6 @@ TURN_S: Final = 0.25
 IDLE_S: Final = 1.0
 #: Pause before a registry that was away, or whatever else failed, is tried again.
 RETRY_S: Final = 5.0
-#: The alias that follows promotions.
-CHAMPION: Final = "champion"
 _ACTIONS: Final = {"step": "rollout.step", "promote": "rollout.promote", "restore": "rollout.rollback"}
 _log = logging.getLogger(__name__)
 

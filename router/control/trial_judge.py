@@ -9,9 +9,9 @@ from router.analysis.verdict import Finding
 from router.monitor.trial import TrialState
 from router.monitor.trial_verdict import judge_metric, judge_predictions
 from router.performance.baseline import Metric
+from router.policy.plan import AnyCheck, LabelMetric, Prediction
 from router.rollout.checks import judgement_of
 from router.rollout.evidence import Judgement
-from router.rollout.plan import AnyCheck, LabelMetric, Prediction
 from router.rollout.rollout import Rollout
 
 

@@ -11,7 +11,8 @@ from typing import Final
 import msgspec
 
 from router.policy.bucketing import Arm, choose, keyed_hasher, make_arms
-from router.policy.document import WHOLE_BP, Condition, Policy, ShadowRule, Variant
+from router.policy.document import Condition, Policy, ShadowRule, Variant
+from router.policy.shares import WHOLE_BP
 from serving.protocol.messages import Parameter
 
 #: Sticky keys whose decision is remembered, per policy; about 2 MB when all are used.

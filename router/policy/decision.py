@@ -23,7 +23,8 @@ from typing import Any
 
 from router.policy.bucketing import choose, draw, score
 from router.policy.compiled import CompiledPolicy, CompiledRule, Decision, compile_policy, key_bytes, key_text
-from router.policy.document import WHOLE_BP, ShadowRule, to_document
+from router.policy.document import ShadowRule, to_document
+from router.policy.shares import WHOLE_BP
 from serving.protocol.messages import Parameter
 
 __all__ = ["CompiledPolicy", "Decision", "compile_policy", "decide", "explain"]

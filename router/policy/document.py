@@ -15,16 +15,14 @@ from typing import Annotated, Any, Literal
 import msgspec
 
 from router.policy.mistakes import field_error
+from router.policy.plan import Plan, check_plan, explain, spelled_out
+from router.policy.shares import WHOLE_BP, BasisPoints
 from serving.protocol.errors import invalid
-
-#: Basis points in a whole: 10 000 bp = 100 %.
-WHOLE_BP = 10_000
 
 # `\Z` and spelled-out ASCII: `$` would let a trailing newline pass and `\w` every script's letters.
 _NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,127}\Z"
 
 Name = Annotated[str, msgspec.Meta(pattern=_NAME_PATTERN)]
-BasisPoints = Annotated[int, msgspec.Meta(ge=0, le=WHOLE_BP)]
 VersionNumber = Annotated[int, msgspec.Meta(ge=1, le=2**31 - 1)]
 FieldName = Annotated[str, msgspec.Meta(min_length=1, max_length=128)]
 # No fractions: whoever must match one writes it as text.
@@ -40,7 +38,11 @@ class Variant(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defa
     weight: BasisPoints
     """Share in basis points; 0 is a dark launch: warm, reached by pin or rule only."""
     alias: Name | None = None
-    """An alias of the registry that `version` follows: when it moves, a new revision names its new version."""
+    """An alias of the registry that `version` follows."""
+    on_move: Literal["swap", "rollout"] = "swap"
+    """What becomes of a move: all of the variant's share goes to the new version at once, or a rollout begins."""
+    plan: Plan | None = None
+    """Of that rollout; None: the default plan."""
 
 
 class Sticky(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
@@ -104,10 +106,11 @@ def parse_policy(document: Any) -> Policy:
     Raises `ServingError(INVALID)` whose message starts with the field at fault, e.g. `variants[1].weight: …`.
     """
     try:
-        policy = msgspec.convert(document, Policy)
+        policy = msgspec.convert(_with_plans_spelled_out(document), Policy)
     except msgspec.ValidationError as error:
-        raise field_error(str(error), "policy") from None
+        raise field_error(explain(str(error)), "policy") from None
     _check_variants(policy)
+    _check_followers(policy)
     _check_sticky(policy.sticky)
     _check_rules(policy)
     _check_shadows(policy)
@@ -134,6 +137,27 @@ def _check_variants(policy: Policy) -> None:
     total = sum(variant.weight for variant in policy.variants)
     if total != WHOLE_BP:
         raise invalid(f"variants: the weights sum to {total} basis points; they must sum to {WHOLE_BP} (100 %)")
+
+
+def _check_followers(policy: Policy) -> None:
+    for index, variant in enumerate(policy.variants):
+        path = f"variants[{index}]"
+        if variant.on_move != "swap" and variant.alias is None:
+            raise invalid(f"{path}.on_move: says what becomes of an alias that moves, but the variant follows none")
+        if variant.plan is not None:
+            if variant.on_move != "rollout":
+                raise invalid(f"{path}.plan: is for on_move: rollout")
+            check_plan(variant.plan, f"{path}.plan.")
+
+
+def _with_plans_spelled_out(document: Any) -> Any:
+    if not isinstance(document, dict) or not isinstance(document.get("variants"), list | tuple):
+        return document
+    variants = [
+        {**each, "plan": spelled_out(each["plan"])} if isinstance(each, dict) and "plan" in each else each
+        for each in document["variants"]
+    ]
+    return {**document, "variants": variants}
 
 
 def _check_sticky(sticky: Sticky) -> None:

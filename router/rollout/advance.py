@@ -25,7 +25,7 @@ from typing import Final
 import msgspec
 
 from router.analysis.verdict import Verdict
-from router.policy.document import WHOLE_BP
+from router.policy.shares import WHOLE_BP
 from router.rollout.checks import judge_checks, judge_ratio, overall
 from router.rollout.evidence import Judgement, Observation, since
 from router.rollout.phase import Event, Phase

@@ -11,8 +11,8 @@ from router.analysis.latency import compare_latency
 from router.analysis.proportion import compare_error_rates
 from router.analysis.sample_ratio import sample_ratio
 from router.analysis.verdict import Finding, Verdict, judge
+from router.policy.plan import AnyCheck, ErrorRate, Latency, ShadowAgreement
 from router.rollout.evidence import ArmCounters, Judgement
-from router.rollout.plan import AnyCheck, ErrorRate, Latency, ShadowAgreement
 
 #: Below this probability of seeing them by chance, the arms' numbers contradict their shares.
 SAMPLE_RATIO_ALPHA = 0.001

@@ -14,7 +14,7 @@ import msgspec
 from router.analysis.counts import Counts, Histogram
 from router.analysis.verdict import Verdict
 from router.policy.document import Policy
-from router.rollout.plan import AnyCheck
+from router.policy.plan import AnyCheck
 from serving.telemetry.catalog import OK
 
 

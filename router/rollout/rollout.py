@@ -6,13 +6,16 @@ from typing import Literal
 
 import msgspec
 
-from router.policy.document import WHOLE_BP, Policy
+from router.policy.document import Policy
+from router.policy.plan import Plan
+from router.policy.shares import WHOLE_BP
 from router.rollout.evidence import Counters, Judgement
 from router.rollout.phase import TERMINAL, Event, Phase, next_phase
-from router.rollout.plan import Plan
 from router.rollout.split import Cast, cast, share_of
 from serving.protocol.errors import invalid
 
+#: The alias that follows promotions.
+CHAMPION = "champion"
 #: Moments kept of one rollout; the oldest go.
 KEPT_MOMENTS = 100
 #: What the actor of a rollout's writes is called in the audit log, before its id.
@@ -57,6 +60,8 @@ class Rollout(msgspec.Struct, frozen=True):
     policy_revision: int
     """Its revision."""
     roles: Cast
+    alias: str = ""
+    """Whose move in the registry began it; empty when somebody did."""
     phase: Phase = Phase.PENDING
     step: int = -1
     """Position in the plan's steps; -1 before the first."""
@@ -111,6 +116,7 @@ def begin(
     actor: str,
     reason: str,
     now: float,
+    alias: str = "",
 ) -> Rollout:
     """Make a rollout that has moved nothing yet.
 
@@ -136,6 +142,7 @@ def begin(
         stands=policy,
         policy_revision=policy_revision,
         roles=roles,
+        alias=alias,
         seen_at=now,
     )
     return note(rollout, now, f"started by {actor}: {reason}")

@@ -16,12 +16,13 @@ Variants are identified by name in the rendezvous split, and this is what that m
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import NamedTuple
 
 import msgspec
 
-from router.policy.document import WHOLE_BP, Policy, Variant, parse_policy, to_document
+from router.policy.document import Policy, Variant, parse_policy, to_document
+from router.policy.shares import WHOLE_BP
 from serving.protocol.errors import invalid
 
 CANDIDATE = "canary"
@@ -72,9 +73,10 @@ def at_step(policy: Policy, *, roles: Cast, version: int, step_bp: int, salt: st
     alone = sum(variant.weight > 0 for variant in policy.variants) == 1
     stable = variants[roles.base].version
     candidate_bp, control_bp, base_bp = shares_at(step_bp)
-    variants[roles.base] = Variant(roles.base, stable, base_bp)
+    candidate = variants.get(roles.candidate) or Variant(roles.candidate, version, candidate_bp)
+    variants[roles.base] = msgspec.structs.replace(variants[roles.base], weight=base_bp)
     variants[CONTROL] = Variant(CONTROL, stable, control_bp)
-    variants[roles.candidate] = Variant(roles.candidate, version, candidate_bp)
+    variants[roles.candidate] = msgspec.structs.replace(candidate, weight=candidate_bp)
     changed = msgspec.structs.replace(
         policy,
         variants=tuple(variants.values()),
@@ -83,12 +85,19 @@ def at_step(policy: Policy, *, roles: Cast, version: int, step_bp: int, salt: st
     return parse_policy(to_document(changed))
 
 
-def promoted(policy: Policy, *, roles: Cast, version: int, salt: str | None) -> Policy:
+def promoted(policy: Policy, *, roles: Cast, version: int, salt: str | None, aliases: Collection[str] = ()) -> Policy:
     """Give the base variant's name and all of the split to the version.
+
+    The base goes on following its alias if that is one of `aliases`, which point to the version; any other would lead
+    it back to where that points.
 
     The candidate's variant stays, without weight, only where a rule names it. A shadow of the version goes: it would
     mirror what it answers.
     """
+    base = next(variant for variant in policy.variants if variant.name == roles.base)
+    taking_over = msgspec.structs.replace(base, version=version, weight=WHOLE_BP)
+    if base.alias not in aliases:
+        taking_over = Variant(roles.base, version, WHOLE_BP)
     ruled = {rule.variant for rule in policy.rules}
     others = tuple(
         msgspec.structs.replace(variant, weight=0)
@@ -98,7 +107,7 @@ def promoted(policy: Policy, *, roles: Cast, version: int, salt: str | None) -> 
     changed = msgspec.structs.replace(
         policy,
         variants=(
-            Variant(roles.base, version, WHOLE_BP),
+            taking_over,
             *(msgspec.structs.replace(each, weight=0) for each in others),
         ),
         shadows=tuple(shadow for shadow in policy.shadows if shadow.version != version),

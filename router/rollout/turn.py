@@ -6,10 +6,11 @@ from typing import NamedTuple
 
 import msgspec
 
-from router.policy.document import WHOLE_BP, Policy
+from router.policy.document import Policy
+from router.policy.shares import WHOLE_BP
 from router.rollout.evidence import Judgement, Observation
 from router.rollout.phase import EXPOSED, Event, Phase
-from router.rollout.rollout import PolicyWrite, Rollout, move
+from router.rollout.rollout import CHAMPION, PolicyWrite, Rollout, move
 from router.rollout.split import at_step, promoted, restored, same_split, share_of
 
 
@@ -105,7 +106,8 @@ def _forward(rollout: Rollout, share_bp: int, policy: Policy, revision: int) -> 
     """Make the write that brings the version to a share."""
     roles, version = rollout.roles, rollout.version
     if share_bp == WHOLE_BP:
-        wanted = promoted(policy, roles=roles, version=version, salt=rollout.good.salt)
+        aliases = (CHAMPION, rollout.alias)
+        wanted = promoted(policy, roles=roles, version=version, salt=rollout.good.salt, aliases=aliases)
         return PolicyWrite("promote", wanted, revision)
     wanted = at_step(policy, roles=roles, version=version, step_bp=share_bp, salt=rollout.id)
     return PolicyWrite("step", wanted, revision)

@@ -8,8 +8,8 @@ from typing import Final
 from router.monitor.state import Arm
 from router.monitor.trial import Trial
 from router.performance.baseline import Metric
+from router.policy.plan import LabelMetric, Prediction
 from router.rollout.phase import EXPOSED
-from router.rollout.plan import LabelMetric, Prediction
 from router.rollout.rollout import Rollout
 from router.rollout.split import CONTROL
 from router.rollout_ports import RolloutStore

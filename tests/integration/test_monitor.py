@@ -29,11 +29,11 @@ from router.monitor.state import Arm, ArmState
 from router.performance.baseline import Metric
 from router.performance.ladder import Act
 from router.policy.document import parse_policy
+from router.policy.plan import LabelMetric, Plan, Prediction
 from router.ports import VersionStatus
 from router.requestlog.label import Label
 from router.requestlog.record import Record, encode_record
 from router.rollout.phase import Phase
-from router.rollout.plan import LabelMetric, Plan, Prediction
 from router.rollout.rollout import Rollout, begin
 from router.watch.monitor import Monitor
 from router.watch.rollback import Rollback

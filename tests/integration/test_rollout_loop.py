@@ -16,9 +16,9 @@ from router.control.gates import Gates
 from router.control.rollout_loop import RolloutLoop
 from router.control.standby import Standby
 from router.policy.audit import verify_chain
+from router.policy.plan import Plan
 from router.ports import StoreUnavailable, VersionStatus
 from router.rollout.phase import Phase
-from router.rollout.plan import Plan
 from serving.protocol.errors import ErrorKind, ServingError
 from serving.telemetry import catalog
 from serving.telemetry.folder import write_snapshot

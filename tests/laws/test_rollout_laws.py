@@ -11,12 +11,12 @@ from hypothesis import strategies as st
 
 from router.analysis.counts import Counts
 from router.policy.document import Policy
+from router.policy.plan import Plan, parse_plan, plan_document
 from router.rollout import acts
 from router.rollout.advance import MAX_TICK_S, advance
 from router.rollout.evidence import Observation
 from router.rollout.hard_failure import Suspicion, watch
 from router.rollout.phase import TERMINAL, Phase
-from router.rollout.plan import Plan, parse_plan, plan_document
 from router.rollout.rollout import Rollout
 from router.rollout.turn import SetPolicy
 from serving.protocol.errors import ServingError

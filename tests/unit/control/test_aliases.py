@@ -1,4 +1,4 @@
-"""Variants follow aliases of the registry: ready first, then one revision; what cannot be ready changes nothing."""
+"""Variants follow aliases of the registry, by a swap or a rollout; what cannot take over changes nothing, aloud."""
 
 from __future__ import annotations
 
@@ -9,10 +9,14 @@ from typing import Any
 import pytest
 
 from router.adapters.memory import MemoryPolicyStore
+from router.adapters.memory_rollout_store import MemoryRolloutStore
 from router.control.aliases import AliasFollower
 from router.policy.document import parse_policy
-from router.ports import VersionStatus, VersionUnready
+from router.ports import PolicyChange, VersionStatus, VersionUnready
+from router.rollout.phase import Phase
+from router.rollout.rollout import Rollout
 from serving.protocol.errors import ErrorKind, ServingError, not_found
+from tests.rollouts import at
 
 pytestmark = pytest.mark.asyncio
 
@@ -33,6 +37,12 @@ class World:
         self.broken: set[int] = set()
         self.away = False
         self.asked: list[int] = []
+        self.now = 1000.0
+        self.begun = 0
+        self.rollouts: MemoryRolloutStore
+
+    def begin(self) -> None:
+        self.begun += 1
 
     async def aliased(self, model: str, alias: str) -> int:
         if self.away:
@@ -60,7 +70,18 @@ class World:
 async def started(world: World, policy: dict[str, Any] | None = None) -> tuple[MemoryPolicyStore, AliasFollower]:
     store = MemoryPolicyStore()
     await store.put(parse_policy(policy or POLICY), expected_revision=0, actor="test", reason="test", at=0)
-    return store, AliasFollower(store, world, world, poll_s=60, ready_timeout_s=1, clock=lambda: 0.0)
+    world.rollouts = MemoryRolloutStore(store)
+    follower = AliasFollower(
+        store,
+        world.rollouts,
+        world,
+        world,
+        begun=world.begin,
+        poll_s=60,
+        ready_timeout_s=1,
+        clock=lambda: world.now,
+    )
+    return store, follower
 
 
 async def versions(store: MemoryPolicyStore) -> list[int]:
@@ -109,10 +130,123 @@ async def test_a_version_that_is_not_ready_changes_nothing_and_is_left_alone_for
     await follower.turn()
     await follower.turn()
     assert (await versions(store), world.asked) == ([1, 2], [3])
+    assert follower.concerns() == ["m@champion: alias champion moved: 1 → 3; it is broken; it stays at 1"]
 
     world.aliases["m", "champion"] = 4
     await follower.turn()
     assert await versions(store) == [4, 2]
+    assert follower.concerns() == []
+
+
+async def test_an_alias_to_nothing_is_said() -> None:
+    """And so is a registry that is away; both pass without a trace."""
+    world = World()
+    _, follower = await started(world)
+    await follower.turn()
+    assert follower.concerns() == ["m@champion: not followed: no alias champion"]
+    world.aliases["m", "champion"] = 1
+    await follower.turn()
+    assert follower.concerns() == []
+
+
+async def test_what_was_rolled_back_is_not_followed_to_again() -> None:
+    """The alias still points there; a rollback that lasted until the next poll would be none."""
+    world = World()
+    store, follower = await started(world)
+    world.aliases["m", "champion"] = 3
+    await follower.turn()
+    back = PolicyChange("m", parse_policy(POLICY), 2, 1, "policy.rollback")
+    await store.write([back], actor="ada", reason="customers complain", at=0)
+
+    await follower.turn()
+    assert await versions(store) == [1, 2]
+    assert "version 3 was rolled back" in follower.concerns()[0]
+    world.aliases["m", "champion"] = 4
+    await follower.turn()
+    assert await versions(store) == [4, 2]
+
+
+ROLLED: dict[str, Any] = {
+    "model": "m",
+    "variants": [
+        {
+            "name": "stable",
+            "version": 1,
+            "weight": 10_000,
+            "alias": "champion",
+            "on_move": "rollout",
+            "plan": {"steps": [500, 10_000], "checks": ["error_rate"]},
+        }
+    ],
+}
+
+
+async def rollout_of(world: World) -> Rollout:
+    found = await world.rollouts.get("m")
+    assert found is not None
+    return found
+
+
+async def test_a_move_becomes_a_rollout_by_the_plan_of_the_variant() -> None:
+    """As an operator would start it, by the actor `registry`; the policy changes only as the rollout goes on."""
+    world = World()
+    store, follower = await started(world, ROLLED)
+    world.aliases["m", "champion"] = 3
+    await follower.turn()
+
+    rollout = await rollout_of(world)
+    assert (rollout.version, rollout.actor, rollout.alias) == (3, "registry", "champion")
+    assert rollout.plan.steps == (500, 10_000)
+    assert rollout.reason == "alias champion moved: 1 → 3"
+    assert (await versions(store), world.begun) == ([1], 1)
+    assert (await store.audit())[-1].action == "rollout.start"
+
+
+async def test_while_a_rollout_is_on_nothing_else_moves() -> None:
+    """Its own alias is silent; one that moves on meanwhile waits, and says so."""
+    world = World()
+    _, follower = await started(world, ROLLED)
+    world.aliases["m", "champion"] = 3
+    await follower.turn()
+    await follower.turn()
+    assert (world.begun, follower.concerns()) == (1, [])
+    world.aliases["m", "champion"] = 4
+    await follower.turn()
+    assert world.begun == 1
+    assert "waits for the rollout of version 3" in follower.concerns()[0]
+
+
+@pytest.mark.parametrize("phase", [Phase.FAILED, Phase.ABORTED, Phase.SUPERSEDED])
+async def test_a_rollout_that_did_not_succeed_is_not_repeated(phase: Phase) -> None:
+    """The variant stays and says why, until the alias moves on and the model has cooled down."""
+    world = World()
+    _, follower = await started(world, ROLLED)
+    world.aliases["m", "champion"] = 3
+    await follower.turn()
+    failed = at(await rollout_of(world), phase=phase, step=0, words="too many errors", ended_at=world.now)
+    await world.rollouts.put(failed)
+    await follower.turn()
+    assert world.begun == 1
+    assert f"its rollout {phase}: too many errors; it stays at 1" in follower.concerns()[0]
+
+    world.aliases["m", "champion"] = 4
+    await follower.turn()
+    if phase is Phase.FAILED:
+        assert "after a rollback the model waits another" in follower.concerns()[0]
+    world.now += 1000
+    await follower.turn()
+    assert (world.begun, (await rollout_of(world)).version) == (2, 4)
+
+
+async def test_a_policy_that_no_rollout_fits_stays_and_says_why() -> None:
+    """With two versions in the split it is open which one the new one replaces."""
+    world = World()
+    variants = [{**ROLLED["variants"][0], "weight": 5000}, {"name": "b", "version": 2, "weight": 5000}]
+    _, follower = await started(world, {"model": "m", "variants": variants})
+    world.aliases["m", "champion"] = 3
+    await follower.turn()
+    assert world.begun == 0
+    assert "share the split" in follower.concerns()[0]
 
 
 async def test_a_nudge_makes_it_look_now() -> None:

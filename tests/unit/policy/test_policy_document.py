@@ -144,3 +144,40 @@ def test_what_is_no_object_is_invalid_as_a_whole(document: object) -> None:
     with pytest.raises(ServingError) as error:
         parse_policy(document)
     assert str(error.value).startswith("policy: ")
+
+
+FOLLOWER = {"name": "stable", "version": 1, "weight": 10_000, "alias": "champion"}
+
+
+def test_a_variant_that_follows_an_alias_may_say_how() -> None:
+    """A plan is part of the document and comes back with its defaults."""
+    plan = {"steps": [500, 10_000], "checks": ["latency"]}
+    policy = parse_policy({"model": "m", "variants": [{**FOLLOWER, "on_move": "rollout", "plan": plan}]})
+    assert policy.variants[0].plan is not None
+    assert policy.variants[0].plan.steps == (500, 10_000)
+    assert parse_policy(to_document(policy)) == policy
+
+
+@pytest.mark.parametrize(
+    ("variant", "words"),
+    [
+        ({"alias": None, "on_move": "rollout"}, "variants[0].on_move: says what becomes of an alias"),
+        ({"plan": {}}, "variants[0].plan: is for on_move: rollout"),
+        ({"on_move": "rollout", "plan": {"steps": [500, 500]}}, "variants[0].plan.steps[1]: 500 does not rise"),
+        (
+            {"on_move": "rollout", "plan": {"checks": ["vibes"]}},
+            "variants[0].plan.checks[0].kind: there is no such check",
+        ),
+        ({"on_move": "rollout", "plan": {"tempo": 1}}, "variants[0].plan.tempo: unknown field"),
+        ({"on_move": "leap"}, "variants[0].on_move:"),
+        (
+            {"on_move": "rollout", "plan": {"checks": [{"kind": "label_metric", "metric": "f1"}]}},
+            "variants[0].plan.checks[0].metric: no metric that labels tell one by one; there are accuracy",
+        ),
+    ],
+)
+def test_a_mistake_in_how_an_alias_is_followed_is_named(variant: dict[str, object], words: str) -> None:
+    """By its field."""
+    with pytest.raises(ServingError) as refused:
+        parse_policy({"model": "m", "variants": [FOLLOWER | variant]})
+    assert str(refused.value).startswith(words)

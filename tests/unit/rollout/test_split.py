@@ -12,7 +12,7 @@ from router.policy.decision import decide
 from router.policy.document import Policy, parse_policy
 from router.rollout.split import Cast, at_step, cast, promoted, restored, same_split, share_of, shares_at
 from serving.protocol.errors import ServingError
-from tests.rollouts import NEW, OLD, base_policy
+from tests.rollouts import MODEL, NEW, OLD, base_policy
 
 ROLES = Cast("stable", "canary")
 KEYS = [f"user-{n}" for n in range(2000)]
@@ -134,3 +134,17 @@ def test_weights_of_successive_steps_rise() -> None:
     """For the canary and, up to one half, for its control arm."""
     splits = [variants(step(base_policy(), step_bp)) for step_bp in STEPS]
     assert all(one["canary"][1] < two["canary"][1] for one, two in pairwise(splits))
+
+
+@pytest.mark.parametrize(("alias", "kept"), [("champion", True), ("production", False)])
+def test_a_base_that_follows_an_alias_goes_on_doing_so_where_that_points_to_the_version(alias: str, kept: bool) -> None:
+    """Through all steps and on the way back; after promotion another alias would lead it away again."""
+    variant = {"name": "stable", "version": OLD, "weight": 10_000, "alias": alias, "on_move": "rollout"}
+    good = parse_policy({"model": MODEL, "variants": [variant]})
+    roles = cast(good, NEW)
+    halfway = at_step(good, roles=roles, version=NEW, step_bp=5000, salt="r1")
+    assert halfway.variants[0].alias == alias
+    assert restored(halfway, good).variants == good.variants
+    (taken,) = promoted(halfway, roles=roles, version=NEW, salt=None, aliases=("champion", "")).variants
+    assert (taken.version, taken.weight) == (NEW, 10_000)
+    assert (taken.alias == alias, taken.on_move == "rollout") == (kept, kept)

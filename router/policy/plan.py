@@ -13,8 +13,8 @@ from urllib.parse import urlsplit
 import msgspec
 from msgspec import Meta
 
-from router.policy.document import WHOLE_BP
 from router.policy.mistakes import field_error
+from router.policy.shares import WHOLE_BP
 from serving.protocol.errors import invalid
 
 Share = Annotated[int, Meta(ge=1, le=WHOLE_BP)]
@@ -116,16 +116,25 @@ def parse_plan(document: Any) -> Plan:
         ServingError: INVALID whose message starts with the field at fault.
     """
     try:
-        plan = msgspec.convert(_spelled_out(document), Plan)
+        plan = msgspec.convert(spelled_out(document), Plan)
     except msgspec.ValidationError as error:
-        raise field_error(_without_tag_talk(str(error)), "rollout") from None
+        raise field_error(explain(str(error)), "rollout") from None
+    check_plan(plan)
+    return plan
+
+
+def check_plan(plan: Plan, path: str = "") -> None:
+    """Check what no field by itself can show; `path` leads to the plan in a larger document.
+
+    Raises:
+        ServingError: INVALID whose message starts with the field at fault.
+    """
     for index, (before, after) in enumerate(pairwise(plan.steps)):
         if after <= before:
-            raise invalid(f"steps[{index + 1}]: {after} does not rise above the step before it, {before}")
+            raise invalid(f"{path}steps[{index + 1}]: {after} does not rise above the step before it, {before}")
     for index, gate in enumerate(plan.gates):
         if urlsplit(gate.url).scheme not in {"http", "https"} or not urlsplit(gate.url).hostname:
-            raise invalid(f"gates[{index}].url: must be an http:// or https:// address")
-    return plan
+            raise invalid(f"{path}gates[{index}].url: must be an http:// or https:// address")
 
 
 def plan_document(plan: Plan) -> dict[str, Any]:
@@ -134,14 +143,15 @@ def plan_document(plan: Plan) -> dict[str, Any]:
     return document
 
 
-def _spelled_out(document: Any) -> Any:
+def spelled_out(document: Any) -> Any:
+    """Give a check that is its kind alone the form of the others."""
     if not isinstance(document, dict) or not isinstance(document.get("checks"), list | tuple):
         return document
     checks = [{"kind": each} if isinstance(each, str) else each for each in document["checks"]]
     return {**document, "checks": checks}
 
 
-def _without_tag_talk(message: str) -> str:
+def explain(message: str) -> str:
     """Say of a wrong kind or metric what msgspec leaves out: which there are."""
     if message.startswith("Invalid enum value") and message.endswith(".metric`"):
         found = message.partition(" - at ")
