@@ -158,7 +158,7 @@ class VersionStatus(msgspec.Struct, frozen=True):
     load_s: float = 0.0
     """Seconds from the start of its process to a golden-checked answer."""
     lineage: Mapping[str, Any] = {}
-    """run_id, git_commit, datasets, params, opset, sha256, backend, provider; what is known."""
+    """run_id, git_commit, datasets, params, opset, sha256, bytes, backend, provider; what is known."""
     holders: tuple[str, ...] = ()
     """Who keeps it from being freed: `variant` and `shadow` once for each that names it, `standby` for a rollback; else
     `lingering` for ten minutes after somebody asked for it or a policy named it."""

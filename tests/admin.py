@@ -38,7 +38,7 @@ from router.ports import (
     VersionStatus,
     VersionUnready,
 )
-from serving.protocol.errors import not_found
+from serving.protocol.errors import ErrorKind, ServingError, not_found
 
 MODEL = "flight-delay"
 SHARES = [{"name": "stable", "version": 1, "weight": 9000}, {"name": "canary", "version": 2, "weight": 1000}]
@@ -192,7 +192,7 @@ class AdminWorld:
             readings=self.readings,
             rollouts=RolloutServices(self.rollouts, lambda rollout: rollout.findings, self._nudge),
             watch=self.watch,
-            registry=RegistryServices(self._aliased, lambda: self.concerns),
+            registry=RegistryServices(self._aliased, self._model_bytes, lambda: self.concerns),
             answers=MemoryAnswerStore(),
             key_store=self.keys,
             allowed_hosts=["gateway.example"],
@@ -202,6 +202,11 @@ class AdminWorld:
         if (model, alias) not in self.aliases:
             raise not_found(f"model '{model}' has no alias '{alias}'; it has champion")
         return self.aliases[model, alias]
+
+    async def _model_bytes(self, model: str, version: int) -> int:
+        if version == 4:
+            raise ServingError(ErrorKind.UNAVAILABLE, "the registry is away")
+        return 1000 * version
 
     def _nudge(self) -> None:
         self.nudges += 1

@@ -86,7 +86,7 @@ async def _foreseen(ports: Services, change: PolicyChange) -> dict[str, Any]:
     if change.policy is None:
         return shown | {"removes": stored is not None}
     await require_known(ports.versions, change.policy)
-    return shown | {"impact": await foresee(ports.versions, stored.policy if stored else None, change.policy)}
+    return shown | {"impact": await foresee(ports, stored.policy if stored else None, change.policy)}
 
 
 async def _parse(ports: Services, document: dict[str, Any]) -> list[PolicyChange]:

@@ -138,7 +138,7 @@ async def _commit(
     await require_thawed(ports, current.policy if current else None, policy, force=intent.force)
     if intent.dry_run:
         await require_known(ports.versions, policy)
-        impact = await foresee(ports.versions, current.policy if current else None, policy)
+        impact = await foresee(ports, current.policy if current else None, policy)
         return JSONResponse(to_document(policy) | {"dry_run": True, "replaces": expected, "impact": impact})
     await require_ready(ports.versions, policy, ports.ready_timeout_s)
     at = ports.clock()

@@ -85,7 +85,7 @@ async def _restore(
     """Write an earlier policy once more, as a revision of its own."""
     current = await ports.store.get(model)
     if dry_run:
-        impact = await foresee(ports.versions, current.policy if current else None, target.policy)
+        impact = await foresee(ports, current.policy if current else None, target.policy)
         return JSONResponse(show_policy(target) | {"dry_run": True, "impact": impact})
     await require_ready(ports.versions, target.policy, ports.ready_timeout_s)
     change = PolicyChange(model, target.policy, current.revision if current else 0, target.revision, action)

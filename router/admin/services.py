@@ -50,10 +50,12 @@ class RolloutServices:
 
 @dataclass(frozen=True)
 class RegistryServices:
-    """Aliases of the registry as the admin API sees them."""
+    """The registry as the admin API sees it, beside what versions need to be served."""
 
     aliased: Callable[[str, str], Awaitable[int]]
     """Find the version of a model's alias; `ServingError` when it cannot tell."""
+    model_bytes: Callable[[str, int], Awaitable[int]]
+    """Say how large the model files of a version are; `ServingError` when it cannot tell."""
     concerns: Callable[[], Sequence[str]]
     """Say which variants are not where their alias points, and why."""
 

@@ -84,6 +84,10 @@ class Catalogue:
         """Find the version that an alias points to; see `Registry.resolve` for what is raised."""
         return await self._call(lambda registry: registry.resolve(model, f"@{alias}").version)
 
+    async def model_bytes(self, model: str, version: int) -> int:
+        """Say how large a version's model files are; see `Registry.model_bytes` for what is raised."""
+        return await self._call(lambda registry: registry.model_bytes(model, version))
+
     async def name(self, model: str, alias: str, version: int, tags: Mapping[str, str]) -> None:
         """Let an alias point to a version, and write down with the version why."""
 

@@ -144,7 +144,7 @@ class Control:
             watch=self._watch,
             answers=self._answers,
             key_store=self._keys,
-            registry=RegistryServices(self._catalogue.aliased, self._follower.concerns),
+            registry=RegistryServices(self._catalogue.aliased, self._catalogue.model_bytes, self._follower.concerns),
         )
 
     def _make_loop(self) -> RolloutLoop:

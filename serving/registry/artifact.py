@@ -66,7 +66,7 @@ class Artifact(msgspec.Struct, frozen=True):
     golden: Golden
     options: ServingOptions
     lineage: Mapping[str, Any] = {}
-    """run_id, git_commit, datasets, params, opset, sha256, source; what is known."""
+    """run_id, git_commit, datasets, params, opset, sha256, bytes of the model's files, source; what is known."""
 
 
 class ListedFile(msgspec.Struct, frozen=True):

@@ -16,7 +16,7 @@ from typing import Any
 import msgspec
 
 from serving.protocol.errors import ServingError, invalid
-from serving.registry.artifact import PROFILE, Artifact, VersionInfo
+from serving.registry.artifact import PROFILE, Artifact, VersionInfo, is_model_file
 from serving.registry.assembly import assemble, origin_of
 from serving.registry.cache import ArtifactCache
 from serving.registry.digest import file_digests, model_digest
@@ -96,7 +96,7 @@ class Fetcher:
             elif SHA256_TAG not in info.tags:
                 with contextlib.suppress(RegistryUnavailable, ServingError):
                     self._store.set_tags(info.model, info.version, tags)
-            lineage = self._lineage(info, files.opsets, tags[SHA256_TAG])
+            lineage = self._lineage(info, files.opsets, tags[SHA256_TAG]) | {"bytes": _model_bytes(folder)}
             completed = _completed(info, tags)
             return assemble(completed, self._cache.add(folder, completed, lineage), lineage)
 
@@ -111,6 +111,11 @@ class Fetcher:
         with contextlib.suppress(RegistryUnavailable, ServingError):  # a run may be deleted, its version lives on
             known |= self._store.lineage(info)
         return known
+
+
+def _model_bytes(folder: Path) -> int:
+    files = (path for path in folder.rglob("*") if path.is_file() and is_model_file(path.name))
+    return sum(path.stat().st_size for path in files)
 
 
 def recorded_tags(folder: Path, golden: Golden) -> dict[str, str]:

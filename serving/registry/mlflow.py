@@ -30,7 +30,7 @@ from mlflow.store.artifact.artifact_repository_registry import get_artifact_repo
 from sqlalchemy.exc import SQLAlchemyError
 
 from serving.protocol.errors import invalid, not_found
-from serving.registry.artifact import ListedFile, ModelInfo, VersionInfo, wanted_files
+from serving.registry.artifact import ListedFile, ModelInfo, VersionInfo, is_model_file, wanted_files
 from serving.registry.source import SourcePolicy, without_credentials
 
 EXPERIMENT: Final = "model-shepherd"
@@ -173,13 +173,21 @@ class MlflowStore:
                 NOT_FOUND, the files are gone.
         """
         repository = self._repository(info)
+        for file in wanted_files(self._listing(info, repository)):
+            with self._reaching():
+                repository.download_artifacts(file.path, str(folder))
+
+    def model_bytes(self, info: VersionInfo) -> int:
+        """Add up the model files of a version without fetching any; raises what `download` does."""
+        listing = self._listing(info, self._repository(info))
+        return sum(file.size_bytes for file in wanted_files(listing) if is_model_file(file.path))
+
+    def _listing(self, info: VersionInfo, repository: Any) -> list[ListedFile]:
         with self._reaching():
             listing = list(_list_files(repository, None, _MAX_DEPTH))
         if not listing:
             raise not_found(f"the files of {info.model} version {info.version} are gone from {info.source}")
-        for file in wanted_files(listing):
-            with self._reaching():
-                repository.download_artifacts(file.path, str(folder))
+        return listing
 
     def upload(self, info: VersionInfo, folder: Path) -> None:
         """Add a folder's files to those of a version, at the same relative paths."""

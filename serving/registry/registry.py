@@ -118,6 +118,18 @@ class Registry:
         """
         return self._fetcher.fetch(info)
 
+    def model_bytes(self, model: str, version: int) -> int:
+        """Say how large a version's model files are, fetched or not; 0 for one that lives on another server.
+
+        Raises:
+            ServingError: NOT_FOUND, there is no such version, or its files are gone.
+            RegistryUnavailable: the registry is away and the cache does not know.
+        """
+        info = self.resolve(model, version)
+        cached = self._cache.remembered(model, version)
+        known = cached.lineage.get("bytes") if cached and cached.info.run_id == info.run_id else None
+        return known if isinstance(known, int) else self._store.model_bytes(info)
+
     def release(self, artifact: Artifact) -> None:
         """Let a fetched version's files be evicted; once for each `fetch`."""
         self._cache.release(artifact.dir)

@@ -304,3 +304,14 @@ async def test_what_keeps_a_variant_from_its_alias_is_in_the_status(world: Admin
     world.concerns.append("m@champion: alias champion moved: 1 → 3; it is broken; it stays at 1")
     async with world.client() as client:
         assert (await client.get("/admin/v1/status")).json()["problems"] == world.concerns
+
+
+async def test_a_dry_run_tells_how_large_the_versions_are_that_it_would_load(world: AdminWorld) -> None:
+    """And of which the registry cannot tell."""
+    async with world.client() as client:
+        await client.put(URL, json=policy_body([STABLE]), headers=CREATE)
+        shares = [{"name": f"v{version}", "version": version, "weight": 5000} for version in (2, 4)]
+        answer = await client.put(URL, json=policy_body(shares), headers={"If-Match": "*"}, params={"dry_run": True})
+        impact = answer.json()["impact"]
+    assert (impact["versions_to_load"], impact["model_bytes"]) == ([2, 4], 2000)
+    assert impact["model_bytes_unknown_of"] == [4]

@@ -186,6 +186,7 @@ async def test_a_dry_run_tells_what_a_change_would_do(world: AdminWorld) -> None
         assert (await client.get(POLICY)).headers["etag"] == etag
     assert answer["impact"]["moved_share"] == pytest.approx(0.2, abs=0.03)
     assert answer["impact"]["versions_to_load"] == [2]
+    assert answer["impact"]["model_bytes"] == 2000
     assert 2 not in world.versions.asked
 
 

@@ -95,6 +95,16 @@ def test_a_version_of_a_backend_without_files_has_none(registry: Registry) -> No
     assert artifact.options.settings == {"delay_ms": "1"}
 
 
+def test_the_size_of_a_version_is_known_before_it_is_fetched_and_after(registry: Registry) -> None:
+    """Its model files alone: what a replica loads."""
+    version = registry.register("sized", models.mlp())
+    assert registry.model_bytes("sized", version) == len(models.mlp())
+    artifact = registry.fetch(registry.resolve("sized", version))
+    assert artifact.lineage["bytes"] == registry.model_bytes("sized", version) == len(models.mlp())
+    with pytest.raises(ServingError, match="no version 9"):
+        registry.model_bytes("sized", 9)
+
+
 def test_lineage_says_where_a_version_comes_from(registry: Registry) -> None:
     """At least its run, opsets and digest."""
     artifact = registry.fetch(registry.resolve("lineage", registry.register("lineage", models.mlp())))
