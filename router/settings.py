@@ -123,6 +123,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     host_cold_after_s: Annotated[Seconds, _about("How long a version there stays loaded without a request.")] = 300.0
     ready_timeout_s: Annotated[Seconds, _about("How long a policy change waits for its versions to be ready.")] = 60.0
 
+    retrained_rollout: Annotated[
+        bool, _about("Roll out by itself, as a shadow first, a version whose tag names an incident.")
+    ] = False
     standby_s: Annotated[
         float, Meta(ge=0, le=30 * 86_400), _about("How long the versions of the last good policy stay loaded after it.")
     ] = 86_400.0

@@ -72,6 +72,7 @@ class World:
         self._random = np.random.default_rng(self.seed)
         self._outcomes: dict[tuple[str, int], list[int]] = {}
         self._durations: dict[tuple[str, int], np.ndarray[Any, Any]] = {}
+        self._compared: dict[int, int] = {}
         self._suspicion = Suspicion()
         self._before = Counters()
 
@@ -85,7 +86,9 @@ class World:
         return self.rollout
 
     def serve(self) -> None:
-        """Let one tick of requests be answered by the policy in force."""
+        """Let one tick of requests be answered by the policy in force, and copied to its shadows."""
+        for shadow in self.policy.shadows:
+            self._compared[shadow.version] = self._compared.get(shadow.version, 0) + round(self.rate * self.tick_s)
         arms = [variant for variant in self.policy.variants if variant.weight]
         sent = self._random.multinomial(
             self._random.poisson(self.rate * self.tick_s), [a.weight / WHOLE_BP for a in arms]
@@ -108,7 +111,8 @@ class World:
             tuple(
                 ArmCounters(*key, {"ok": ok, "model_failed": failed}, {}, BOUNDS, tuple(map(int, self._durations[key])))
                 for key, (ok, failed) in self._outcomes.items()
-            )
+            ),
+            comparisons={version: (n, 0) for version, n in self._compared.items()},
         )
 
     def turn(self) -> None:

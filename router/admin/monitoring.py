@@ -11,11 +11,12 @@ from fastapi import APIRouter, Body, Header, Query
 from router.admin.guard import GuardedRoute
 from router.admin.problems import Problem
 from router.admin.representations import split_reason
-from router.admin.services import Actor, ModelName, Ports
+from router.admin.services import Actor, ModelName, Ports, Services
 from router.drift.verdict import WindowVerdict
 from router.monitor.book import Book
 from router.monitor.incident import estimate_of, explanation_of, performance_of
 from router.monitor.state import LabelCounts
+from router.rollout.rollout import Rollout
 
 router = APIRouter(prefix="/admin/v1", tags=["monitoring"], route_class=GuardedRoute)
 
@@ -48,9 +49,15 @@ async def list_incidents(
     model: Annotated[str, Query(description="Of one model only.")] = "",
     limit: Annotated[int, Query(ge=1, le=1000)] = 100,
 ) -> dict[str, Any]:
-    """List incidents as they stand, the youngest first."""
+    """List incidents as they stand, the youngest first, each with the rollouts of versions trained for it."""
     incidents = await ports.watch.incidents(limit, model or None)
-    return {"incidents": [msgspec.to_builtins(each) for each in incidents]}
+    answers = await _answers(ports, {each.model for each in incidents})
+    return {
+        "incidents": [
+            msgspec.to_builtins(each) | {"rollouts": [_answer(rollout) for rollout in answers.get(each.id, ())]}
+            for each in incidents
+        ]
+    }
 
 
 @router.post("/performance/{model}/hold")
@@ -74,6 +81,27 @@ async def hold_rollbacks(
     )
     await ports.watch.hold(model, after)
     return {"model": model, "rollbacks_held": after}
+
+
+async def _answers(ports: Services, models: set[str]) -> dict[str, list[Rollout]]:
+    """Collect the rollouts that answer an incident, by its id, oldest first."""
+    found: dict[str, list[Rollout]] = {}
+    last = await ports.rollouts.store.all() if models else {}
+    for model in models & last.keys():
+        for rollout in (*await ports.rollouts.store.history(model), last[model]):
+            if rollout.incident:
+                found.setdefault(rollout.incident, []).append(rollout)
+    return found
+
+
+def _answer(rollout: Rollout) -> dict[str, Any]:
+    return {
+        "id": rollout.id,
+        "version": rollout.version,
+        "phase": rollout.phase.value,
+        "share_bp": rollout.share_bp,
+        "words": rollout.words,
+    }
 
 
 def _versions(book: Book, model: str) -> list[int]:

@@ -49,6 +49,7 @@ def show_rollout(rollout: Rollout, findings: Sequence[Judgement] = ()) -> dict[s
         "words": rollout.words,
         "actor": rollout.actor,
         "reason": rollout.reason,
+        "incident": rollout.incident or None,
         "created_at": rollout.created_at,
         "ended_at": rollout.ended_at or None,
         "frozen_until": frozen_until(rollout) or None,

@@ -135,11 +135,12 @@ def _opinion(found: dict[str, Any] | None) -> str:
 def _incidents(found: list[dict[str, Any]]) -> Table | str:
     if not found:
         return "no incidents"
-    table = Table("incident", "severity", "opened", "resolved", "about", box=None, header_style="bold")
+    table = Table("incident", "severity", "opened", "resolved", "about", "retrained", box=None, header_style="bold")
     for each in found:
-        about = sorted({what for arm in each["evidence"].values() for what in arm})
+        about = ", ".join(sorted({what for arm in each["evidence"].values() for what in arm}))
+        retrained = ", ".join(f"version {rollout['version']} {rollout['phase']}" for rollout in each["rollouts"])
         table.add_row(
-            each["id"], each["severity"], _time(each["opened_at"]), _time(each["resolved_at"]), ", ".join(about)
+            *(each["id"], each["severity"], _time(each["opened_at"]), _time(each["resolved_at"]), about, retrained)
         )
     return table
 

@@ -31,6 +31,7 @@ def rollout() -> None:
 @click.argument("model")
 @click.option("--version", type=click.IntRange(min=1), required=True, help="Version to roll out.")
 @click.option("--steps", metavar="PERCENT,...", help="Shares of the traffic.  [default: 1,5,25,100]")
+@click.option("--shadow", metavar="PERCENT", help="Begin as a shadow that gets copies of this share of the requests.")
 @click.option("--min-requests", type=click.IntRange(min=1), help="Canary answers at each step.  [default: 100]")
 @click.option("--min-time", "min_time_s", type=click.FloatRange(min=0), metavar="SECONDS", help="At each step.")
 @click.option(
@@ -144,6 +145,8 @@ def _plan(given: dict[str, Any]) -> dict[str, Any]:
     }
     if given["steps"]:
         plan["steps"] = _read_steps(given["steps"])
+    if given["shadow"]:
+        plan["shadow"] = {"sample": _read_steps(given["shadow"])[0]}
     if given["checks"] and given["no_checks"]:
         raise click.UsageError("--check and --no-checks contradict each other")
     if given["checks"] or given["no_checks"]:

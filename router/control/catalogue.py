@@ -76,6 +76,10 @@ class Catalogue:
 
         return await self._call(list_all)
 
+    async def versions_of(self, model: str) -> Sequence[VersionInfo]:
+        """List the versions of one model; empty when there is no such model."""
+        return await self._call(lambda registry: registry.list_versions(model))
+
     async def register(self, name: str, onnx: bytes, *, example: bytes | None, tags: Mapping[str, str]) -> int:
         """Add a version; see `Registry.register` for what is raised."""
         return await self._call(lambda registry: registry.register(name, onnx or None, example, tags))

@@ -25,6 +25,7 @@ from router.control.fleet import Processes
 from router.control.gates import Gates
 from router.control.hosted_fleet import hosted_fleet
 from router.control.registry_webhook import App, Signatures, with_registry_webhook
+from router.control.retrained import Retrained
 from router.control.rollout_loop import RolloutLoop
 from router.control.specs import spec_maker
 from router.control.standby import Standby
@@ -78,6 +79,14 @@ class Control:
             poll_s=settings.registry_poll_s,
             ready_timeout_s=settings.ready_timeout_s,
         )
+        self._retrained = Retrained(
+            self._store,
+            self._rollouts,
+            self._watch,
+            self._catalogue,
+            begun=self._loop.nudge,
+            poll_s=settings.registry_poll_s,
+        )
         self._metrics = Registry("control")
         self._metrics.before_snapshot(self._refresh_gauges)
         self._publisher = Publisher(self._metrics, layout.metrics_dir, interval_s=settings.metrics_interval_s)
@@ -106,6 +115,8 @@ class Control:
             asyncio.create_task(self._open_registry(), name="open-registry"),
             asyncio.create_task(self._loop.run(), name="rollouts"),
         ]
+        if self._settings.retrained_rollout:
+            self._tasks.append(asyncio.create_task(self._retrained.run(), name="retrained"))
         if self._settings.hard_failure_watch_s > 0:
             self._tasks.append(asyncio.create_task(self._exposures.run(), name="exposures"))
 

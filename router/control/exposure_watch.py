@@ -152,7 +152,7 @@ class ExposureWatch:
         rollout = await self._rollouts.get(model)
         if rollout is not None and not rollout.is_over and rollout.version == version:
             return
-        ready = {each.version for each in self._versions.current() if each.model == model and each.state == "ready"}
+        ready = {each.version for each in self._versions.current() if each.model == model and each.serves}
         back = restored(stored.policy, target.policy) if target else None
         if target is None or back is None or not set(shares(back)) <= ready:
             self._say_helpless(stored, evidence)

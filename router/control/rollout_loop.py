@@ -30,7 +30,12 @@ TURN_S: Final = 0.25
 IDLE_S: Final = 1.0
 #: Pause before a registry that was away, or whatever else failed, is tried again.
 RETRY_S: Final = 5.0
-_ACTIONS: Final = {"step": "rollout.step", "promote": "rollout.promote", "restore": "rollout.rollback"}
+_ACTIONS: Final = {
+    "shadow": "rollout.shadow",
+    "step": "rollout.step",
+    "promote": "rollout.promote",
+    "restore": "rollout.rollback",
+}
 _log = logging.getLogger(__name__)
 
 

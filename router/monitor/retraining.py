@@ -47,7 +47,7 @@ def retrain_payload(
         "data_window": _window(span, incident.model, transition.at),
         "lineage": dict(lineage),
         "evidence": incident.evidence,
-        "tags": {"model_shepherd.incident": incident.id},
+        "tags": {"shepherd.incident": incident.id},
     }
 
 

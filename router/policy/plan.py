@@ -90,6 +90,17 @@ class Gate(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_default
     timeout_s: Annotated[float, Meta(gt=0, le=60)] = 5.0
 
 
+class ShadowStage(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """How a version is tried on copies of the traffic before it gets a share."""
+
+    sample: Share = WHOLE_BP
+    """Share of the requests that are copied, in basis points."""
+    min_requests: Annotated[int, Meta(ge=1, le=10**9)] = 100
+    """Copies whose answers must have been compared with the primary's."""
+    min_time_s: Seconds = 30.0
+    timeout_ms: Annotated[int, Meta(ge=1, le=600_000)] = 500
+
+
 class Plan(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """How a version comes to all of the traffic."""
 
@@ -107,6 +118,8 @@ class Plan(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     start_at: Annotated[float, Meta(ge=0)] = 0.0
     """Unix seconds; not to begin before."""
     gates: Annotated[tuple[Gate, ...], Meta(max_length=16)] = ()
+    shadow: ShadowStage | None = None
+    """To begin as a shadow; None begins with the first step."""
 
 
 def parse_plan(document: Any) -> Plan:

@@ -25,9 +25,10 @@ from typing import Final
 import msgspec
 
 from router.analysis.verdict import Verdict
+from router.policy.plan import ShadowAgreement
 from router.policy.shares import WHOLE_BP
 from router.rollout.checks import judge_checks, judge_ratio, overall
-from router.rollout.evidence import Judgement, Observation, since
+from router.rollout.evidence import ArmCounters, Judgement, Observation, since
 from router.rollout.phase import Event, Phase
 from router.rollout.rollout import Rollout, move
 from router.rollout.split import CONTROL, shares_at
@@ -39,6 +40,7 @@ from router.rollout.turn import (
     adopt,
     follow_write,
     give_back,
+    go_to_shadow,
     go_to_step,
     hard_failure_of,
 )
@@ -72,6 +74,8 @@ def _go_on(rollout: Rollout, observed: Observation, now: float) -> Turn:
     match rollout.phase:
         case Phase.PENDING:
             return _prepare(rollout, observed, now)
+        case Phase.SHADOWING:
+            return _try_as_shadow(_account(rollout, now), observed, now)
         case Phase.PROGRESSING | Phase.HOLDING:
             return _weigh(_account(rollout, now), observed, now)
         case Phase.BAKING:
@@ -90,7 +94,32 @@ def _prepare(rollout: Rollout, observed: Observation, now: float) -> Turn:
     asked = _ask(rollout, observed, "confirm_start", "confirm_start")
     if asked is not None:
         return asked
-    return go_to_step(rollout, 0, observed.policy, now, f"version {rollout.version} is ready")
+    words = f"version {rollout.version} is ready"
+    if rollout.plan.shadow is not None:
+        return go_to_shadow(rollout, rollout.plan.shadow, observed.policy, now, words)
+    return go_to_step(rollout, 0, observed.policy, now, words)
+
+
+def _try_as_shadow(rollout: Rollout, observed: Observation, now: float) -> Turn:
+    """Wait for answers to copies of the traffic; in doubt longer than the plan asks, and never without any."""
+    assert observed.policy is not None, "checked by advance"
+    assert rollout.plan.shadow is not None, "the phase follows from it"
+    if rollout.step_origin is None:
+        settled = rollout.served_s + _tick(rollout, now) >= SETTLE_S
+        return Turn(msgspec.structs.replace(rollout, step_origin=observed.counters) if settled else rollout)
+    compared = since(observed.counters, rollout.step_origin).comparisons.get(rollout.version, (0, 0))
+    checks = [check for check in rollout.plan.checks if isinstance(check, ShadowAgreement)]
+    nobody = ArmCounters("", rollout.version)
+    findings = judge_checks(checks, nobody, nobody, compared=compared)
+    if overall(findings) is Verdict.FAIL:
+        failed = "; ".join(f.words for f in findings if f.verdict is Verdict.FAIL and not f.dry_run)
+        turn = give_back(rollout, Event.FAIL, observed.policy, now, failed)
+        return turn._replace(rollout=msgspec.structs.replace(turn.rollout, findings=findings), findings=findings)
+    had_time = rollout.served_s + _tick(rollout, now) >= rollout.plan.shadow.min_time_s
+    if not had_time or compared[0] < rollout.plan.shadow.min_requests or overall(findings) is not Verdict.PASS:
+        return Turn(rollout, (), findings)
+    turn = go_to_step(rollout, 0, observed.policy, now, f"{compared[0]} answers as a shadow compared")
+    return turn._replace(rollout=msgspec.structs.replace(turn.rollout, findings=findings), findings=findings)
 
 
 def _weigh(rollout: Rollout, observed: Observation, now: float) -> Turn:

@@ -17,6 +17,8 @@ class Phase(StrEnum):
 
     PENDING = "pending"
     """Waits for its time, for its version to be ready, for a confirmation. Traffic is as before."""
+    SHADOWING = "shadowing"
+    """Gets copies of the traffic, whose answers nobody waits for."""
     PROGRESSING = "progressing"
     """At a step, gathering what the plan asks for."""
     HOLDING = "holding"
@@ -43,8 +45,10 @@ class Phase(StrEnum):
 class Event(StrEnum):
     """What moves a rollout on."""
 
+    MIRROR = "mirror"
+    """Its time has come and its version is ready; the plan has it begin as a shadow."""
     BEGIN = "begin"
-    """Its time has come and its version is ready."""
+    """The version gets its first share."""
     ADVANCE = "advance"
     """The step is passed, by evidence or by an operator's word."""
     HOLD = "hold"
@@ -74,11 +78,13 @@ _AT_A_STEP: Final = {Event.ADVANCE: Phase.PROGRESSING, Event.FINISH: Phase.PROMO
 TRANSITIONS: Final[Mapping[Phase, Mapping[Event, Phase]]] = {
     Phase.PENDING: {
         Event.BEGIN: Phase.PROGRESSING,
+        Event.MIRROR: Phase.SHADOWING,
         Event.FINISH: Phase.PROMOTING,
         Event.FAIL: Phase.FAILED,
         Event.ABORT: Phase.ABORTED,
         Event.SUPERSEDE: Phase.SUPERSEDED,
     },
+    Phase.SHADOWING: {Event.BEGIN: Phase.PROGRESSING, Event.FINISH: Phase.PROMOTING, **_GIVEN_UP},
     Phase.PROGRESSING: {Event.HOLD: Phase.HOLDING, Event.PAUSE: Phase.PAUSED, **_AT_A_STEP},
     Phase.HOLDING: {Event.PAUSE: Phase.PAUSED, **_AT_A_STEP},
     Phase.PAUSED: {Event.RESUME: Phase.PROGRESSING, **_AT_A_STEP},

@@ -11,7 +11,7 @@ from router.policy.plan import Plan
 from router.policy.shares import WHOLE_BP
 from router.rollout.evidence import Counters, Judgement
 from router.rollout.phase import TERMINAL, Event, Phase, next_phase
-from router.rollout.split import Cast, cast, share_of
+from router.rollout.split import Cast, cast, mirrored, share_of
 from serving.protocol.errors import invalid
 
 #: The alias that follows promotions.
@@ -35,7 +35,7 @@ class Moment(msgspec.Struct, frozen=True):
 class PolicyWrite(msgspec.Struct, frozen=True):
     """A policy that must come into force: decided, stored, and repeated until it is seen there."""
 
-    kind: Literal["step", "promote", "restore"]
+    kind: Literal["shadow", "step", "promote", "restore"]
     policy: Policy
     expected_revision: int
     """The write is void unless this revision stands: that makes repeating it harmless."""
@@ -62,6 +62,8 @@ class Rollout(msgspec.Struct, frozen=True):
     roles: Cast
     alias: str = ""
     """Whose move in the registry began it; empty when somebody did."""
+    incident: str = ""
+    """That the version was trained for; empty for none."""
     phase: Phase = Phase.PENDING
     step: int = -1
     """Position in the plan's steps; -1 before the first."""
@@ -117,6 +119,7 @@ def begin(
     reason: str,
     now: float,
     alias: str = "",
+    incident: str = "",
 ) -> Rollout:
     """Make a rollout that has moved nothing yet.
 
@@ -128,6 +131,8 @@ def begin(
     held = variants[roles.candidate].weight if roles.candidate in variants else 0
     if plan.steps[0] < held:
         raise invalid(f"steps[0]: version {version} has {held} basis points already, more than {plan.steps[0]}")
+    if plan.shadow is not None:
+        mirrored(policy, version, plan.shadow)  # to be refused now rather than later
     rollout = Rollout(
         id=id,
         model=policy.model,
@@ -143,6 +148,7 @@ def begin(
         policy_revision=policy_revision,
         roles=roles,
         alias=alias,
+        incident=incident,
         seen_at=now,
     )
     return note(rollout, now, f"started by {actor}: {reason}")

@@ -21,7 +21,8 @@ from typing import NamedTuple
 
 import msgspec
 
-from router.policy.document import Policy, Variant, parse_policy, to_document
+from router.policy.document import Policy, ShadowRule, Variant, parse_policy, to_document
+from router.policy.plan import ShadowStage
 from router.policy.shares import WHOLE_BP
 from serving.protocol.errors import invalid
 
@@ -124,6 +125,30 @@ def restored(policy: Policy, good: Policy) -> Policy:
     shadows = tuple(shadow for shadow in policy.shadows if answering != {shadow.version})
     changed = msgspec.structs.replace(policy, variants=good.variants, salt=good.salt, rules=rules, shadows=shadows)
     return parse_policy(to_document(changed))
+
+
+def mirrored(policy: Policy, version: int, stage: ShadowStage) -> Policy:
+    """Copy traffic to the version, in place of a shadow of it that was there.
+
+    Raises:
+        ServingError: INVALID, the policy has as many shadows as it may.
+    """
+    shadow = ShadowRule(version, stage.sample, stage.timeout_ms)
+    others = tuple(each for each in policy.shadows if each.version != version)
+    return parse_policy(to_document(msgspec.structs.replace(policy, shadows=(*others, shadow))))
+
+
+def unmirrored(policy: Policy, good: Policy, version: int) -> Policy:
+    """Take back what `mirrored` did: the version's shadow is what it was in `good`."""
+    answering = {variant.version for variant in policy.variants}
+    before = tuple(each for each in good.shadows if each.version == version and answering != {version})
+    others = tuple(each for each in policy.shadows if each.version != version)
+    return msgspec.structs.replace(policy, shadows=(*others, *before))
+
+
+def shadow_of(policy: Policy, version: int) -> ShadowRule | None:
+    """Find the shadow of a version."""
+    return next((each for each in policy.shadows if each.version == version), None)
 
 
 def same_split(one: Policy, other: Policy) -> bool:

@@ -7,11 +7,21 @@ from typing import NamedTuple
 import msgspec
 
 from router.policy.document import Policy
+from router.policy.plan import ShadowStage
 from router.policy.shares import WHOLE_BP
 from router.rollout.evidence import Judgement, Observation
 from router.rollout.phase import EXPOSED, Event, Phase
 from router.rollout.rollout import CHAMPION, PolicyWrite, Rollout, move
-from router.rollout.split import at_step, promoted, restored, same_split, share_of
+from router.rollout.split import (
+    at_step,
+    mirrored,
+    promoted,
+    restored,
+    same_split,
+    shadow_of,
+    share_of,
+    unmirrored,
+)
 
 
 class SetPolicy(NamedTuple):
@@ -56,18 +66,24 @@ class Turn(NamedTuple):
 def go_to_step(rollout: Rollout, step: int, policy: Policy, now: float, words: str) -> Turn:
     """Give the version the share of a step; all of the split when the plan's step is that."""
     share_bp = rollout.plan.steps[step] if step < len(rollout.plan.steps) else WHOLE_BP
-    onward = Event.BEGIN if rollout.phase is Phase.PENDING else Event.ADVANCE
+    onward = Event.BEGIN if rollout.phase in {Phase.PENDING, Phase.SHADOWING} else Event.ADVANCE
     event = Event.FINISH if share_bp == WHOLE_BP else onward
     write = _forward(rollout, share_bp, policy, rollout.policy_revision)
     moved = move(rollout, event, now, words, step=step, write=write, step_origin=None)
     return Turn(moved, (SetPolicy(write, words),))
 
 
+def go_to_shadow(rollout: Rollout, stage: ShadowStage, policy: Policy, now: float, words: str) -> Turn:
+    """Copy traffic to the version before it gets any."""
+    write = PolicyWrite("shadow", mirrored(policy, rollout.version, stage), rollout.policy_revision)
+    return Turn(move(rollout, Event.MIRROR, now, words, write=write, step_origin=None), (SetPolicy(write, words),))
+
+
 def give_back(rollout: Rollout, event: Event, policy: Policy, now: float, words: str) -> Turn:
     """Return the traffic to what it was, or end at once when none was moved."""
     if rollout.phase is Phase.PENDING:
         return Turn(move(rollout, event, now, words))
-    write = PolicyWrite("restore", restored(policy, rollout.good), rollout.policy_revision)
+    write = PolicyWrite("restore", _before(rollout, policy), rollout.policy_revision)
     return Turn(move(rollout, event, now, words, write=write), (SetPolicy(write, words),))
 
 
@@ -76,7 +92,7 @@ def follow_write(rollout: Rollout, write: PolicyWrite, observed: Observation, no
     policy, revision = observed.policy, observed.policy_revision
     if policy is None:
         return Turn(move(rollout, Event.SUPERSEDE, now, "the model's policy was removed"))
-    if revision != write.expected_revision and same_split(policy, write.policy):
+    if revision != write.expected_revision and _is_in_force(rollout, write, policy):
         return _landed(rollout, write, policy, revision, now)
     failure = hard_failure_of(rollout, observed) if write.kind != "restore" else ""
     if failure:
@@ -84,7 +100,7 @@ def follow_write(rollout: Rollout, write: PolicyWrite, observed: Observation, no
         return give_back(clear, Event.FAIL, policy, now, failure)
     if revision == write.expected_revision:
         return Turn(rollout, (SetPolicy(write, rollout.words),))
-    if write.kind == "restore" and not share_of(policy, rollout.version):
+    if write.kind == "restore" and rollout.step >= 0 and not share_of(policy, rollout.version):
         return _landed(rollout, write, policy, revision, now)
     if write.kind != "restore" and not same_split(policy, rollout.stands):
         return _superseded(rollout, policy, revision, now)
@@ -94,7 +110,9 @@ def follow_write(rollout: Rollout, write: PolicyWrite, observed: Observation, no
 def _rebased(rollout: Rollout, write: PolicyWrite, policy: Policy, revision: int) -> Turn:
     """Make the write anew on a revision that left the split alone, or that a rollback must overrule."""
     if write.kind == "restore":
-        again = PolicyWrite("restore", restored(policy, rollout.good), revision)
+        again = PolicyWrite("restore", _before(rollout, policy), revision)
+    elif write.kind == "shadow" and rollout.plan.shadow is not None:
+        again = PolicyWrite("shadow", mirrored(policy, rollout.version, rollout.plan.shadow), revision)
     else:
         share_bp = WHOLE_BP if write.kind == "promote" else rollout.plan.steps[rollout.step]
         again = _forward(rollout, share_bp, policy, revision)
@@ -109,14 +127,33 @@ def _forward(rollout: Rollout, share_bp: int, policy: Policy, revision: int) -> 
         aliases = (CHAMPION, rollout.alias)
         wanted = promoted(policy, roles=roles, version=version, salt=rollout.good.salt, aliases=aliases)
         return PolicyWrite("promote", wanted, revision)
+    if rollout.plan.shadow is not None:
+        policy = unmirrored(policy, rollout.good, version)
     wanted = at_step(policy, roles=roles, version=version, step_bp=share_bp, salt=rollout.id)
     return PolicyWrite("step", wanted, revision)
+
+
+def _before(rollout: Rollout, policy: Policy) -> Policy:
+    """Make the policy that gives everything back."""
+    back = restored(policy, rollout.good)
+    return back if rollout.plan.shadow is None else unmirrored(back, rollout.good, rollout.version)
+
+
+def _is_in_force(rollout: Rollout, write: PolicyWrite, policy: Policy) -> bool:
+    """Tell whether a policy is what was to be written, as far as this rollout is concerned.
+
+    Before the first step that is the shadow, for the split is as it was.
+    """
+    is_about_shadow = write.kind == "shadow" or (write.kind == "restore" and rollout.step < 0)
+    if is_about_shadow and shadow_of(policy, rollout.version) != shadow_of(write.policy, rollout.version):
+        return False
+    return same_split(policy, write.policy)
 
 
 def _landed(rollout: Rollout, write: PolicyWrite, policy: Policy, revision: int, now: float) -> Turn:
     """Take a write as done: the step's clock starts, or the phase ends."""
     done = msgspec.structs.replace(rollout, write=None, policy_revision=revision, stands=policy)
-    if write.kind == "step":
+    if write.kind in {"shadow", "step"}:
         return Turn(msgspec.structs.replace(done, served_s=0.0, seen_at=now))
     words = "all traffic is on the version" if write.kind == "promote" else rollout.words
     return Turn(move(done, Event.LAND, now, words))
@@ -124,9 +161,12 @@ def _landed(rollout: Rollout, write: PolicyWrite, policy: Policy, revision: int,
 
 def adopt(rollout: Rollout, policy: Policy, revision: int, now: float) -> Turn:
     """Accept a revision that left the split alone, and give way to one that did not."""
-    if same_split(policy, rollout.stands):
-        return Turn(msgspec.structs.replace(rollout, policy_revision=revision, stands=policy))
-    return _superseded(rollout, policy, revision, now)
+    if not same_split(policy, rollout.stands):
+        return _superseded(rollout, policy, revision, now)
+    if rollout.phase is Phase.SHADOWING and shadow_of(policy, rollout.version) is None:
+        words = f"revision {revision} removed the shadow by hand"
+        return Turn(move(rollout, Event.SUPERSEDE, now, words, stands=policy, policy_revision=revision))
+    return Turn(msgspec.structs.replace(rollout, policy_revision=revision, stands=policy))
 
 
 def _superseded(rollout: Rollout, policy: Policy, revision: int, now: float) -> Turn:
@@ -139,6 +179,6 @@ def hard_failure_of(rollout: Rollout, observed: Observation) -> str:
     """Say why the version must go at once; empty while there is no reason."""
     if rollout.phase in EXPOSED and observed.hard_failure:
         return f"version {rollout.version} {observed.hard_failure}"
-    if observed.candidate_state == "failed" and rollout.phase in EXPOSED | {Phase.PENDING}:
+    if observed.candidate_state == "failed" and rollout.phase in EXPOSED | {Phase.PENDING, Phase.SHADOWING}:
         return f"version {rollout.version} does not load: {observed.candidate_reason}"
     return ""

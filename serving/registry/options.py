@@ -24,6 +24,9 @@ GOLDEN_SHA256_TAG: Final = "shepherd.golden_sha256"
 PROFILE_TAG: Final = "shepherd.profile_sha256"
 """Digest of the reference profile, where one was attached."""
 
+INCIDENT_TAG: Final = "shepherd.incident"
+"""The incident that the version was trained for; no option of serving, and whoever registers it may write it."""
+
 RECORDED_TAGS: Final = frozenset({SHA256_TAG, GOLDEN_TAG, GOLDEN_SHA256_TAG, PROFILE_TAG})
 """Tags that the registry writes itself and nobody may choose."""
 
@@ -80,7 +83,7 @@ def parse_options(tags: Mapping[str, str]) -> ServingOptions:
     values: dict[str, Any] = {}
     settings: dict[str, tuple[str, str]] = {}
     for tag, text in tags.items():
-        if not tag.startswith(PREFIX) or tag in RECORDED_TAGS:
+        if not tag.startswith(PREFIX) or tag in RECORDED_TAGS or tag == INCIDENT_TAG:
             continue
         name, _, setting = tag.removeprefix(PREFIX).partition(".")
         if setting:

@@ -12,6 +12,8 @@ from router.monitor.book import Book
 from router.monitor.incident import Incident
 from router.monitor.labels import Label, Pairing
 from tests.admin import AdminWorld
+from tests.rollouts import at
+from tests.rollouts import started as rollout_of_flights
 from tests.watched import MODEL, SETTINGS, Log, arrived, profile, rows, truth
 
 pytestmark = pytest.mark.asyncio
@@ -77,6 +79,17 @@ async def test_a_model_that_was_never_seen_is_404(world: AdminWorld) -> None:
         statuses = [(await client.get(f"/admin/v1/{what}/nobody")).status_code for what in ("drift", "performance")]
 
     assert statuses == [404, 404]
+
+
+async def test_an_incident_names_the_rollouts_of_versions_trained_for_it(world: AdminWorld) -> None:
+    """And the rollout names the incident."""
+    started = at(rollout_of_flights(), incident="flights/1/1")
+    await world.rollouts.put(started)
+    async with world.client() as client:
+        (incident,) = (await client.get("/admin/v1/incidents")).json()["incidents"]
+        rollout = (await client.get(f"/admin/v1/rollouts/{MODEL}")).json()
+    assert [(each["id"], each["version"], each["phase"]) for each in incident["rollouts"]] == [("r1", 4, "pending")]
+    assert rollout["incident"] == "flights/1/1"
 
 
 async def test_incidents_are_listed_for_all_models_or_one(world: AdminWorld) -> None:

@@ -11,18 +11,20 @@ from hypothesis import strategies as st
 
 from router.analysis.counts import Counts
 from router.policy.document import Policy
-from router.policy.plan import Plan, parse_plan, plan_document
+from router.policy.plan import Plan, ShadowStage, parse_plan, plan_document
 from router.rollout import acts
 from router.rollout.advance import MAX_TICK_S, advance
 from router.rollout.evidence import Observation
 from router.rollout.hard_failure import Suspicion, watch
 from router.rollout.phase import TERMINAL, Phase
 from router.rollout.rollout import Rollout
+from router.rollout.split import shadow_of
 from router.rollout.turn import SetPolicy
 from serving.protocol.errors import ServingError
 from tests.rollouts import EPOCH_S, NEW, World, base_policy, rises, started
 
 QUICK = Plan(steps=(1000, 4000, 10_000), min_requests=20, min_time_s=3, bake_s=3)
+SHADOWED = msgspec.structs.replace(QUICK, shadow=ShadowStage(sample=5000, min_requests=50, min_time_s=2))
 ACTS = ["pause", "resume", "promote", "full", "abort"]
 WORLDLY = ["turn", "turn", "turn", "serve", "break", "shadow", "split", "jump", "back"]
 HAPPENINGS = st.sampled_from(ACTS + WORLDLY)
@@ -31,8 +33,8 @@ HAPPENINGS = st.sampled_from(ACTS + WORLDLY)
 class Life:
     """A world in which operators, clocks and models do as Hypothesis pleases."""
 
-    def __init__(self, seed: int) -> None:
-        self.world = World(QUICK, seed)
+    def __init__(self, seed: int, plan: Plan = QUICK) -> None:
+        self.world = World(plan, seed)
         self.acts = {"actor": "ada", "reason": "whim"}
 
     def happen(self, what: str) -> None:
@@ -74,13 +76,13 @@ class Life:
         self.world.revision += 1
 
 
-@given(st.integers(0, 1000), st.lists(HAPPENINGS, max_size=60))
-@settings(max_examples=150, deadline=None)
+@given(st.integers(0, 1000), st.sampled_from([QUICK, SHADOWED]), st.lists(HAPPENINGS, max_size=60))
+@settings(max_examples=200, deadline=None)
 def test_whatever_happens_a_rollout_comes_to_an_end_and_the_traffic_is_where_it_says(
-    seed: int, happenings: list[str]
+    seed: int, plan: Plan, happenings: list[str]
 ) -> None:
-    """Total, absorbing, and honest about the policy that stands."""
-    life = Life(seed)
+    """Total, absorbing, and honest about the policy that stands; a shadow of its own does not outlive it."""
+    life = Life(seed, plan)
     for what in happenings:
         life.happen(what)
         if life.world.rollout.is_over:
@@ -94,16 +96,18 @@ def test_whatever_happens_a_rollout_comes_to_an_end_and_the_traffic_is_where_it_
     share = sum(variant.weight for variant in world.policy.variants if variant.version == NEW)
     expected = {Phase.SUCCEEDED: 10_000, Phase.FAILED: 0, Phase.ABORTED: 0}.get(rollout.phase)
     assert expected in {None, share}
+    if rollout.phase is not Phase.SUPERSEDED:
+        assert shadow_of(world.policy, NEW) is None
     assert advance(rollout, Observation(world.policy, world.revision), world.now).rollout is rollout
 
 
-@given(st.integers(0, 1000), st.lists(st.booleans(), min_size=50, max_size=400))
+@given(st.integers(0, 1000), st.sampled_from([QUICK, SHADOWED]), st.lists(st.booleans(), min_size=50, max_size=400))
 @settings(max_examples=60, deadline=None)
 def test_a_controller_that_dies_between_deciding_and_acting_resumes_and_runs_no_step_twice(
-    seed: int, deaths: list[bool]
+    seed: int, plan: Plan, deaths: list[bool]
 ) -> None:
     """The decision is stored before the act, and the act is void once it has been done."""
-    world = World(QUICK, seed)
+    world = World(plan, seed)
     write = world.write
     dying = iter(deaths)
 
@@ -115,8 +119,9 @@ def test_a_controller_that_dies_between_deciding_and_acting_resumes_and_runs_no_
     rollout = world.run(5000)
 
     assert rollout.phase is Phase.SUCCEEDED
-    assert world.weights == [1000, 4000, 10_000]
-    assert world.revision == 4
+    shadow_writes = [0] if plan is SHADOWED else []
+    assert world.weights == [*shadow_writes, 1000, 4000, 10_000]
+    assert world.revision == 1 + len(world.weights)
 
 
 @given(st.integers(0, 1000))

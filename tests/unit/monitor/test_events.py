@@ -123,4 +123,4 @@ def test_a_request_for_retraining_says_what_to_train_on_and_how_to_get_it() -> N
         "export": "shepherd log export FOLDER --model flights --since 2001-09-09T01:46:09 --as-of 2001-09-09T01:48:11",
     }
     assert (payload["champion"], payload["lineage"]) == (3, {"run_id": "a1"})
-    assert payload["tags"] == {"model_shepherd.incident": "flights/1/1"}
+    assert payload["tags"] == {"shepherd.incident": "flights/1/1"}

@@ -1,0 +1,116 @@
+"""The loop closes: versions that were trained for an incident are rolled out by themselves, once."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import pytest
+
+from router.adapters.memory import MemoryPolicyStore
+from router.adapters.memory_rollout_store import MemoryRolloutStore
+from router.control.retrained import ACTOR, Retrained
+from router.monitor.incident import Incident
+from router.policy.document import parse_policy
+from router.policy.plan import ShadowStage
+from router.rollout.phase import Phase
+from router.rollout.rollout import Rollout
+from serving.registry.artifact import VersionInfo
+from tests.rollouts import EPOCH_S, MODEL, NEW, OLD, at
+
+pytestmark = pytest.mark.asyncio
+INCIDENT = f"{MODEL}/{OLD}/1"
+STABLE = {"name": "stable", "version": OLD, "weight": 10_000}
+
+
+class World:
+    """A registry, an incident, a policy; time stands unless a test moves it."""
+
+    def __init__(self) -> None:
+        self.now = EPOCH_S
+        self.policies = MemoryPolicyStore()
+        self.rollouts = MemoryRolloutStore(self.policies)
+        self.listed = [VersionInfo(MODEL, OLD)]
+        self.begun = 0
+        self.retrained = Retrained(
+            self.policies, self.rollouts, self, self, begun=self.begin, poll_s=1.0, clock=lambda: self.now
+        )
+
+    def begin(self) -> None:
+        self.begun += 1
+
+    async def incidents(self, limit: int, model: str | None = None) -> Sequence[Incident]:
+        return [Incident(id=INCIDENT, model=MODEL, version=OLD, severity="critical", opened_at=EPOCH_S)]
+
+    async def versions_of(self, model: str) -> Sequence[VersionInfo]:
+        return self.listed
+
+    async def started(self, **variant: object) -> World:
+        policy = parse_policy({"model": MODEL, "variants": [STABLE | variant]})
+        await self.policies.put(policy, expected_revision=0, actor="ada", reason="first", at=self.now)
+        return self
+
+    def register(self, version: int, incident: str = INCIDENT) -> None:
+        self.listed.append(VersionInfo(MODEL, version, tags={"shepherd.incident": incident}))
+
+    async def rollout(self) -> Rollout | None:
+        await self.retrained.turn()
+        return await self.rollouts.get(MODEL)
+
+
+async def test_a_version_with_the_incident_s_tag_enters_as_a_shadow_first() -> None:
+    """Under its own actor, with the incident's id; looked at again, nothing more happens."""
+    world = await World().started()
+    assert await world.rollout() is None
+    world.register(NEW)
+    rollout = await world.rollout()
+    assert rollout is not None
+    assert (rollout.version, rollout.actor, rollout.incident) == (NEW, ACTOR, INCIDENT)
+    assert rollout.plan.shadow == ShadowStage()
+    assert (await world.policies.audit())[-1].actor == ACTOR
+    await world.rollout()
+    assert world.begun == 1
+
+
+async def test_the_plan_is_the_variant_s_own_where_it_has_one() -> None:
+    """With a shadow before it in any case."""
+    plan = {"steps": [2000, 10_000], "checks": []}
+    world = await World().started(alias="champion", on_move="rollout", plan=plan)
+    world.register(NEW)
+    rollout = await world.rollout()
+    assert rollout is not None
+    assert (rollout.plan.steps, rollout.plan.shadow) == ((2000, 10_000), ShadowStage())
+
+
+@pytest.mark.parametrize("incident", [f"{MODEL}/{OLD}/7", "", "../../etc"])
+async def test_a_tag_that_names_no_incident_of_the_model_is_nobody_s_answer(incident: str) -> None:
+    """Whatever it says."""
+    world = await World().started()
+    world.register(NEW, incident)
+    assert await world.rollout() is None
+
+
+async def test_a_version_is_tried_once_and_the_next_training_has_its_turn() -> None:
+    """After a rollback the model cools down first; while a rollout is on, everybody waits."""
+    world = await World().started()
+    world.register(NEW)
+    rollout = await world.rollout()
+    assert rollout is not None
+    world.register(NEW + 1)
+    assert await world.rollout() == rollout
+    await world.rollouts.put(at(rollout, phase=Phase.FAILED, step=0, ended_at=world.now))
+    found = await world.rollout()
+    assert found is not None
+    assert found.version == NEW
+    world.now += rollout.plan.cool_down_s + 1
+    found = await world.rollout()
+    assert found is not None
+    assert (found.version, world.begun) == (NEW + 1, 2)
+
+
+async def test_a_version_that_serves_already_and_a_model_without_policy_are_left_alone() -> None:
+    """Somebody was faster, or nobody wants it served."""
+    world = World()
+    world.register(NEW)
+    assert await world.rollout() is None
+    await world.started(version=NEW)
+    assert await world.rollout() is None

@@ -1,0 +1,137 @@
+"""A rollout that begins as a shadow: copies first, a share only when their answers have been compared."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+import pytest
+
+from router.policy.document import Policy, parse_policy
+from router.policy.plan import Plan, ShadowAgreement, ShadowStage
+from router.rollout import acts
+from router.rollout.advance import advance
+from router.rollout.evidence import Counters, Observation
+from router.rollout.phase import Phase
+from router.rollout.rollout import Rollout
+from router.rollout.split import shadow_of
+from router.rollout.turn import SetPolicy
+from serving.protocol.errors import ServingError
+from tests.rollouts import EPOCH_S, NEW, base_policy, started
+
+STAGE = ShadowStage(sample=2000, min_requests=50, min_time_s=5)
+PLAN = Plan(steps=(1000, 10_000), shadow=STAGE, checks=(ShadowAgreement(min_rate=0.9),))
+
+
+class Story:
+    """A rollout turn by turn, two seconds apart."""
+
+    def __init__(self, plan: Plan = PLAN, policy: Policy | None = None) -> None:
+        self.policy, self.revision = policy or base_policy(), 1
+        self.rollout: Rollout = started(plan, self.policy)
+        self.now, self.compared, self.differ = EPOCH_S, 0, 0
+
+    def turn(self, **observed: Any) -> Rollout:
+        self.now += 2.0
+        counters = Counters(comparisons={NEW: (self.compared, self.differ)})
+        turn = advance(self.rollout, Observation(self.policy, self.revision, counters, **observed), self.now)
+        self.rollout = turn.rollout
+        for command in turn.commands:
+            if isinstance(command, SetPolicy) and command.write.expected_revision == self.revision:
+                self.policy, self.revision = command.write.policy, self.revision + 1
+        return self.rollout
+
+    def edit(self, **changes: Any) -> None:
+        self.policy, self.revision = msgspec.structs.replace(self.policy, **changes), self.revision + 1
+
+    def shadowing(self) -> Story:
+        """Go on until the shadow is in force and its evidence has begun."""
+        while self.rollout.step_origin is None:
+            self.turn()
+        return self
+
+
+def test_the_version_gets_copies_and_no_share() -> None:
+    """As the plan says; the split is as it was."""
+    story = Story().shadowing()
+    shadow = shadow_of(story.policy, NEW)
+    assert story.rollout.phase is Phase.SHADOWING
+    assert shadow is not None
+    assert shadow.sample == 2000
+    assert (story.rollout.share_bp, story.policy.variants) == (0, base_policy().variants)
+
+
+def test_it_goes_on_when_enough_answers_have_been_compared_and_agree() -> None:
+    """Not by time alone; the shadow ends with the first step, and another's stays."""
+    story = Story(policy=base_policy(shadows=[{"version": 9}])).shadowing()
+    for _ in range(10):
+        story.turn()
+    assert story.rollout.phase is Phase.SHADOWING
+    story.compared = 500
+    story.turn()
+    assert story.rollout.phase is Phase.PROGRESSING
+    assert [shadow.version for shadow in story.policy.shadows] == [9]
+    assert "500 answers as a shadow compared" in story.rollout.words
+
+
+def test_a_shadow_that_disagrees_too_often_never_gets_a_share() -> None:
+    """Where the plan asks for agreement; without, disagreeing is what it was trained for."""
+    story = Story().shadowing()
+    story.compared, story.differ = 500, 250
+    for _ in range(5):
+        story.turn()
+    assert story.rollout.phase is Phase.FAILED
+    assert story.policy == base_policy()
+    story = Story(msgspec.structs.replace(PLAN, checks=())).shadowing()
+    story.compared, story.differ = 500, 250
+    for _ in range(5):
+        story.turn()
+    assert story.rollout.phase is Phase.PROGRESSING
+
+
+def test_a_version_that_stops_loading_as_a_shadow_fails() -> None:
+    """Its shadow is taken away again."""
+    story = Story().shadowing()
+    for _ in range(3):
+        story.turn(candidate_state="failed", candidate_reason="killed again and again")
+    assert story.rollout.phase is Phase.FAILED
+    assert shadow_of(story.policy, NEW) is None
+
+
+def test_whoever_removes_the_shadow_by_hand_ends_the_rollout() -> None:
+    """Another write of the policy is taken along."""
+    story = Story().shadowing()
+    story.edit(salt="experiment-1")
+    assert story.turn().phase is Phase.SUPERSEDED
+    story = Story().shadowing()
+    story.edit(rules=parse_policy({**RULED}).rules)
+    assert story.turn().phase is Phase.SHADOWING
+    story.edit(shadows=())
+    assert story.turn().phase is Phase.SUPERSEDED
+
+
+RULED = {
+    "model": "flights",
+    "variants": [{"name": "stable", "version": 3, "weight": 10_000}],
+    "rules": [{"when": {"header": "x-cohort", "equals": "beta"}, "variant": "stable"}],
+}
+
+
+def test_a_shadow_that_was_there_before_is_there_again_afterwards() -> None:
+    """Aborted, the policy is what it was."""
+    policy = base_policy(shadows=[{"version": NEW, "sample": 100}])
+    story = Story(policy=policy).shadowing()
+    story.rollout = acts.abort(story.rollout, story.policy, story.now, actor="ada", reason="not now")
+    story.turn()
+    story.turn()
+    assert (story.rollout.phase, story.policy) == (Phase.ABORTED, policy)
+
+
+def test_an_operator_may_skip_it_but_not_pause_it() -> None:
+    """There is nothing to hold: it has no share."""
+    story = Story().shadowing()
+    with pytest.raises(ServingError, match="shadowing cannot pause"):
+        acts.pause(story.rollout, story.now, actor="ada", reason="wait")
+    story.rollout = acts.promote(story.rollout, story.policy, story.now, full=False, actor="ada", reason="urgent")
+    story.turn()
+    assert story.rollout.share_bp == 1000
