@@ -15,7 +15,7 @@ def gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningGateway
     folder = tmp_path_factory.mktemp("gateway")
     quick = (
         *("--registry-poll-s", "0.5", "--scale-down-delay-s", "2", "--scale-to-zero-after-s", "2"),
-        *("--host-cold-after-s", "4"),
+        *("--host-cold-after-s", "4", "--retrained-rollout"),
     )
     with running_gateway(folder / "state", home=tmp_path_factory.mktemp("home"), flags=quick) as running:
         yield running

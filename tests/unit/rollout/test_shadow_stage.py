@@ -64,12 +64,10 @@ def test_the_version_gets_copies_and_no_share() -> None:
 def test_it_goes_on_when_enough_answers_have_been_compared_and_agree() -> None:
     """Not by time alone; the shadow ends with the first step, and another's stays."""
     story = Story(policy=base_policy(shadows=[{"version": 9}])).shadowing()
-    for _ in range(10):
-        story.turn()
-    assert story.rollout.phase is Phase.SHADOWING
+    phases = [story.turn().phase for _ in range(10)]
+    assert set(phases) == {Phase.SHADOWING}
     story.compared = 500
-    story.turn()
-    assert story.rollout.phase is Phase.PROGRESSING
+    assert story.turn().phase is Phase.PROGRESSING
     assert [shadow.version for shadow in story.policy.shadows] == [9]
     assert "500 answers as a shadow compared" in story.rollout.words
 
