@@ -144,9 +144,9 @@ def _plan(given: dict[str, Any]) -> dict[str, Any]:
         name: given[name] for name in ("version", "min_requests", "min_time_s", "bake_s") if given[name] is not None
     }
     if given["steps"]:
-        plan["steps"] = _read_steps(given["steps"])
+        plan["steps"] = _read_shares("--steps", given["steps"])
     if given["shadow"]:
-        plan["shadow"] = {"sample": _read_steps(given["shadow"])[0]}
+        plan["shadow"] = {"sample": _read_shares("--shadow", given["shadow"])[0]}
     if given["checks"] and given["no_checks"]:
         raise click.UsageError("--check and --no-checks contradict each other")
     if given["checks"] or given["no_checks"]:
@@ -160,11 +160,11 @@ def _plan(given: dict[str, Any]) -> dict[str, Any]:
     return plan
 
 
-def _read_steps(text: str) -> list[int]:
+def _read_shares(option: str, text: str) -> list[int]:
     try:
         return [parse_percent(part.strip()) for part in text.split(",")]
     except ValueError as error:
-        raise click.UsageError(f"--steps: {error}") from None
+        raise click.UsageError(f"{option}: {error}") from None
 
 
 def _read_check(text: str) -> dict[str, Any]:

@@ -197,6 +197,20 @@ async def test_somebody_who_writes_at_the_same_time_is_not_overwritten(world: Wo
     assert await world.share() == 0
 
 
+@pytest.mark.parametrize("jump_s", [-86_400.0, 300.0])
+async def test_a_clock_that_jumps_takes_no_evidence_away(world: World, jump_s: float) -> None:
+    """Back by a day, or on by less than the time of the watch; further on, the trial is over early."""
+    await world.give(0)
+    await world.give(10)
+    await world.look()
+    world.answer("canary", NEW, 2, "model_failed")
+    await world.look()
+    world.now += jump_s
+    world.answer("canary", NEW, 10, "model_failed")
+    await world.look()
+    assert await world.share() == 0
+
+
 async def test_the_loop_looks_as_soon_as_a_policy_changes(world: World) -> None:
     """And ends when it is cancelled."""
     running = asyncio.create_task(world.watch.run())

@@ -52,12 +52,14 @@ def test_every_part_of_a_plan_has_an_option(shepherd: Shepherd) -> None:
             shepherd,
             *("--steps", "0.5,10,100", "--min-requests", "7", "--min-time", "3", "--bake", "4"),
             *("--check", "error_rate,margin=0.01", "--check", "latency,quantile=0.5,dry_run=true"),
+            *("--shadow", "20"),
             *("--at", "2100-01-01T00:00Z", "--gate", "confirm-start=https://hooks.example/ok"),
         )
     )["plan"]
     assert plan["steps"] == [50, 1000, 10_000]
     assert (plan["min_requests"], plan["min_time_s"], plan["bake_s"]) == (7, 3.0, 4.0)
     assert [(check["kind"], check["dry_run"]) for check in plan["checks"]] == [("error_rate", False), ("latency", True)]
+    assert plan["shadow"]["sample"] == 2000
     assert plan["start_at"] == 4_102_444_800.0
     assert plan["gates"][0]["kind"] == "confirm_start"
 
@@ -66,6 +68,7 @@ def test_every_part_of_a_plan_has_an_option(shepherd: Shepherd) -> None:
     "option",
     [
         ("--steps", "1,x"),
+        ("--shadow", "much"),
         ("--check", "latency,quantile"),
         ("--gate", "confirm-start"),
         ("--at", "2026-01-01T00:00"),
