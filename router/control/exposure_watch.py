@@ -35,6 +35,8 @@ from serving.telemetry.snapshot import Snapshot
 
 #: Pause between looks while a version is on trial; counters are published every half second.
 LOOK_S: Final = 0.25
+#: The same after a look that failed.
+RETRY_S: Final = 1.0
 #: The same while none is: a new policy ends it.
 IDLE_S: Final = 60.0
 _log = logging.getLogger(__name__)
@@ -88,18 +90,20 @@ class ExposureWatch:
 
     async def run(self) -> None:
         """Watch until cancelled; a look that fails is reported and the next one tries again."""
+        is_down = False
         while True:
-            is_busy = False
+            pause_s = RETRY_S
             try:
-                is_busy = await self.look()
+                pause_s = LOOK_S if await self.look() else IDLE_S
+                is_down = False
             except (StoreUnavailable, OSError) as error:
-                _log.warning("Versions on trial are not watched: %s", error)
-                is_busy = True
+                if not is_down:
+                    _log.warning("Versions on trial are not watched: %s", error)
+                is_down = True
             except Exception:  # noqa: BLE001 - a watch that ends watches nothing
                 _log.exception("A look at versions on trial failed")
-                is_busy = True
             with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(LOOK_S if is_busy else IDLE_S):
+                async with asyncio.timeout(pause_s):
                     await self._wake.wait()
             self._wake.clear()
 
