@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
+from math import isfinite
 from typing import NamedTuple
 
 import msgspec
@@ -67,6 +68,11 @@ encode_counts = msgspec.msgpack.Encoder().encode
 decode_counts = msgspec.msgpack.Decoder(Counts).decode
 
 
+def asked_at(record: Record, arrived: float) -> float:
+    """Return when a request was made: as its record says, unless that is no moment, or one after its arrival."""
+    return min(max(record.at, 0.0), arrived) if isfinite(record.at) else arrived
+
+
 def shadow_id(request_id: str, version: int) -> str:
     """Name a shadow's answer to a request: ids of requests have no space."""
     return f"{request_id} {version}"
@@ -82,12 +88,12 @@ def count(arrivals: Iterable[Arrived], look: Look, settings: WindowSettings) -> 
     for record, arrived in arrivals:
         is_whole = not (record.inputs_truncated or record.outputs_truncated)
         if record.outcome == OK and record.version and is_whole and record.reason != NOISE:
-            primary = record.kind == PRIMARY
+            primary, at = record.kind == PRIMARY, asked_at(record, arrived)
             sample = Sample(
                 record.inputs,
                 record.outputs,
-                record.at,
-                settings.slot_of(record.at, arrived),
+                at,
+                settings.slot_of(at, arrived),
                 excerpt.lot_of(record.id),
                 record.request_id if primary else shadow_id(record.primary_id, record.version),
             )

@@ -122,8 +122,8 @@ def count_trials(records: Iterable[Record], bins: Mapping[str, TrialBins]) -> li
     for arm, answers in by_arm.items():
         trial, binner = bins[arm.model]
         if arm in {trial.canary, trial.control}:
-            outputs, at = [each.outputs for each in answers], [each.at for each in answers]
-            pane = binner.bin_payloads([b""] * len(answers), outputs, at)
+            nothing, at = [b""] * len(answers), [0.0] * len(answers)  # inputs and their hours are not compared
+            pane = binner.bin_payloads(nothing, [each.outputs for each in answers], at)
             found.append(TrialCounts(trial.id, arm, pane.to_bytes()))
     return found
 

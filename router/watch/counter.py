@@ -75,32 +75,36 @@ class Counter:
 
     async def take(self, entries: Sequence[StreamEntry]) -> None:
         """Count entries and store the counts; an entry that cannot be counted is kept aside."""
-        try:
-            await self._store(entries)
-        except StoreUnavailable:
-            raise
-        except Exception:  # noqa: BLE001 - one of the entries is to blame: find it
-            if len(entries) > 1:
-                for entry in entries:
-                    await self.take([entry])
-                return
-            _log.exception("An entry of the log cannot be counted; it is kept aside")
-            aside = [(entry.id, entry.fields.get(b"records", b"")) for entry in entries]
-            await self._source.store(Batch(ids=[entry.id for entry in entries], poison=aside))
+        while True:
+            await self._renew()
+            try:
+                await self._store(entries)
+            except ReferenceChanged:
+                continue
+            except StoreUnavailable:
+                raise
+            except Exception:  # noqa: BLE001 - whatever it is, one of the entries is to blame
+                _log.exception("Entries of the log cannot be counted; the one to blame is looked for")
+                break
+            return
+        if len(entries) > 1:
+            for entry in entries:
+                await self.take([entry])
+            return
+        _log.error("Entry %s of the log cannot be counted; it is kept aside", entries[0].id)
+        aside = [(entry.id, entry.fields.get(b"records", b"")) for entry in entries]
+        await self._source.store(Batch(ids=[entry.id for entry in entries], poison=aside))
 
     async def _store(self, entries: Sequence[StreamEntry]) -> None:
         arrivals, poison = read_entries(entries)
         unclaimed = Unclaimed()
         while True:
-            await self._renew()
-            unclaimed.begin_again()
             free = [each for each in arrivals if unclaimed.is_free(each.record)]
             try:
                 await self._source.store(self._counted(entries, free, poison))
-            except ReferenceChanged:
-                continue
             except RecordsTaken as taken:
                 unclaimed.take_out(taken.runs)
+                unclaimed.begin_again()
             else:
                 return
 

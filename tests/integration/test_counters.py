@@ -27,6 +27,7 @@ from router.monitor.state import Arm
 from router.requestlog.label import Label
 from router.requestlog.record import Record, encode_record
 from router.requestlog.sequences import Run
+from router.watch.counter import Counter
 from router.watch.monitor import Monitor
 from router.watch.rollback import Rollback
 from router.watch.trial_finder import TrialFinder
@@ -240,3 +241,26 @@ async def test_counts_in_the_bins_of_a_profile_that_has_gone_are_counted_again(s
     await counter.store(Batch(ids=[], counts=b"a", references={("m", 1): "new"}))
 
     assert await counter.backlog() == 1
+
+
+async def test_an_entry_that_cannot_be_counted_is_kept_aside_and_the_others_count(sites: list[Site]) -> None:
+    """Found by taking a batch apart; here by a state of the monitor's own that no record should meet."""
+    site = sites[0]
+    counting = site.counting("first")
+    await counting.begin()
+    await site.write([(at, data) for at, data in entries()[:3]])
+    read = await counting.read(10, 100)
+
+    class Failing(Counter):
+        def _counted(self, taken: Any, arrivals: Any, poison: Any) -> Batch:
+            if any(entry.id == read[1].id for entry in taken):
+                raise ArithmeticError
+            return super()._counted(taken, arrivals, poison)
+
+    await Failing(counting, SETTINGS.window).take(read)
+    aside: Any = await site.redis.xrange(f"{site.prefix}log:poison")
+    pending: Any = await site.redis.xpending(f"{site.prefix}log", "monitor")
+
+    assert [fields[b"entry"].decode() for _, fields in aside] == [read[1].id]
+    assert await counting.backlog() == 2
+    assert pending["pending"] == 0

@@ -225,6 +225,27 @@ async def test_labels_meet_their_answers_whichever_comes_first(world: World) -> 
     await kill(running, world)
 
 
+async def test_a_label_of_an_answer_that_has_expired_is_unknown(world: World) -> None:
+    """Two days after the answer, where answers wait for one."""
+    await world.ship(Log().records(rows(7, 2)))
+    running = asyncio.create_task(world.monitor(patience_s=0.0).run())
+
+    async def is_counted() -> bool:
+        return (await world.arm()).answers == 2
+
+    await eventually(is_counted)
+    world.clock += 2 * 86_400.0
+    await world.post(["r1"], [1.0])
+
+    async def is_given_up() -> bool:
+        world.clock += 1.0
+        counts = (await world.watch.book()).labels.get(MODEL)
+        return counts is not None and (counts.joined, counts.unknown) == (0, 1)
+
+    await eventually(is_given_up)
+    await kill(running, world)
+
+
 async def test_an_emergency_takes_the_traffic_back_once(world: World) -> None:
     """The worst of labels on a version: one transition, one policy write by the monitor, to the version before."""
     for revision, version in ((0, 2), (1, 1)):

@@ -57,6 +57,21 @@ def test_answers_of_a_router_whose_clock_is_wrong_are_judged_with_the_others() -
     assert made.arms[ARM].slots == {}
 
 
+@pytest.mark.parametrize("at", [float("nan"), float("inf"), -float("inf"), 1e300, -1e300])
+def test_a_time_that_is_no_moment_spoils_nothing(at: float) -> None:
+    """The answer counts as of its arrival, or of the earliest slot that is open."""
+    document = encode_profile(profile())
+    made = Book(SETTINGS, lambda _model, _version: document)
+    records = Log(at=T).records(rows(1, 300))
+    records[7] = msgspec.structs.replace(records[7], at=at)
+    kept = made.enter([Arrived(each, T + 1) for each in records])
+    made.judge(T + 60)
+
+    assert len(kept) == 300
+    assert made.arms[ARM].windows == 1
+    assert 0 <= kept[7].prediction.at <= T + 1
+
+
 @pytest.mark.parametrize("seasonal", [True, False])
 def test_night_is_no_drift_for_a_profile_that_knows_the_hours(seasonal: bool) -> None:
     """Traffic of the night against a reference of day and night: alike by hours, drifted without."""
