@@ -6,7 +6,7 @@ import os
 import signal
 import time
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final, TypeVar
@@ -29,7 +29,13 @@ class RunningGateway(ChildGateway):
     """One `shepherd up` on a state directory, on ports of its own."""
 
     def __init__(
-        self, state_dir: Path, *, home: Path, ports: list[int] | None = None, flags: tuple[str, ...] = ()
+        self,
+        state_dir: Path,
+        *,
+        home: Path,
+        ports: list[int] | None = None,
+        flags: tuple[str, ...] = (),
+        environment: Mapping[str, str] = os.environ,  # noqa: TID251 - what a user's has
     ) -> None:
         self.home = home
         self.ports = Ports(*(ports or free_ports(4)))
@@ -41,7 +47,7 @@ class RunningGateway(ChildGateway):
             ports=self.ports,
             flags=flags,
             log=state_dir.with_suffix(".output"),
-            environment=os.environ | {"HOME": str(home), _MARK: self._mark},  # noqa: TID251 - what a user's has
+            environment={**environment, "HOME": str(home), _MARK: self._mark},
         )
 
     @property
@@ -83,9 +89,15 @@ class RunningGateway(ChildGateway):
 
 
 @contextmanager
-def running_gateway(state_dir: Path, *, home: Path, flags: tuple[str, ...] = ()) -> Iterator[RunningGateway]:
+def running_gateway(
+    state_dir: Path,
+    *,
+    home: Path,
+    flags: tuple[str, ...] = (),
+    environment: Mapping[str, str] = os.environ,  # noqa: TID251 - what a user's has
+) -> Iterator[RunningGateway]:
     """Run a gateway; nothing of it is left afterwards, whatever happened."""
-    gateway = RunningGateway(state_dir, home=home, flags=flags)
+    gateway = RunningGateway(state_dir, home=home, flags=flags, environment=environment)
     gateway.launch()
     try:
         gateway.wait_until_ready()
