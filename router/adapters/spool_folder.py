@@ -189,7 +189,11 @@ def adopt(path: Path) -> SpoolFolder | None:
         shutil.rmtree(path, ignore_errors=True)
         os.close(lock)
         return None
-    folder = SpoolFolder(path, lock)
+    try:
+        folder = SpoolFolder(path, lock)
+    except BaseException:
+        os.close(lock)
+        raise
     try:
         folder.mend()
     except BaseException:

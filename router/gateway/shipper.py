@@ -201,13 +201,15 @@ class Shipper:
         """Take over what can be taken over; in a thread."""
         adopted = []
         for path in incarnation_folders(self._root):
-            if path in self._unusable:
-                continue
             try:
                 folder = adopt(path)
-            except (OSError, ValueError):
+            except (
+                OSError,
+                ValueError,
+            ):  # said once, tried again: the disk, or the files that may be open, may recover
+                if path not in self._unusable:
+                    _log.exception("%s cannot be read and is left as it is: look at it, then delete it", path)
                 self._unusable.add(path)
-                _log.exception("%s cannot be read and is left as it is: look at it, then delete it", path)
                 continue
             if folder is None:
                 continue

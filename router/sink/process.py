@@ -77,7 +77,11 @@ class SinkProcess:
         self._sinks.append(sink)
         following = Following(source, sink, self._metrics, stretch_s=self._settings.log_parquet_interval_s)
         self._followings.append(following)
-        await following.run()
+        try:
+            await following.run()
+        except Exception:
+            _log.exception("The sink has failed; its successor begins where it has committed")
+            raise
 
     async def _take(self, take: Callable[[], ParquetLog]) -> ParquetLog:
         """Wait for a folder: a predecessor may still hold it, or another gateway's sink write there."""

@@ -6,10 +6,29 @@ Ray starts a few workers ahead of demand, so these imports overlap with the star
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
+from importlib.abc import MetaPathFinder
+from importlib.machinery import ModuleSpec
+from types import ModuleType
 
-# Where pandas is installed, Ray Serve imports it, to encode data frames in answers of a proxy that we do not run. That
-# is 0.8 s of CPU and 40 MB in each process. Where pandas is missing, Ray Serve does without, and so it does now.
-if "pandas" not in sys.modules:
-    sys.modules["pandas"] = None  # type: ignore[assignment]
 
-import ray.serve  # noqa: F401
+class _WithoutPandas(MetaPathFinder):
+    """Says that pandas is not installed.
+
+    Where it is, Ray Serve imports it, to encode data frames in answers of a proxy that we do not run, and pyarrow, to
+    know its types when it sees them. That is 0.8 s of CPU and 40 MB in each process. Where pandas is missing, both do
+    without, and so they do now. None in `sys.modules` would be simpler, but compiled modules take that for a module.
+    """
+
+    def find_spec(
+        self, name: str, path: Sequence[str] | None = None, target: ModuleType | None = None
+    ) -> ModuleSpec | None:
+        """Refuse pandas; know nothing of all else."""
+        if name == "pandas":
+            raise ModuleNotFoundError("no process of the gateway has pandas", name=name)
+        return None
+
+
+sys.meta_path.insert(0, _WithoutPandas())
+
+import ray.serve  # noqa: E402, F401

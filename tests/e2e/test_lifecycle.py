@@ -25,9 +25,10 @@ ONE = [{"name": "x", "shape": [1, 4], "datatype": "FP32", "data": [1, 2, 3, 4]}]
 
 @pytest.fixture
 def fresh(tmp_path: Path) -> Iterator[RunningGateway]:
-    """A gateway of a test's own, to be stopped by it in its own way."""
+    """A gateway of a test's own, with all the processes that it may have, to be stopped by it in its own way."""
     (tmp_path / "home").mkdir()
-    with running_gateway(tmp_path / "state", home=tmp_path / "home") as running:
+    flags = ("--log-parquet-folder", str(tmp_path / "log"), "--log-parquet-interval-s", "0.1")
+    with running_gateway(tmp_path / "state", home=tmp_path / "home", flags=flags) as running:
         yield running
 
 
@@ -51,11 +52,16 @@ def shepherd(*arguments: str, home: Path) -> subprocess.CompletedProcess[str]:
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_gateway_that_is_stopped_leaves_nothing_but_its_state(fresh: RunningGateway, number: int) -> None:
-    """Ctrl-C, or a supervisor's signal to the whole group: no process, no port, no file elsewhere, within 15 s."""
+    """Ctrl-C, or a supervisor's signal to the whole group: no process, no port, no file elsewhere, within 15 s.
+
+    Nor any doubt about what was answered: the log is in its folder.
+    """
     with fresh.admin as admin:
         admin.register("add", add(1.0))
     fresh.route("add", ("stable", 1, 10_000))
     assert answer(fresh, "add") == [2, 3, 4, 5]
+    log = fresh.state_dir.with_name("log")
+    eventually(lambda: list(log.glob("records/model=add/date=*/*.parquet")), what="the log's file")
     run_dir = (fresh.state_dir / "run" / "elsewhere").readlink()
     assert fresh.processes()
     assert fresh.stop(number) == 0

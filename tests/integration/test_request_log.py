@@ -282,6 +282,25 @@ async def test_of_two_successors_one_takes_an_orphan(tmp_path: Path, stream: Red
     assert LocalLogAccounting(tmp_path).read()["logged"] == 200
 
 
+async def test_an_orphan_that_could_not_be_read_is_tried_again(tmp_path: Path, stream: RedisRequestLog) -> None:
+    """What kept it from being read may pass: nothing answered is given up for it."""
+    orphan = a_spool(tmp_path, "orphan")
+    _answer(orphan, 50)
+    die(orphan)
+    books = tmp_path / "orphan" / "books"
+    sound = books.read_bytes()
+    books.write_bytes(b"other" + sound[5:])
+    successor = _shipper(a_spool(tmp_path, "successor"), stream, tmp_path)
+    successor.start()
+    await _until(lambda: _is_noticed(successor))
+
+    books.write_bytes(sound)
+    await _until(lambda: _folded(tmp_path, "orphan"))
+    await successor.stop()
+
+    assert await _raw_ids(stream) == [f"orphan#{n}" for n in range(1, 51)]
+
+
 async def test_a_stream_that_was_lost_does_not_stop_the_log(
     tmp_path: Path, valkey_socket: Path, stream: RedisRequestLog, prefix: str
 ) -> None:
@@ -365,6 +384,10 @@ async def _fails(stream: RedisRequestLog) -> bool:
     except StoreUnavailable:
         return True
     return False
+
+
+async def _is_noticed(shipper: Shipper) -> bool:
+    return bool(shipper._unusable)
 
 
 async def _folded(root: Path, incarnation: str) -> bool:
