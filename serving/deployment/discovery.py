@@ -55,7 +55,7 @@ class AppWatch:
         self._app = app
         self._on_endpoints = on_endpoints
         self._waking: asyncio.Task[None] | None = None
-        listen(self._app, on_endpoints)
+        listen(self._app, self._located)
         # Not through Serve's cache of handles, which forgets at random beyond 100.
         self._handle: Any = DeploymentHandle(DEPLOYMENT, self._app)
         self._handle._init()  # noqa: SLF001 - subscribes without a request
@@ -68,9 +68,22 @@ class AppWatch:
         if self._waking is None or self._waking.done():
             self._waking = asyncio.create_task(self._wait_for_replica(), name=f"wake-{self._app}")
 
+    def _located(self, endpoints: Sequence[Endpoint]) -> None:
+        """Pass on, and take back what woke them: a call that a replica took with it when it died is never answered.
+
+        Ray Serve would go on counting it, and never scale to zero again.
+        """
+        if endpoints and self._waking is not None:
+            self._waking.cancel()
+        self._on_endpoints(endpoints)
+
     async def _wait_for_replica(self) -> None:
+        call = self._handle.wake.remote()
         try:
-            await self._handle.wake.remote()
+            await call
+        except asyncio.CancelledError:
+            call.cancel()
+            raise
         except Exception as error:  # noqa: BLE001 - whoever still waits asks again
             _log.warning("No replica of %s came: %s", self._app, error)
 
@@ -78,5 +91,5 @@ class AppWatch:
         """Unsubscribe."""
         if self._waking is not None:
             self._waking.cancel()
-        unlisten(self._app, self._on_endpoints)
+        unlisten(self._app, self._located)
         await self._handle.shutdown_async()
