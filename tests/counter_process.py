@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-import multiprocessing
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from multiprocessing.context import ForkServerProcess
 
 from router.adapters.redis_counting import RedisCounting
 from router.watch.counter import Counter
+from tests.forking import processes_of
 from tests.watched import SETTINGS
 
-_PROCESSES = multiprocessing.get_context("forkserver")
-_PROCESSES.set_forkserver_preload(["tests.counter_process"])
+_PROCESSES = processes_of(__name__)
 #: Soon: a counter that is only slow is taken for dead, too, and two count the same.
 _STALE_MS = 300
 

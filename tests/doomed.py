@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import multiprocessing
 import os
 import random
 import shutil
@@ -25,9 +24,9 @@ from router.adapters.spool_folder import adopt
 from router.gateway.shipper import Shipper
 from router.requestlog.record import SHADOW
 from tests.answers import a_recorder, a_spool, add_answer
+from tests.forking import processes_of
 
-_PROCESSES = multiprocessing.get_context("forkserver")
-_PROCESSES.set_forkserver_preload(["tests.doomed"])
+_PROCESSES = processes_of(__name__)
 _SURVIVED = 0
 
 

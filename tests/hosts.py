@@ -23,10 +23,10 @@ from serving.registry.options import parse_options
 from serving.registry.recording import record, write_golden
 from serving.telemetry.instruments import Registry
 from tests.data_plane import MODEL, TOKEN
+from tests.forking import processes_of
 
 HOST = 1
-_PROCESSES = multiprocessing.get_context("forkserver")
-_PROCESSES.set_forkserver_preload(["tests.hosts"])
+_PROCESSES = processes_of(__name__)
 
 
 class Lodgings:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import multiprocessing
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from multiprocessing.connection import Connection
@@ -25,9 +24,9 @@ from router.layout import Layout
 from router.policy.document import parse_policy
 from router.settings import Settings
 from serving.channel.endpoint import Endpoint
+from tests.forking import processes_of
 
-_PROCESSES = multiprocessing.get_context("forkserver")
-_PROCESSES.set_forkserver_preload(["tests.router_process"])
+_PROCESSES = processes_of(__name__)
 
 
 @contextmanager
