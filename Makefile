@@ -25,11 +25,13 @@ demo-drift: setup ## March to December against the model of January and February
 	exec $(BIN)/python -m demo.drift
 
 ##@ Check
-test: setup triton-venv ## all tests; as root it installs Chromium for those of the web page, which else are skipped
+test: setup triton-venv mlflow-venv ## all tests; as root it installs Chromium for those of the web page, which else are skipped
 	@command -v chromium >/dev/null || requirements/chromium
 	$(BIN)/pytest
 
 triton-venv: .triton-venv/installed ## a real Triton for the tests marked `triton`, in an environment of its own
+
+mlflow-venv: .mlflow-venv/installed ## a real MLflow server for the tests marked `mlflow`, in an environment of its own
 
 check: setup ## format, lint, types, import contracts, architecture, unit, law and contract tests
 	$(BIN)/ruff format --check .
@@ -64,6 +66,7 @@ format: setup ## format and mend what ruff can mend
 
 lock: ## renew requirements/*.txt: pinned versions and hashes, no addresses (UPGRADE=1 takes newer versions)
 	$(COMPILE) $(if $(UPGRADE),--upgrade) requirements/triton.in -o requirements/triton.txt
+	$(COMPILE) $(if $(UPGRADE),--upgrade) requirements/mlflow.in -o requirements/mlflow.txt
 	$(COMPILE) requirements/uv.in -o requirements/uv.txt
 	$(COMPILE) $(if $(UPGRADE),--upgrade) requirements/build.in -o requirements/build.txt
 	$(COMPILE) $(if $(UPGRADE),--upgrade) pyproject.toml --extra cpu --extra demo --extra dev --extra export -o requirements/dev.txt
@@ -74,13 +77,13 @@ lock: ## renew requirements/*.txt: pinned versions and hashes, no addresses (UPG
 	! grep -nE '://|^(-i|--(extra-)?index|--find-links)' requirements/*.txt
 
 clean: ## remove what was built; the state directory stays
-	rm -rf .venv .triton-venv .uv build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -rf .venv .triton-venv .mlflow-venv .uv build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 	find . -name __pycache__ -prune -exec rm -rf {} +
 
 help: ## this list
 	@awk 'BEGIN {FS = ":.*## "} /^##@/ {printf "\n%s\n", substr($$0, 5)} /^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-.PHONY: bench-peers gpu-check setup demo test check conformance fuzz bench loadtest format lock clean help triton-venv
+.PHONY: bench-peers gpu-check setup demo test check conformance fuzz bench loadtest format lock clean help triton-venv mlflow-venv
 
 .venv/installed: requirements/dev.txt requirements/build.txt requirements/uv.txt pyproject.toml
 	$(if $(PYTHON),,$(error no Python found: install Python 3.11, 3.12 or 3.13))
@@ -92,6 +95,11 @@ help: ## this list
 .triton-venv/installed: requirements/triton.txt requirements/uv.txt
 	$(UV) venv --quiet --allow-existing --python $(PYTHON) .triton-venv
 	$(UV) pip install --quiet --python .triton-venv/bin/python --require-hashes -r requirements/triton.txt
+	touch $@
+
+.mlflow-venv/installed: requirements/mlflow.txt requirements/uv.txt
+	$(UV) venv --quiet --allow-existing --python $(PYTHON) .mlflow-venv
+	$(UV) pip install --quiet --python .mlflow-venv/bin/python --require-hashes -r requirements/mlflow.txt
 	touch $@
 
 .venv/loadtest-installed: .venv/installed requirements/loadtest.txt

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-import base64
-import hashlib
-import hmac
+from mlflow.webhooks.constants import (
+    WEBHOOK_DELIVERY_ID_HEADER,
+    WEBHOOK_SIGNATURE_HEADER,
+    WEBHOOK_TIMESTAMP_HEADER,
+)
+from mlflow.webhooks.delivery import _generate_hmac_signature
 
 from router.control.registry_webhook import MAX_AGE_S, Signatures
 
@@ -14,12 +17,13 @@ SECRET, NOW, BODY = b"secret", 1_700_000_000.0, b'{"entity":"model_version_alias
 def signed(
     *, delivery: str = "d1", stamp: str = str(int(NOW)), secret: bytes = SECRET, body: bytes = BODY
 ) -> dict[str, str]:
-    digest = hmac.new(secret, f"{delivery}.{stamp}.".encode() + body, hashlib.sha256).digest()
-    return {
-        "x-mlflow-delivery-id": delivery,
-        "x-mlflow-timestamp": stamp,
-        "x-mlflow-signature": f"v1,{base64.b64encode(digest).decode()}",
+    """Sign as MLflow does: with its own code and under its own names."""
+    headers = {
+        WEBHOOK_DELIVERY_ID_HEADER: delivery,
+        WEBHOOK_TIMESTAMP_HEADER: stamp,
+        WEBHOOK_SIGNATURE_HEADER: _generate_hmac_signature(secret.decode(), delivery, stamp, body.decode()),
     }
+    return {name.lower(): value for name, value in headers.items()}
 
 
 def test_a_signed_message_is_accepted_once() -> None:
