@@ -89,6 +89,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     backend_allowed_hosts: Annotated[
         tuple[str, ...], _about("Machines, beside this one, where versions may live on a Triton.")
     ] = ()
+    triton_push_folder: Annotated[
+        Path | None, _about("Model repository of Tritons, where versions that ask for it put their ONNX file.")
+    ] = None
     ray_address: Annotated[str | None, _about("Ray cluster to join; none starts a local one.")] = None
 
     request_timeout_s: Annotated[Seconds, _about("Deadline of a request that names none.")] = 30.0

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
+from router.control.specs import reach_of
 from router.settings import Settings
 from serving.protocol.errors import ErrorKind, ServingError
 from serving.registry.artifact import VersionInfo
@@ -125,7 +126,7 @@ def open_registry(settings: Settings) -> Registry:
         settings.registry_uri,
         state_dir=settings.state_dir,
         allowed_folders=[Path(folder) for folder in settings.registry_allowed_folders],
-        allowed_hosts=settings.backend_allowed_hosts,
+        reach=reach_of(settings),
         cache_max_bytes=settings.cache_max_bytes,
     )
 

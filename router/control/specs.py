@@ -7,6 +7,7 @@ from pathlib import Path
 
 from router.layout import Layout
 from router.settings import Settings
+from serving.backends.outgoing import Reach
 from serving.deployment.hosting.placement import HostBounds
 from serving.deployment.hosting.sharing import SharingRules
 from serving.deployment.spec import HostSpec, Scale, VersionSpec
@@ -32,7 +33,7 @@ def spec_maker(settings: Settings, layout: Layout) -> SpecMaker:
             logs_dir=layout.logs_dir,
             log_level=settings.log_level,
             allowed_folders=tuple(map(Path, settings.registry_allowed_folders)),
-            allowed_hosts=settings.backend_allowed_hosts,
+            reach=reach_of(settings),
             cache_max_bytes=settings.cache_max_bytes,
             tags=dict(info.tags),
             replicas=max(1, options.min_replicas),
@@ -75,6 +76,11 @@ def host_bounds(settings: Settings) -> HostBounds:
 def sharing_rules(settings: Settings) -> SharingRules:
     """Say which versions share."""
     return SharingRules(settings.host_default, settings.host_auto_max_bytes)
+
+
+def reach_of(settings: Settings) -> Reach:
+    """Say how far backends may reach, by the operator's settings."""
+    return Reach(settings.backend_allowed_hosts, settings.triton_push_folder)
 
 
 def _scale(settings: Settings, options: ServingOptions) -> Scale | None:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Final, Protocol, TypeVar
 
 import msgspec
 
 from serving.backends.backend import Backend
+from serving.backends.outgoing import Reach
 from serving.protocol.errors import invalid
 
 Options = TypeVar("Options")
@@ -30,6 +31,10 @@ class BackendOptions(Protocol):
         """Threads per operator; a word where nobody has decided, which is one."""
 
     @property
+    def max_batch(self) -> int:
+        """Most rows in one run."""
+
+    @property
     def provider(self) -> str:
         """Execution provider: auto, cpu, cuda or tensorrt."""
 
@@ -43,7 +48,10 @@ class BackendOptions(Protocol):
 
 
 def create(
-    backend_name: str, artifact: ModelFiles, options: BackendOptions, allowed_hosts: Collection[str] = ()
+    backend_name: str,
+    artifact: ModelFiles,
+    options: BackendOptions,
+    reach: Reach = Reach(),  # noqa: B008 - a constant
 ) -> Backend:
     """Build the named backend for a version; `load` is the caller's to call.
 
@@ -51,7 +59,7 @@ def create(
         backend_name: onnx, triton or echo.
         artifact: the version's files.
         options: the version's own, which nobody has to trust.
-        allowed_hosts: machines, beside this one, that a backend may speak to: the operator's choice.
+        reach: how far the backend may reach.
 
     Raises:
         ServingError: INVALID, no such backend, a file it needs is missing, or a setting is wrong.
@@ -59,7 +67,7 @@ def create(
     factory = _FACTORIES.get(backend_name)
     if factory is None:
         raise invalid(f"backend '{backend_name}' is unknown; there are {', '.join(backend_names())}")
-    return factory(artifact, options, allowed_hosts)
+    return factory(artifact, options, reach)
 
 
 def backend_names() -> tuple[str, ...]:
@@ -67,7 +75,7 @@ def backend_names() -> tuple[str, ...]:
     return tuple(sorted(_FACTORIES))
 
 
-def _onnx(artifact: ModelFiles, options: BackendOptions, _allowed_hosts: Collection[str]) -> Backend:
+def _onnx(artifact: ModelFiles, options: BackendOptions, _reach: Reach) -> Backend:
     from serving.backends.onnx import OnnxBackend, OnnxOptions
 
     if artifact.onnx is None:
@@ -81,18 +89,30 @@ def _onnx(artifact: ModelFiles, options: BackendOptions, _allowed_hosts: Collect
     return OnnxBackend(artifact.onnx, _convert(settings, OnnxOptions, "onnx"))
 
 
-def _echo(_artifact: ModelFiles, options: BackendOptions, _allowed_hosts: Collection[str]) -> Backend:
+def _echo(_artifact: ModelFiles, options: BackendOptions, _reach: Reach) -> Backend:
     from serving.backends.echo import EchoBackend, EchoOptions
 
     return EchoBackend(_convert(options.settings, EchoOptions, "echo"))
 
 
-def _triton(_artifact: ModelFiles, options: BackendOptions, allowed_hosts: Collection[str]) -> Backend:
+def _triton(artifact: ModelFiles, options: BackendOptions, reach: Reach) -> Backend:
     try:
         from serving.backends.triton import TritonBackend, TritonOptions
+        from serving.backends.triton_push import PushedModel
     except ImportError as error:
         raise invalid(f"backend 'triton' needs the extra `triton`: {error}") from error
-    return TritonBackend(_convert(options.settings, TritonOptions, "triton"), allowed_hosts)
+    chosen = _convert(options.settings, TritonOptions, "triton")
+    if not chosen.push:
+        return TritonBackend(chosen, reach.hosts)
+    if artifact.onnx is None:
+        raise invalid("tag 'shepherd.triton.push' needs a version with an ONNX file; this one has none")
+    if reach.push_folder is None:
+        raise invalid(
+            "tag 'shepherd.triton.push' needs the setting triton_push_folder: the model repository that the Tritons"
+            " read, as a path of this machine"
+        )
+    pushed = PushedModel(artifact.onnx, reach.push_folder, chosen.model, options.max_batch)
+    return TritonBackend(chosen, reach.hosts, pushed)
 
 
 def _convert(settings: Mapping[str, Any], form: type[Options], backend: str) -> Options:
@@ -102,7 +122,7 @@ def _convert(settings: Mapping[str, Any], form: type[Options], backend: str) -> 
         raise invalid(f"settings of backend '{backend}': {error}") from error
 
 
-_FACTORIES: Final[dict[str, Callable[[ModelFiles, BackendOptions, Collection[str]], Backend]]] = {
+_FACTORIES: Final[dict[str, Callable[[ModelFiles, BackendOptions, Reach], Backend]]] = {
     "onnx": _onnx,
     "triton": _triton,
     "echo": _echo,

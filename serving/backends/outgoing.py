@@ -1,4 +1,4 @@
-"""Which machines a backend may speak to. Pure.
+"""Which machines a backend may speak to, and where it may write. Pure.
 
 A version's tags are text that anyone with write access to the registry chooses. Left unchecked they would make the
 gateway speak to any host of its network.
@@ -8,10 +8,20 @@ from __future__ import annotations
 
 import ipaddress
 from collections.abc import Collection
+from pathlib import Path
 from typing import NamedTuple
 from urllib.parse import urlsplit
 
 from serving.protocol.errors import invalid
+
+
+class Reach(NamedTuple):
+    """How far a backend may reach beyond this process: the operator's choice, which no tag of a version widens."""
+
+    hosts: tuple[str, ...] = ()
+    """Machines, beside this one, that it may speak to."""
+    push_folder: Path | None = None
+    """The model repository of Triton servers into which it may put models; None for nowhere."""
 
 
 class Address(NamedTuple):

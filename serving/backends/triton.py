@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Collection, Mapping, Sequence
+from pathlib import Path
 from typing import Annotated, Any
 
 import msgspec
@@ -15,6 +16,7 @@ from serving.backends.outgoing import check_host, parse_address
 from serving.backends.triton_client import GRPC, HTTP, TritonClient
 from serving.backends.triton_endpoints import Endpoints
 from serving.backends.triton_errors import EndpointLost
+from serving.backends.triton_push import PushedModel
 from serving.protocol.errors import ErrorKind, ServingError, invalid
 from serving.protocol.messages import Signature
 
@@ -34,6 +36,9 @@ class TritonOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     manage: bool = False
     """Load it through the repository API before use, reload it when it answers wrongly, unload it at the end.
     Needs `--model-control-mode=explicit`, and nobody else who uses the model."""
+    push: bool = False
+    """Put the version's ONNX file into the servers' model repository first, under a name of its own, and take it away
+    at the end; implies `manage`. The operator names the folder by the setting triton_push_folder."""
     max_concurrency: Annotated[int, Meta(ge=1, le=4096)] = 64
     """Requests that one replica has open at once."""
     timeout_s: Annotated[float, Meta(gt=0)] = 30.0
@@ -45,16 +50,30 @@ class TritonOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class TritonBackend:
     """One model on one or more servers; see `RemoteBackend` for the contract."""
 
-    def __init__(self, options: TritonOptions, allowed_hosts: Collection[str] = ()) -> None:
+    def __init__(
+        self, options: TritonOptions, allowed_hosts: Collection[str] = (), pushed: PushedModel | None = None
+    ) -> None:
         """Check the addresses; nothing is contacted.
+
+        Args:
+            options: of the version.
+            allowed_hosts: machines, beside this one, that may be spoken to.
+            pushed: the version's own model, to be put into the servers' repository.
 
         Raises:
             ServingError: INVALID, an address is wrong or not allowed.
         """
         self._options = options
         addresses = [check_host(parse_address(url, (GRPC, HTTP)), allowed_hosts) for url in options.urls.split(",")]
+        if pushed is not None and options.model_version:
+            raise invalid(
+                "tag 'shepherd.triton.model_version' names a version that is there; a pushed model has but one"
+            )
+        self._pushed = pushed
+        self._manages = options.manage or pushed is not None
+        self._model = pushed.name if pushed is not None else options.model
         self._clients = [
-            TritonClient(address, options.model, options.model_version, connections=options.max_concurrency)
+            TritonClient(address, self._model, options.model_version, connections=options.max_concurrency)
             for address in addresses
         ]
         self._signature = Signature((), ())
@@ -76,25 +95,35 @@ class TritonBackend:
         Raises:
             ServingError: INVALID, a server does not have the model or the servers differ; UNAVAILABLE, none is there.
         """
+        try:
+            if self._pushed is not None:
+                self._pushed.place(_signature_of)
+            self._signature = self._find()
+        except Exception:
+            if self._pushed is not None:
+                self._pushed.leave(self._unload)
+            raise
+
+    def _find(self) -> Signature:
         found: dict[str, Signature] = {}
         lost: EndpointLost | None = None
         for client in self._clients:
             try:
-                if self._options.manage:
+                if self._manages:
                     client.load()
                 found[client.address.netloc] = client.signature()
             except EndpointLost as error:
                 lost = error
             except ServingError as error:
-                name, place = self._options.model, client.address.netloc
-                raise invalid(f"model '{name}' cannot be served by the Triton at {place}: {error}") from error
+                place = client.address.netloc
+                raise invalid(f"model '{self._model}' cannot be served by the Triton at {place}: {error}") from error
         if not found:
             assert lost is not None, "there is at least one address"
             raise lost
         first, *others = found.values()
         if any(other != first for other in others):
             raise invalid(f"the Tritons at {', '.join(found)} have models of different signatures")
-        self._signature = first
+        return first
 
     def infer(self, inputs: Mapping[str, Array], outputs: Sequence[str]) -> dict[str, Array]:
         """Ask the servers one after the other until one answers; for checks, not for traffic."""
@@ -116,7 +145,7 @@ class TritonBackend:
             await asyncio.to_thread(client.unload)
             await asyncio.to_thread(client.load)
 
-        mend = repair if self._options.manage else None
+        mend = repair if self._manages else None
         self._endpoints = Endpoints(self._clients, probe, mend, period_s=self._options.probe_s)
         self._endpoints.start()
 
@@ -151,7 +180,7 @@ class TritonBackend:
     def describe(self) -> dict[str, Any]:
         """Say where the model lives."""
         places = ", ".join(f"{client.address.scheme}://{client.address.netloc}" for client in self._clients)
-        return {"backend": "triton", "provider": places, "triton_model": self._options.model}
+        return {"backend": "triton", "provider": places, "triton_model": self._model}
 
     def troubles(self) -> Mapping[str, str | None]:
         """Say which servers get no requests, and why; see `RemoteBackend`."""
@@ -163,7 +192,22 @@ class TritonBackend:
             await self._endpoints.close()
 
     def close(self) -> None:
-        """Unload the model if it is ours to manage."""
-        for client in self._clients if self._options.manage else ():
+        """Unload the model if it is ours to manage; one that was pushed, when nobody else uses it."""
+        if self._pushed is not None:
+            self._pushed.leave(self._unload)
+        elif self._manages:
+            self._unload()
+
+    def _unload(self) -> None:
+        for client in self._clients:
             with contextlib.suppress(ServingError):
                 client.unload()
+
+
+def _signature_of(onnx: Path) -> Signature:
+    from serving.backends.onnx import OnnxBackend, OnnxOptions
+
+    backend = OnnxBackend(onnx, OnnxOptions(provider="cpu"))
+    backend.load()
+    backend.close()
+    return backend.signature

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 
 from serving.backends.backend import Agreement, Backend
 from serving.backends.catalog import create
+from serving.backends.outgoing import Reach
 from serving.registry.artifact import Artifact
 from serving.registry.finding import Finding, refusal
 from serving.registry.golden import arrays, check_golden
@@ -17,14 +18,14 @@ class Refused(Exception):
     """The version has failed the validation gate; says which checks and how."""
 
 
-def load_proven(artifact: Artifact, allowed_hosts: Sequence[str]) -> tuple[Backend, tuple[Finding, ...]]:
+def load_proven(artifact: Artifact, reach: Reach) -> tuple[Backend, tuple[Finding, ...]]:
     """Load a version and hold it to the gate's checks of a loaded model.
 
     Raises:
         Refused: it fails one of them.
         ServingError: its runtime refuses it.
     """
-    backend = create(artifact.options.backend, artifact, artifact.options, allowed_hosts)
+    backend = create(artifact.options.backend, artifact, artifact.options, reach)
     backend.load()
     findings = prove(backend, artifact.golden, artifact.options, find_model(artifact.dir).declared)
     if reason := refusal(findings):

@@ -38,7 +38,7 @@ def _fetch(spec: VersionSpec) -> None:
         spec.registry_uri,
         state_dir=spec.state_dir,
         allowed_folders=spec.allowed_folders,
-        allowed_hosts=spec.allowed_hosts,
+        reach=spec.reach,
         cache_max_bytes=spec.cache_max_bytes,
     )
     try:

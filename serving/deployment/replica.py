@@ -89,7 +89,7 @@ class ModelReplica:
         artifact = await asyncio.to_thread(open_version, self._spec, self._cache)
         options = await asyncio.to_thread(fit, artifact, self._spec)
         fitted = msgspec.structs.replace(artifact, options=options)
-        backend, findings = await asyncio.to_thread(load_proven, fitted, self._spec.allowed_hosts)
+        backend, findings = await asyncio.to_thread(load_proven, fitted, self._spec.reach)
         meters = ReplicaMeters(self._metrics, self._spec.model, self._spec.version)
         self._vitality = Vitality(artifact, meters)
         server = ModelServer(

@@ -9,6 +9,8 @@ from typing import Final
 
 import msgspec
 
+from serving.backends.outgoing import Reach
+
 #: Name of the one deployment in each version's application.
 DEPLOYMENT: Final = "ModelReplica"
 #: File of a node's run directory with the shared secret of the tensor channel.
@@ -51,8 +53,8 @@ class VersionSpec(msgspec.Struct, frozen=True, kw_only=True):
     log_level: str = "info"
     allowed_folders: tuple[Path, ...] = ()
     """Where, beside the embedded registry, versions may have local files."""
-    allowed_hosts: tuple[str, ...] = ()
-    """Machines, beside this one, that a backend may speak to."""
+    reach: Reach = Reach()
+    """How far a backend may reach beyond its process."""
     cache_max_bytes: int
     tags: Mapping[str, str] = {}
     """The version's registry tags as they are now, which may be newer than those in the cache."""

@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
+from serving.backends.outgoing import Reach
 from serving.protocol.errors import ServingError, invalid
 from serving.registry.artifact import PROFILE, Artifact, VersionInfo, is_model_file
 from serving.registry.assembly import assemble, origin_of
@@ -38,10 +39,10 @@ from serving.registry.recording import read_golden, record, write_golden
 class Fetcher:
     """Fetches versions from a store into a cache."""
 
-    def __init__(self, store: MlflowStore, cache: ArtifactCache, allowed_hosts: Sequence[str]) -> None:
+    def __init__(self, store: MlflowStore, cache: ArtifactCache, reach: Reach) -> None:
         self._store = store
         self._cache = cache
-        self._allowed_hosts = allowed_hosts
+        self._reach = reach
 
     def fetch(self, info: VersionInfo) -> Artifact:
         """Bring a version here; see `Registry.fetch`."""
@@ -56,7 +57,7 @@ class Fetcher:
         with self._cache.staging_folder() as folder:
             self._store.download(info, folder)
             _verify_model(info, folder)
-            golden = record(find_model(folder), parse_options(info.tags), example, self._allowed_hosts).golden
+            golden = record(find_model(folder), parse_options(info.tags), example, self._reach).golden
             self._publish(info, golden, recorded_tags(folder, golden))
 
     def attach_profile(self, info: VersionInfo, document: bytes) -> None:
@@ -87,7 +88,7 @@ class Fetcher:
             files = find_model(folder)
             tags = {SHA256_TAG: model_digest(file_digests(folder))}
             if read_golden(folder, origin_of(info)) is None:
-                recorded = record(files, options, None, self._allowed_hosts).golden
+                recorded = record(files, options, None, self._reach).golden
                 golden = msgspec.structs.replace(recorded, origin="self-recorded")
                 write_golden(folder, golden)
                 tags = recorded_tags(folder, golden)

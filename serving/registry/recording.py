@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 
 import msgspec
 
 from serving.backends.catalog import create
+from serving.backends.outgoing import Reach
 from serving.protocol.arrays import to_tensor
 from serving.protocol.errors import ServingError, invalid
 from serving.protocol.messages import InferRequest, Signature, Tensor
@@ -28,7 +28,10 @@ class Recording(msgspec.Struct, frozen=True):
 
 
 def record(
-    files: ModelFiles, options: ServingOptions, example: bytes | None, allowed_hosts: Sequence[str] = ()
+    files: ModelFiles,
+    options: ServingOptions,
+    example: bytes | None,
+    reach: Reach = Reach(),  # noqa: B008 - a constant
 ) -> Recording:
     """Load the model and record its answer to an example.
 
@@ -36,13 +39,13 @@ def record(
         files: the model.
         options: of the version; the provider is set aside, since the registry's process need not have a GPU.
         example: a V2 inference request; None takes MLflow's input example, or invents inputs.
-        allowed_hosts: machines, beside this one, that a backend may speak to.
+        reach: how far a backend may reach.
 
     Raises:
         ServingError: INVALID, the model cannot be loaded, the example does not fit it, it fails on the example, or it
             answers the same example in two ways.
     """
-    backend = create(options.backend, files, msgspec.structs.replace(options, provider="cpu"), allowed_hosts)
+    backend = create(options.backend, files, msgspec.structs.replace(options, provider="cpu"), reach)
     backend.load()
     try:
         inputs, origin = _inputs(files, backend.signature, example)

@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
+from serving.backends.outgoing import Reach
 from serving.protocol.errors import ErrorKind, ServingError, invalid, not_found
 from serving.registry.artifact import MLMODEL, Artifact, ModelInfo, VersionInfo, check_name
 from serving.registry.cache import DEFAULT_MAX_BYTES, ArtifactCache
@@ -27,11 +28,11 @@ from serving.registry.source import SourcePolicy
 class Registry:
     """Versions of models: found, listed, registered, fetched."""
 
-    def __init__(self, store: MlflowStore, cache: ArtifactCache, allowed_hosts: Sequence[str] = ()) -> None:
+    def __init__(self, store: MlflowStore, cache: ArtifactCache, reach: Reach) -> None:
         self._store = store
         self._cache = cache
-        self._allowed_hosts = allowed_hosts
-        self._fetcher = Fetcher(store, cache, allowed_hosts)
+        self._reach = reach
+        self._fetcher = Fetcher(store, cache, reach)
 
     @classmethod
     def open(
@@ -40,7 +41,7 @@ class Registry:
         *,
         state_dir: Path,
         allowed_folders: Sequence[Path] = (),
-        allowed_hosts: Sequence[str] = (),
+        reach: Reach = Reach(),  # noqa: B008 - a constant
         cache_max_bytes: int = DEFAULT_MAX_BYTES,
     ) -> Registry:
         """Open a registry.
@@ -49,7 +50,7 @@ class Registry:
             uri: `http(s)://` or `sqlite:///`; None for the one embedded in the state directory.
             state_dir: holds the embedded registry (`registry/`) and the cache (`cache/`).
             allowed_folders: where else than there versions may have their files, when they are local.
-            allowed_hosts: machines, beside this one, that a backend may speak to while it records a golden example.
+            reach: how far a backend may reach while it records a golden example.
             cache_max_bytes: bound of the cache.
         """
         folder = state_dir.resolve() / "registry"
@@ -64,7 +65,7 @@ class Registry:
                 fcntl.flock(lock, fcntl.LOCK_EX)
                 store = MlflowStore(address, sources, artifact_root)
                 store.prepare()
-        return cls(store, ArtifactCache(state_dir / "cache", cache_max_bytes), allowed_hosts)
+        return cls(store, ArtifactCache(state_dir / "cache", cache_max_bytes), reach)
 
     @property
     def uri(self) -> str:
@@ -164,7 +165,7 @@ class Registry:
             check_name(alias, "alias")
         with self._cache.staging_folder() as folder:
             files = place_model(folder, onnx)
-            recording = record(files, options, example, self._allowed_hosts)
+            recording = record(files, options, example, self._reach)
             write_golden(folder, recording.golden)
             run_id = self._store.start_run()
             created_at = datetime.now(UTC).strftime("%Y-%m-%d %H:%M:%S")

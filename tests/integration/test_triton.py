@@ -7,6 +7,7 @@ import contextlib
 import time
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,7 @@ import pytest
 
 from serving.backends.backend import Array
 from serving.backends.triton import TritonBackend, TritonOptions
+from serving.backends.triton_push import PushedModel
 from serving.protocol.errors import ErrorKind, ServingError
 from serving.protocol.messages import TensorSpec
 from tests import models
@@ -148,6 +150,31 @@ async def test_a_cancelled_call_is_cancelled_there(triton: Triton) -> None:
         call.cancel()
         await asyncio.gather(call, return_exceptions=True)
         assert time.monotonic() - started < 0.5
+
+
+@pytest.mark.asyncio
+async def test_a_pushed_model_is_loaded_served_and_gone_with_its_last_user(triton: Triton, tmp_path: Path) -> None:
+    """Files, load, answer, unload: through the shared folder and the repository API alone."""
+    (tmp_path / "model.onnx").write_bytes(models.two_inputs())
+
+    def backend() -> TritonBackend:
+        pushed = PushedModel(tmp_path / "model.onnx", triton.repository, "pushed", 16)
+        chosen = TritonOptions(urls=triton.grpc_url, model="pushed", push=True, timeout_s=5.0)
+        return TritonBackend(chosen, (), pushed)
+
+    first, second = backend(), backend()
+    for each in (first, second):
+        await asyncio.to_thread(each.load)
+    row = {"a": X[:, :2], "b": X[:, 2:]}
+    assert first.signature.inputs == (TensorSpec("a", "FP32", (-1, 2)), TensorSpec("b", "FP32", (-1, 2)))
+
+    await asyncio.to_thread(first.close)
+    assert second.infer(row, ("product",))["product"].tolist() == [[3, 8]]
+
+    await asyncio.to_thread(second.close)
+    with pytest.raises(ServingError):
+        await asyncio.to_thread(second.infer, row, ())
+    assert not [path for path in triton.repository.iterdir() if path.name.startswith("pushed")]
 
 
 def test_a_model_that_triton_does_not_have_is_refused_by_name(triton: Triton) -> None:

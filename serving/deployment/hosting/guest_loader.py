@@ -84,7 +84,7 @@ class GuestLoader:
         fitted = msgspec.structs.replace(artifact, options=options)
         mark.set()
         try:
-            backend, findings = await asyncio.to_thread(load_proven, fitted, spec.allowed_hosts)
+            backend, findings = await asyncio.to_thread(load_proven, fitted, spec.reach)
             meters = ReplicaMeters(self._registry, spec.model, spec.version)
             vitality = Vitality(artifact, meters)
             model = LoadedModel(

@@ -26,6 +26,7 @@ class Options(msgspec.Struct, frozen=True):
     """A version's serving options, as far as a backend cares."""
 
     threads: int = 1
+    max_batch: int = 64
     provider: str = "auto"
     gpu_mem_limit_bytes: int = 0
     settings: Mapping[str, Any] = {}
