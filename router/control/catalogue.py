@@ -120,6 +120,7 @@ class Catalogue:
 
 def open_registry(settings: Settings) -> Registry:
     """Open the registry that the settings name; slow at first, since an MLflow client is imported."""
+    from serving.registry.recording_apart import record_apart
     from serving.registry.registry import Registry
 
     return Registry.open(
@@ -127,6 +128,7 @@ def open_registry(settings: Settings) -> Registry:
         state_dir=settings.state_dir,
         allowed_folders=[Path(folder) for folder in settings.registry_allowed_folders],
         reach=reach_of(settings),
+        recorder=record_apart,
         cache_max_bytes=settings.cache_max_bytes,
     )
 

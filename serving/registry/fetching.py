@@ -33,16 +33,17 @@ from serving.registry.options import (
     SHA256_TAG,
     parse_options,
 )
-from serving.registry.recording import read_golden, record, write_golden
+from serving.registry.recording import Recorder, read_golden, write_golden
 
 
 class Fetcher:
     """Fetches versions from a store into a cache."""
 
-    def __init__(self, store: MlflowStore, cache: ArtifactCache, reach: Reach) -> None:
+    def __init__(self, store: MlflowStore, cache: ArtifactCache, reach: Reach, recorder: Recorder) -> None:
         self._store = store
         self._cache = cache
         self._reach = reach
+        self._record = recorder
 
     def fetch(self, info: VersionInfo) -> Artifact:
         """Bring a version here; see `Registry.fetch`."""
@@ -57,7 +58,7 @@ class Fetcher:
         with self._cache.staging_folder() as folder:
             self._store.download(info, folder)
             _verify_model(info, folder)
-            golden = record(find_model(folder), parse_options(info.tags), example, self._reach).golden
+            golden = self._record(folder, info.tags, example, self._reach).golden
             self._publish(info, golden, recorded_tags(folder, golden))
 
     def attach_profile(self, info: VersionInfo, document: bytes) -> None:
@@ -79,7 +80,7 @@ class Fetcher:
         self._store.set_tags(info.model, info.version, {PROFILE_TAG: digest})
 
     def _download(self, info: VersionInfo) -> Artifact:
-        options = parse_options(info.tags)
+        parse_options(info.tags)
         with self._cache.staging_folder() as folder:
             self._store.download(info, folder)
             _verify_model(info, folder)
@@ -88,7 +89,7 @@ class Fetcher:
             files = find_model(folder)
             tags = {SHA256_TAG: model_digest(file_digests(folder))}
             if read_golden(folder, origin_of(info)) is None:
-                recorded = record(files, options, None, self._reach).golden
+                recorded = self._record(folder, info.tags, None, self._reach).golden
                 golden = msgspec.structs.replace(recorded, origin="self-recorded")
                 write_golden(folder, golden)
                 tags = recorded_tags(folder, golden)

@@ -32,6 +32,8 @@ RECORDED_TAGS: Final = frozenset({SHA256_TAG, GOLDEN_TAG, GOLDEN_SHA256_TAG, PRO
 
 
 AUTO: Final = "auto"
+MAX_REPLICAS: Final = 1024
+"""Of one version: a tag must not have a node start processes without end."""
 
 
 class ServingOptions(msgspec.Struct, frozen=True):
@@ -43,24 +45,24 @@ class ServingOptions(msgspec.Struct, frozen=True):
     backend: str = "onnx"
     host: Literal["", "own", "shared", "auto"] = ""
     """Whose process runs it: its own, a shared one, or a shared one if it is small; empty: as the gateway says."""
-    min_replicas: Annotated[int, Meta(ge=0)] = 1
+    min_replicas: Annotated[int, Meta(ge=0, le=MAX_REPLICAS)] = 1
     """0 lets the version scale to zero."""
-    max_replicas: Annotated[int, Meta(ge=1)] = 1
+    max_replicas: Annotated[int, Meta(ge=1, le=MAX_REPLICAS)] = 1
     target_in_flight: Annotated[float, Meta(gt=0)] = 16.0
     """Requests that each replica should hold; more ask for another replica, up to max_replicas."""
     max_queued: Annotated[float, Meta(gt=0)] = 8.0
     """Requests that may wait at each replica before there should be more of them."""
     objective_ms: Annotated[float, Meta(ge=0)] = 0.0
     """95th percentile of latency inside a busy replica above which there should be more of them; 0 for none."""
-    threads: Annotated[int, Meta(ge=0)] | Literal["auto"] = AUTO
+    threads: Annotated[int, Meta(ge=0, le=1024)] | Literal["auto"] = AUTO
     """Threads that one operator may use; 0 lets the runtime take every core, `auto` is the replica's share of them."""
-    max_batch: Annotated[int, Meta(ge=1)] = 64
+    max_batch: Annotated[int, Meta(ge=1, le=65_536)] = 64
     """Most rows in one run; 1 turns batching off."""
     provider: str = "auto"
     """Execution provider: auto, cpu, cuda or tensorrt."""
     gpu_share: Annotated[float, Meta(ge=0, le=1)] = 0.0
     """Part of a GPU that each replica takes; 0 for none."""
-    gpu_mem_limit_bytes: Annotated[int, Meta(ge=0)] = 0
+    gpu_mem_limit_bytes: Annotated[int, Meta(ge=0, le=1 << 50)] = 0
     """Ceiling of the GPU memory of each replica; 0 for none."""
     latency_budget_ms: Annotated[float, Meta(ge=0)] = 0.0
     """The version is refused when one run of its golden example takes longer, in the median; 0 for no budget."""
@@ -144,7 +146,7 @@ def _setting_value(tag: str, text: str) -> Any:
         return text
     try:
         return msgspec.json.decode(text)
-    except msgspec.DecodeError as error:
+    except (msgspec.DecodeError, RecursionError) as error:
         raise invalid(f"tag '{tag}' is no valid JSON: {error}") from error
 
 

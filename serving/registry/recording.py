@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import msgspec
@@ -16,8 +17,8 @@ from serving.registry.artifact import GOLDEN_REQUEST, GOLDEN_RESPONSE
 from serving.registry.example import inputs_from_mlflow, invented_inputs
 from serving.registry.golden import Golden, Origin, arrays, replay_golden
 from serving.registry.golden_json import decode_request, decode_response, encode_request, encode_response
-from serving.registry.model_files import ModelFiles
-from serving.registry.options import ServingOptions
+from serving.registry.model_files import ModelFiles, find_model
+from serving.registry.options import ServingOptions, parse_options
 
 
 class Recording(msgspec.Struct, frozen=True):
@@ -25,6 +26,10 @@ class Recording(msgspec.Struct, frozen=True):
 
     golden: Golden
     signature: Signature
+
+
+Recorder = Callable[[Path, Mapping[str, str], bytes | None, Reach], Recording]
+"""Records for a version's folder and tags, with an example or without; raises as `record` does."""
 
 
 def record(
@@ -64,6 +69,11 @@ def record(
         return Recording(golden, backend.signature)
     finally:
         backend.close()
+
+
+def record_here(folder: Path, tags: Mapping[str, str], example: bytes | None, reach: Reach) -> Recording:
+    """Record for a version's folder and tags, in this process; see `record`."""
+    return record(find_model(folder), parse_options(tags), example, reach)
 
 
 def write_golden(folder: Path, golden: Golden) -> None:

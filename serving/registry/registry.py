@@ -21,18 +21,19 @@ from serving.registry.mlflow import MlflowStore, RegistryUnavailable
 from serving.registry.mlmodel import render_mlmodel
 from serving.registry.model_files import place_model
 from serving.registry.options import PREFIX, RECORDED_TAGS, parse_options
-from serving.registry.recording import record, write_golden
+from serving.registry.recording import Recorder, record_here, write_golden
 from serving.registry.source import SourcePolicy
 
 
 class Registry:
     """Versions of models: found, listed, registered, fetched."""
 
-    def __init__(self, store: MlflowStore, cache: ArtifactCache, reach: Reach) -> None:
+    def __init__(self, store: MlflowStore, cache: ArtifactCache, reach: Reach, recorder: Recorder) -> None:
         self._store = store
         self._cache = cache
         self._reach = reach
-        self._fetcher = Fetcher(store, cache, reach)
+        self._recorder = recorder
+        self._fetcher = Fetcher(store, cache, reach, recorder)
 
     @classmethod
     def open(
@@ -43,6 +44,7 @@ class Registry:
         allowed_folders: Sequence[Path] = (),
         reach: Reach = Reach(),  # noqa: B008 - a constant
         cache_max_bytes: int = DEFAULT_MAX_BYTES,
+        recorder: Recorder = record_here,
     ) -> Registry:
         """Open a registry.
 
@@ -52,6 +54,7 @@ class Registry:
             allowed_folders: where else than there versions may have their files, when they are local.
             reach: how far a backend may reach while it records a golden example.
             cache_max_bytes: bound of the cache.
+            recorder: runs models on their example; `record_apart` where a model must not end this process.
         """
         folder = state_dir.resolve() / "registry"
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -65,7 +68,7 @@ class Registry:
                 fcntl.flock(lock, fcntl.LOCK_EX)
                 store = MlflowStore(address, sources, artifact_root)
                 store.prepare()
-        return cls(store, ArtifactCache(state_dir / "cache", cache_max_bytes), reach)
+        return cls(store, ArtifactCache(state_dir / "cache", cache_max_bytes), reach, recorder)
 
     @property
     def uri(self) -> str:
@@ -160,12 +163,12 @@ class Registry:
         own_tags = dict(tags or {})
         for tag in RECORDED_TAGS & own_tags.keys():
             raise invalid(f"tag '{tag}' is written by the registry itself")
-        options = parse_options(own_tags)
+        parse_options(own_tags)
         if alias is not None:
             check_name(alias, "alias")
         with self._cache.staging_folder() as folder:
             files = place_model(folder, onnx)
-            recording = record(files, options, example, self._reach)
+            recording = self._recorder(folder, own_tags, example, self._reach)
             write_golden(folder, recording.golden)
             run_id = self._store.start_run()
             created_at = datetime.now(UTC).strftime("%Y-%m-%d %H:%M:%S")

@@ -7,8 +7,6 @@ in a child, that is a finding like any other. The child gets its job as JSON on 
 from __future__ import annotations
 
 import os
-import resource
-import signal
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -21,6 +19,7 @@ from serving.backends.backend import Backend
 from serving.backends.catalog import create
 from serving.protocol.errors import ServingError
 from serving.protocol.messages import Signature
+from serving.registry.child import how_it_died, yield_memory
 from serving.registry.finding import Finding, failed, ok
 from serving.registry.golden import Golden, Origin, arrays
 from serving.registry.labelled import Labelled, score
@@ -87,7 +86,7 @@ def try_version(
     try:
         return msgspec.json.decode(done.stdout, type=Trial)
     except msgspec.DecodeError:
-        return Trial((failed("load", _how_it_died(done.returncode), "see what the model does when it is loaded"),))
+        return Trial((failed("load", how_it_died(done.returncode), "see what the model does when it is loaded"),))
 
 
 def run(job: Job) -> Trial:
@@ -135,23 +134,12 @@ def _facts(described: Mapping[str, object]) -> str:
     return ", ".join(f"{name} {value}" for name, value in described.items())
 
 
-def _how_it_died(status: int) -> str:
-    if status >= 0:
-        return f"the process that loaded it ended with status {status}"
-    name = signal.Signals(-status).name
-    cause = "; memory ran out" if name == "SIGKILL" else ""
-    return f"the process that loaded it was killed by {name}{cause}"
-
-
 def main() -> None:
     """Read a job from stdin, print its trial; what the model or its runtime prints goes to stderr."""
     channel = os.dup(1)
     os.dup2(2, 1)
     job = msgspec.json.decode(sys.stdin.buffer.read(), type=Job)
-    # Should memory run out all the same, the kernel is to end this process and none that serves.
-    Path("/proc/self/oom_score_adj").write_text("1000", encoding="ascii")
-    if job.limit_bytes:
-        resource.setrlimit(resource.RLIMIT_DATA, (job.limit_bytes, job.limit_bytes))
+    yield_memory(job.limit_bytes)
     answer = run(job)
     os.write(channel, msgspec.json.encode(answer))
 

@@ -62,6 +62,14 @@ def test_settings_of_the_backend_are_read_as_text_or_json() -> None:
         ({"shepherd.min_replicas": "3"}, "tag 'shepherd.max_replicas': 1 is below shepherd.min_replicas (3)"),
         ({"shepherd.echo.delay_ms": "5"}, "for backend 'echo', but the version's backend is 'onnx'"),
         ({"shepherd.onnx.list": "[1"}, "tag 'shepherd.onnx.list' is no valid JSON"),
+        ({"shepherd.onnx.list": "[" * 100_000}, "tag 'shepherd.onnx.list' is no valid JSON"),
+        ({"shepherd.threads": "1000000000"}, "tag 'shepherd.threads' is '1000000000': Expected `int` <= 1024"),
+        ({"shepherd.max_replicas": "1000000"}, "tag 'shepherd.max_replicas' is '1000000': Expected `int` <= 1024"),
+        ({"shepherd.max_batch": "999999999999"}, "tag 'shepherd.max_batch'"),
+        ({"shepherd.gpu_mem_limit_bytes": "9" * 400}, "tag 'shepherd.gpu_mem_limit_bytes'"),
+        ({"shepherd.backend.__class__": "x"}, "is for backend 'backend'"),
+        ({"shepherd.../../etc": "x"}, "tag 'shepherd.../../etc'"),
+        ({"shepherd.": "x"}, "tag 'shepherd.' is unknown"),
     ],
 )
 def test_a_wrong_tag_is_named_with_what_is_wrong(tags: dict[str, str], reason: str) -> None:

@@ -1,0 +1,27 @@
+"""What child processes that try models have in common: they die first when memory runs out, and it is told how."""
+
+from __future__ import annotations
+
+import resource
+import signal
+from pathlib import Path
+
+
+def yield_memory(limit_bytes: int) -> None:
+    """Have the kernel end this process, and none that serves, should memory run out; call it in the child.
+
+    Args:
+        limit_bytes: that this process may ask for, beyond which allocations fail; 0 for no limit.
+    """
+    Path("/proc/self/oom_score_adj").write_text("1000", encoding="ascii")
+    if limit_bytes:
+        resource.setrlimit(resource.RLIMIT_DATA, (limit_bytes, limit_bytes))
+
+
+def how_it_died(status: int) -> str:
+    """Say in words how a child ended that gave no answer, by its exit status."""
+    if status >= 0:
+        return f"the process that loaded it ended with status {status}"
+    name = signal.Signals(-status).name
+    cause = "; memory ran out" if name == "SIGKILL" else ""
+    return f"the process that loaded it was killed by {name}{cause}"
