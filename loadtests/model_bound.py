@@ -70,7 +70,7 @@ def serving(path: Path, image: Floats, provider: str, folder: Path) -> Iterator[
         gateway.wait_for("/v2/health/live", timeout_s=_START_S)
         gateway.wait_until_operable(timeout_s=_START_S)
         tag = f"shepherd.provider={provider}"
-        gateway.shepherd("model", "register", path, "--name", "bound", "--tag", tag)
+        gateway.shepherd("model", "register", path, "--name", "bound", "--tag", tag, "--tag", "shepherd.threads=1")
         gateway.shepherd("traffic", "set", "bound", "stable=1:100%", "--reason", "measure")
         body, headers = _request(name, image)
         gateway.wait_for("/v2/models/bound/ready", timeout_s=_START_S)
