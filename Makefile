@@ -56,8 +56,10 @@ bench-peers: setup triton-venv ## the same beside Triton, MLServer, LitServe, Be
 loadtest: .venv/loadtest-installed ## a short headless Locust run against a gateway that it starts
 	exec $(BIN)/python -m loadtests.run
 
-gpu-check: setup ## a model on CUDA through the gateway beside onnxruntime in a loop; skips without a GPU
-	exec $(BIN)/python -m loadtests.model_bound --provider cuda
+gpu-check: ## a model on CUDA through the gateway beside onnxruntime in a loop; skips without a GPU
+	@if command -v nvidia-smi >/dev/null; then $(MAKE) --quiet .gpu-venv/installed; \
+	  exec .gpu-venv/bin/python -m loadtests.model_bound --provider cuda; \
+	else echo "no nvidia-smi, so no NVIDIA GPU here: skipped"; fi
 
 ##@ Maintain
 format: setup ## format and mend what ruff can mend
@@ -72,12 +74,13 @@ lock: ## renew requirements/*.txt: pinned versions and hashes, no addresses (UPG
 	$(COMPILE) $(if $(UPGRADE),--upgrade) pyproject.toml --extra cpu --extra demo --extra dev --extra export -o requirements/dev.txt
 	$(COMPILE) $(if $(UPGRADE),--upgrade) pyproject.toml --extra cpu -c requirements/dev.txt -o requirements/cpu.txt
 	$(COMPILE) $(if $(UPGRADE),--upgrade) pyproject.toml --extra gpu --extra triton -c requirements/dev.txt -o requirements/gpu.txt
+	$(COMPILE) $(if $(UPGRADE),--upgrade) pyproject.toml requirements/gpu-check.in --extra gpu -c requirements/gpu.txt -c requirements/dev.txt -o requirements/gpu-check.txt
 	$(COMPILE) $(if $(UPGRADE),--upgrade) pyproject.toml --extra cpu --extra demo --extra loadtest -c requirements/dev.txt -o requirements/loadtest.txt
 	$(COMPILE) $(if $(UPGRADE),--upgrade) pyproject.toml --extra cpu --extra fuzz -c requirements/dev.txt -o requirements/fuzz.txt
 	! grep -nE '://|^(-i|--(extra-)?index|--find-links)' requirements/*.txt
 
 clean: ## remove what was built; the state directory stays
-	rm -rf .venv .triton-venv .mlflow-venv .uv build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -rf .venv .triton-venv .mlflow-venv .gpu-venv .uv build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 	find . -name __pycache__ -prune -exec rm -rf {} +
 
 help: ## this list
@@ -100,6 +103,12 @@ help: ## this list
 .mlflow-venv/installed: requirements/mlflow.txt requirements/uv.txt
 	$(UV) venv --quiet --allow-existing --python $(PYTHON) .mlflow-venv
 	$(UV) pip install --quiet --python .mlflow-venv/bin/python --require-hashes -r requirements/mlflow.txt
+	touch $@
+
+.gpu-venv/installed: requirements/gpu-check.txt requirements/build.txt requirements/uv.txt pyproject.toml
+	$(UV) venv --quiet --allow-existing --python $(PYTHON) .gpu-venv
+	$(UV) pip install --quiet --python .gpu-venv/bin/python --require-hashes -r requirements/gpu-check.txt
+	$(UV) pip install --quiet --python .gpu-venv/bin/python --build-constraints requirements/build.txt --no-deps --editable .
 	touch $@
 
 .venv/loadtest-installed: .venv/installed requirements/loadtest.txt

@@ -57,6 +57,9 @@ def open_direct(path: Path, image: Floats, provider: str) -> Callable[[], object
     if provider == "cuda":
         onnxruntime.preload_dlls()
     session = onnxruntime.InferenceSession(str(path), settings, providers=[_PROVIDERS[provider]])
+    taken = session.get_providers()[0]
+    if taken != _PROVIDERS[provider]:  # onnxruntime falls back without an error
+        raise ServerFailed(f"{_PROVIDERS[provider]} is in this onnxruntime, but cannot be used here: it took {taken}")
     name = session.get_inputs()[0].name
     session.run(None, {name: image})
     return lambda: session.run(None, {name: image})
@@ -172,11 +175,11 @@ def main(model: str, provider: str, step: str, rounds: int, seconds: float, keep
     load = describe_load()
     path = _LIGHT / f"light_{model}.onnx"
     image = np.random.default_rng(0).random((1, 3, 224, 224), np.float32)
-    run = open_direct(path, image, provider)
-    if step == "direct":
-        click.echo(f"onnxruntime in a loop  {_rate(run, seconds):8.1f} runs/s ({provider}, one thread)")
-        return
     try:
+        run = open_direct(path, image, provider)
+        if step == "direct":
+            click.echo(f"onnxruntime in a loop  {_rate(run, seconds):8.1f} runs/s ({provider}, one thread)")
+            return
         with tempfile.TemporaryDirectory() as folder, serving(path, image, provider, Path(folder)) as gateway:
             found = compare(lambda length: _rate(run, length), gateway, rounds, seconds)
     except ServerFailed as error:

@@ -81,7 +81,7 @@ def test_the_runtime_in_the_lock_file_is_the_one_for_gpus() -> None:
 
 @pytest.mark.slow
 def test_every_locked_package_can_be_installed_by_its_hash(tmp_path: Path) -> None:
-    """The image's Python and platform, wheels only: what a machine without a GPU can do of the image's install steps."""
+    """The Python and platform of the image, wheels only: as far as a machine without a GPU can install it."""
     ubuntu = re.search(r"ubuntu(\d+)", of("FROM")[0])
     assert ubuntu is not None
     image = ("--python-version", PYTHON_OF_UBUNTU[ubuntu[1]], "--python-platform", "x86_64-manylinux_2_39")
