@@ -117,6 +117,7 @@ class OnnxBackend:
         """Say what runs the model and with which settings."""
         session = self._opened()
         metadata = session.get_modelmeta()
+        limit = self._options.gpu_mem_limit_bytes
         return {
             "backend": "onnx",
             "runtime": f"onnxruntime {onnxruntime.__version__}",
@@ -124,6 +125,7 @@ class OnnxBackend:
             "threads": self._options.threads,
             "producer": metadata.producer_name,
             "model_bytes": self._path.stat().st_size,
+            **({"gpu_mem_limit_bytes": limit} if limit else {}),
         }
 
     def close(self) -> None:

@@ -19,6 +19,7 @@ from serving.backends.triton_push import PushedModel
 from serving.protocol.errors import ErrorKind, ServingError
 from serving.protocol.messages import TensorSpec
 from tests import models
+from tests.ports import free_ports
 from tests.triton import Triton, running_triton
 
 pytestmark = [pytest.mark.triton, pytest.mark.slow]
@@ -138,6 +139,20 @@ async def test_another_server_answers_when_one_is_gone(
             answers = await asyncio.gather(*(backend.infer_async({"x": X}, (), 5.0) for _ in range(50)))
 
             assert all(np.array_equal(answer["y"], X + 1) for answer in answers)
+
+
+@pytest.mark.asyncio
+async def test_http_answers_where_grpc_cannot(triton: Triton) -> None:
+    """Both doors of one server may be named: a firewall that closes one of them is survived."""
+    (closed,) = free_ports(1)
+    async with serving(options(f"grpc://127.0.0.1:{closed}", triton.http_url)) as backend:
+        for _ in range(5):
+            assert np.array_equal((await backend.infer_async({"x": X}, (), 5.0))["y"], X + 1)
+
+        troubles = backend.troubles()
+
+    assert troubles[f"127.0.0.1:{closed}"] is not None
+    assert troubles[f"127.0.0.1:{triton.http_port}"] is None
 
 
 @pytest.mark.asyncio
