@@ -9,7 +9,7 @@ import pytest
 
 from serving.backends.backend import Agreement, Array
 from serving.backends.echo import EchoBackend
-from serving.deployment.model_server import ModelServer
+from serving.deployment.loaded_model import LoadedModel
 from serving.deployment.vitality import STUCK_AFTER_S, Unwell, Vitality
 from serving.registry.artifact import Artifact, VersionInfo
 from serving.registry.golden import Golden
@@ -48,9 +48,9 @@ def long_unproven() -> Vitality:
 async def test_a_run_that_never_ends_is_a_reason() -> None:
     """Busy for longer than any deadline."""
     with pytest.raises(Unwell, match="a run has not ended"):
-        await long_unproven().check(ModelServer(EchoBackend(), token=b""))
+        await long_unproven().check(LoadedModel(EchoBackend()))
 
 
 async def test_a_model_that_lives_elsewhere_is_watched_there() -> None:
     """A quiet night is no fault of it, and another replica would bring no server back."""
-    await long_unproven().check(ModelServer(Elsewhere(), token=b""))
+    await long_unproven().check(LoadedModel(Elsewhere()))
