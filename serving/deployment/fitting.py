@@ -20,7 +20,7 @@ from serving.registry.finding import refusal
 from serving.registry.measurements import Measured, Measurements
 from serving.registry.node_room import gpu_room, node_room
 from serving.registry.options import AUTO, ServingOptions
-from serving.registry.room import Need, refuse_what_does_not_fit
+from serving.registry.room import Need, Room, refuse_what_does_not_fit
 from serving.registry.trial import try_version
 
 #: Ceiling of a GPU arena above what was measured: batches of other shapes than the example's fragment it a little.
@@ -44,9 +44,10 @@ def fit(artifact: Artifact, spec: VersionSpec) -> ServingOptions:
     measurements = Measurements(spec.state_dir / "cache" / "measured")
     known = measurements.of(artifact.dir.name, artifact.options)
     _admit(_need_of_node(artifact, known), spec)
-    if artifact.onnx is None or not options.gpu_share or options.provider == "cpu":
+    room = gpu_room() if artifact.onnx is not None and options.gpu_share and options.provider != "cpu" else None
+    if room is None:
         return options
-    return _with_ceiling(spec, options, known.gpu_bytes or _measure_gpu(artifact, spec, measurements))
+    return _with_ceiling(spec, options, known.gpu_bytes or _measure_gpu(artifact, spec, measurements), room)
 
 
 def remember_memory(artifact: Artifact, spec: VersionSpec, memory_bytes: int) -> None:
@@ -75,10 +76,9 @@ def _measure_gpu(artifact: Artifact, spec: VersionSpec, measurements: Measuremen
     return trial.gpu_bytes
 
 
-def _with_ceiling(spec: VersionSpec, options: ServingOptions, need_bytes: int) -> ServingOptions:
+def _with_ceiling(spec: VersionSpec, options: ServingOptions, need_bytes: int, room: Room) -> ServingOptions:
     """Admit a version to its GPU, and bound what it may take there, unless its tag does."""
-    room = gpu_room()
-    if room is None or not need_bytes:
+    if not need_bytes:  # it runs on the CPU after all
         return options
     reason = refuse_what_does_not_fit(Need(need_bytes, is_measured=True), room, share=spec.gpu_share, mend=_MEND_GPU)
     if reason is not None:

@@ -5,17 +5,21 @@ from __future__ import annotations
 import resource
 import signal
 from pathlib import Path
+from typing import Final
+
+_LEAST_BYTES: Final = 512 * 1024**2
 
 
 def yield_memory(limit_bytes: int) -> None:
     """Have the kernel end this process, and none that serves, should memory run out; call it in the child.
 
     Args:
-        limit_bytes: that this process may ask for, beyond which allocations fail; 0 for no limit.
+        limit_bytes: that this process may ask for, beyond which allocations fail, but never less than it takes without
+            a model; 0 for no limit.
     """
     Path("/proc/self/oom_score_adj").write_text("1000", encoding="ascii")
     if limit_bytes:
-        resource.setrlimit(resource.RLIMIT_DATA, (limit_bytes, limit_bytes))
+        resource.setrlimit(resource.RLIMIT_DATA, (max(limit_bytes, _LEAST_BYTES),) * 2)
 
 
 def how_it_died(status: int) -> str:
