@@ -35,6 +35,7 @@ class MlflowServer:
             "MLFLOW_DISABLE_TELEMETRY": "true",
             "MLFLOW_WEBHOOK_ALLOWED_SCHEMES": "http",
             "MLFLOW_WEBHOOK_ALLOW_PRIVATE_IPS": "true",
+            "MLFLOW_WEBHOOK_CACHE_TTL": "0",  # a webhook made now is called now, not in a minute
             "MLFLOW_WEBHOOK_SECRET_ENCRYPTION_KEY": base64.urlsafe_b64encode(secrets.token_bytes(32)).decode(),
             "PATH": f"{VENV / 'bin'}:/usr/bin:/bin",
             "HOME": str(folder),

@@ -95,10 +95,10 @@ def test_a_webhook_moves_the_traffic_and_without_the_server_it_goes_on(
 def test_a_download_that_is_not_what_was_registered_is_refused(server: MlflowServer, tmp_path: Path) -> None:
     """Cut short on the server's disk; another version of the same server is fetched as if nothing were."""
     registry = Registry.open(server.uri, state_dir=tmp_path)
-    registry.register("cut", add(1.0))
-    (file,) = (path for path in server.artifacts.rglob("model.onnx") if path.read_bytes() == add(1.0))
+    registry.register("cut", add(7.0))
+    (file,) = (path for path in server.artifacts.rglob("model.onnx") if path.read_bytes() == add(7.0))
     registry.register("whole", add(5.0))
-    file.write_bytes(add(1.0)[:-20])
+    file.write_bytes(add(7.0)[:-20])
 
     with pytest.raises(ServingError, match="sha256 of its model") as refused:
         registry.fetch(registry.resolve("cut", 1))

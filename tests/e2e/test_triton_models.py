@@ -83,7 +83,7 @@ def test_a_version_whose_triton_is_gone_is_not_tried_in_a_hurry(gateway: Running
         gateway.route("orphan", ("stable", version, 10_000))
 
     assert gateway.version("orphan", version)["state"] == "failed"
-    assert not [title for title in gateway.processes().values() if "orphan" in title]
+    eventually(lambda: not [title for title in gateway.processes().values() if "orphan" in title], what="their end")
     triton.start()
 
 
