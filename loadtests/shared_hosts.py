@@ -73,8 +73,11 @@ class Found(NamedTuple):
     killed_calls: Sequence[Call]
     """To the hot models, from the kill on."""
     cold_calls: Sequence[Call]
-    after_all: Call
-    """The first request after the last process had ended."""
+    """To models whose process was there for the hot ones."""
+    asleep_calls: Sequence[Call]
+    """To models whose process had ended: the first of them starts it, and all wait until it has."""
+    first: Call
+    """The first request of all."""
 
 
 @click.command(context_settings={"show_default": True})
@@ -101,7 +104,7 @@ def main(*, models: int, hot: int, own: int, rate: float, seconds: float, keep: 
         found = asyncio.run(_measure(gateway, said, shared, hot, rate=rate, seconds=seconds))
         found = found._replace(own=own, register_s=register_s)
     publish(console, render(found, models, hot, load), "shared-hosts", is_kept=keep)
-    sys.exit(1 if _failed([*found.hot_calls, *found.killed_calls, *found.cold_calls, found.after_all]) else 0)
+    sys.exit(1 if _failed([*found.hot_calls, *found.killed_calls, *_cold(found), found.first]) else 0)
 
 
 def _add(gateway: Gateway, name: str, host: str, *, seed: int) -> None:
@@ -118,16 +121,16 @@ async def _measure(
     async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{gateway.port}", timeout=60) as client:
         said.doing("waiting until all are cold")
         await asyncio.to_thread(_wait_until_nobody_is_home, gateway)
+        first = await _call(client, names[0])
         said.doing(f"{hot} models are called")
         steady = asyncio.create_task(_call_steadily(client, names[:hot], rate))
         await asyncio.sleep(seconds)
         with_hot = _memory(gateway)
         said.doing(f"each of {len(names) - hot} cold models is called once")
-        cold_calls = []
-        for name in names[hot:]:
-            cold_calls.append(asyncio.create_task(_call(client, name)))
-            await asyncio.sleep(_COLD_EVERY_S)
-        cold = await asyncio.gather(*cold_calls)
+        hosts = await asyncio.to_thread(_hosts, gateway)
+        awake = hosts[names[0]]
+        cold = await _call_once(client, [name for name in names[hot:] if hosts[name] == awake])
+        asleep = await _call_once(client, [name for name in names[hot:] if hosts[name] != awake])
         with_cold = _memory(gateway)
         said.doing("the process of the hot models is killed")
         killed_at = time.monotonic()
@@ -138,10 +141,9 @@ async def _measure(
         said.doing("waiting until all are cold again")
         await asyncio.to_thread(_wait_until_nobody_is_home, gateway)
         idle = _memory(gateway)
-        after_all = await _call(client, names[0])
     hot_calls = [call for call in calls if call.ended < killed_at]
     killed_calls = [call for call in calls if call.ended >= killed_at]
-    return Found(0, 0.0, with_hot, with_cold, idle, hot_calls, killed_calls, cold, after_all)
+    return Found(0, 0.0, with_hot, with_cold, idle, hot_calls, killed_calls, cold, asleep, first)
 
 
 def _wait_until_nobody_is_home(gateway: Gateway) -> None:
@@ -161,6 +163,21 @@ async def _call_steadily(client: httpx.AsyncClient, names: Sequence[str], rate: 
         return list(await asyncio.gather(*calls))
 
 
+async def _call_once(client: httpx.AsyncClient, names: Sequence[str]) -> list[Call]:
+    """Call each model once, at a steady pace, whatever becomes of the call before."""
+    calls = []
+    for name in names:
+        calls.append(asyncio.create_task(_call(client, name)))
+        await asyncio.sleep(_COLD_EVERY_S)
+    return list(await asyncio.gather(*calls))
+
+
+def _hosts(gateway: Gateway) -> dict[str, int]:
+    """Read which shared process each model lives in."""
+    with gateway.admin() as admin:
+        return {model["name"]: model["versions"][0]["host"] for model in admin.models()}
+
+
 async def _call(client: httpx.AsyncClient, name: str) -> Call:
     began = time.monotonic()
     try:
@@ -177,6 +194,10 @@ def _memory(gateway: Gateway) -> Memory:
     return Memory(own, shared)
 
 
+def _cold(found: Found) -> list[Call]:
+    return [*found.cold_calls, *found.asleep_calls]
+
+
 def _failed(calls: Sequence[Call]) -> int:
     return sum(call.status != 200 for call in calls)
 
@@ -184,10 +205,10 @@ def _failed(calls: Sequence[Call]) -> int:
 def render(found: Found, models: int, hot: int, load: str) -> str:
     """Write the page."""
     each_own = found.hot.own / found.own
-    goal = "met" if not _failed(found.cold_calls) else "missed"
+    goal = "met" if not _failed(_cold(found)) else "missed"
     saving = each_own * models / max(found.hot.shared, 1)
     verdict = (
-        f"**{goal}**: {_failed(found.cold_calls)} of {len(found.cold_calls)} requests to cold models failed (goal 0). "
+        f"**{goal}**: {_failed(_cold(found))} of {len(_cold(found))} requests to cold models failed (goal 0). "
         f"{models} models with {hot} hot take {found.hot.shared / _MIB:.0f} MiB; in processes of their own they would "
         f"take {each_own * models / _MIB:.0f} MiB, {saving:.0f} times as much (extrapolated)."
     )
@@ -211,8 +232,9 @@ def render(found: Found, models: int, hot: int, load: str) -> str:
         [
             _row("hot models", found.hot_calls),
             _row("first request to a cold model, its process there", found.cold_calls),
+            _row("first request to a cold model, its process ended", found.asleep_calls),
             _row("hot models, from the kill of their process on", found.killed_calls),
-            _row("first request of all, no process there", [found.after_all]),
+            _row("first request of all", [found.first]),
         ],
     )
     price = (
