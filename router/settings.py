@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import ipaddress
 from pathlib import Path
-from typing import Annotated, Any, Final, Literal, get_args, get_origin, get_type_hints
+from typing import Annotated, Final, Literal
 from urllib.parse import urlsplit
 
 import msgspec
@@ -247,25 +247,6 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
 
 SECRET_KEYS: Final = frozenset({"retrain_authorization"})
 """Settings that are neither shown nor flags, which every user of the machine could read."""
-TYPES: Final[dict[str, Any]] = get_type_hints(Settings, include_extras=True)
-KEYS: Final = tuple(Settings.__struct_fields__)
-
-
-def describe(key: str) -> str:
-    """Say what a key means."""
-    metas: tuple[Meta, ...] = TYPES[key].__metadata__
-    return next((meta.description for meta in metas if meta.description), "")
-
-
-def choices(key: str) -> tuple[str, ...]:
-    """List the words that a key may be; none where it is no choice of words."""
-    kind = get_args(TYPES[key])[0]
-    return get_args(kind) if get_origin(kind) is Literal else ()
-
-
-def flag_of(key: str) -> str:
-    """Name the command-line flag of a key."""
-    return {"state_dir": "--state", "registry_uri": "--registry"}.get(key, "--" + key.replace("_", "-"))
 
 
 def is_loopback(host: str) -> bool:

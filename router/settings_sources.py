@@ -16,17 +16,8 @@ from urllib.parse import urlsplit, urlunsplit
 import msgspec
 import yaml
 
-from router.settings import (
-    DEFAULT_STATE_DIR,
-    KEYS,
-    SECRET_KEYS,
-    TYPES,
-    Settings,
-    SettingsError,
-    choices,
-    describe,
-    flag_of,
-)
+from router.settings import DEFAULT_STATE_DIR, SECRET_KEYS, Settings, SettingsError
+from router.settings_fields import KEYS, TYPES, choices, describe, flag_of
 
 VARIABLE_PREFIX: Final = "SHEPHERD_"
 #: Variables of the command line alone: they choose a gateway or a file and are no settings.

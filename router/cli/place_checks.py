@@ -14,7 +14,8 @@ import httpx
 from router.cli.client import GatewayUnreachable
 from router.cli.findings import Finding, broken, ok, warning
 from router.cli.location import Node, find_node
-from router.settings import Settings, flag_of
+from router.settings import Settings
+from router.settings_fields import flag_of
 
 _GIB: Final = 1024**3
 _SPACE_NEEDED_BYTES: Final = 256 * 1024**2

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import socket
 
-from router.settings import Settings, flag_of
+from router.settings import Settings
+from router.settings_fields import flag_of
 
 
 class PortTaken(Exception):

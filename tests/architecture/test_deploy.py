@@ -14,7 +14,8 @@ import pytest
 import yaml
 
 from router.gateway.routes import server
-from router.settings import KEYS, Settings
+from router.settings import Settings
+from router.settings_fields import KEYS
 from serving.telemetry import catalog
 from serving.telemetry.metric import CounterMetric, GaugeMetric, HistogramMetric
 

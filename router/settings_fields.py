@@ -1,0 +1,29 @@
+"""The fields of the settings as operators meet them: keys, flags, meanings and valid words. Pure."""
+
+from __future__ import annotations
+
+from typing import Any, Final, Literal, get_args, get_origin, get_type_hints
+
+from msgspec import Meta
+
+from router.settings import Settings
+
+TYPES: Final[dict[str, Any]] = get_type_hints(Settings, include_extras=True)
+KEYS: Final = tuple(Settings.__struct_fields__)
+
+
+def describe(key: str) -> str:
+    """Say what a key means."""
+    metas: tuple[Meta, ...] = TYPES[key].__metadata__
+    return next((meta.description for meta in metas if meta.description), "")
+
+
+def choices(key: str) -> tuple[str, ...]:
+    """List the words that a key may be; none where it is no choice of words."""
+    kind = get_args(TYPES[key])[0]
+    return get_args(kind) if get_origin(kind) is Literal else ()
+
+
+def flag_of(key: str) -> str:
+    """Name the command-line flag of a key."""
+    return {"state_dir": "--state", "registry_uri": "--registry"}.get(key, "--" + key.replace("_", "-"))
