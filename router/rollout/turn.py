@@ -100,7 +100,7 @@ def follow_write(rollout: Rollout, write: PolicyWrite, observed: Observation, no
         return give_back(clear, Event.FAIL, policy, now, failure)
     if revision == write.expected_revision:
         return Turn(rollout, (SetPolicy(write, rollout.words),))
-    if write.kind == "restore" and rollout.step >= 0 and not share_of(policy, rollout.version):
+    if write.kind == "restore" and _has_nothing_of(rollout, policy, write):
         return _landed(rollout, write, policy, revision, now)
     if write.kind != "restore" and not same_split(policy, rollout.stands):
         return _superseded(rollout, policy, revision, now)
@@ -134,20 +134,27 @@ def _forward(rollout: Rollout, share_bp: int, policy: Policy, revision: int) -> 
 
 
 def _before(rollout: Rollout, policy: Policy) -> Policy:
-    """Make the policy that gives everything back."""
-    back = restored(policy, rollout.good)
+    """Make the policy that gives everything back; a split that leaves the version out already stays as it is."""
+    back = restored(policy, rollout.good) if share_of(policy, rollout.version) else policy
     return back if rollout.plan.shadow is None else unmirrored(back, rollout.good, rollout.version)
 
 
 def _is_in_force(rollout: Rollout, write: PolicyWrite, policy: Policy) -> bool:
-    """Tell whether a policy is what was to be written, as far as this rollout is concerned.
-
-    Before the first step that is the shadow, for the split is as it was.
-    """
-    is_about_shadow = write.kind == "shadow" or (write.kind == "restore" and rollout.step < 0)
-    if is_about_shadow and shadow_of(policy, rollout.version) != shadow_of(write.policy, rollout.version):
+    """Tell whether a policy is what was to be written, as far as this rollout is concerned."""
+    is_about_shadow = write.kind == "shadow" or (write.kind == "restore" and rollout.plan.shadow is not None)
+    if is_about_shadow and not _same_shadow(rollout, policy, write):
         return False
     return same_split(policy, write.policy)
+
+
+def _has_nothing_of(rollout: Rollout, policy: Policy, write: PolicyWrite) -> bool:
+    """Tell whether somebody else gave back what a rollout took: its share, and the shadow that it began as."""
+    is_freed = rollout.plan.shadow is None or _same_shadow(rollout, policy, write)
+    return is_freed and not share_of(policy, rollout.version)
+
+
+def _same_shadow(rollout: Rollout, policy: Policy, write: PolicyWrite) -> bool:
+    return shadow_of(policy, rollout.version) == shadow_of(write.policy, rollout.version)
 
 
 def _landed(rollout: Rollout, write: PolicyWrite, policy: Policy, revision: int, now: float) -> Turn:

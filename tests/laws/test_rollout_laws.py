@@ -6,7 +6,7 @@ from typing import Any
 
 import msgspec
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from router.analysis.counts import Counts
@@ -77,6 +77,7 @@ class Life:
 
 
 @given(st.integers(0, 1000), st.sampled_from([QUICK, SHADOWED]), st.lists(HAPPENINGS, max_size=60))
+@example(0, SHADOWED, ["turn", "turn", "promote", "abort", "split"])  # undone before it was in force
 @settings(max_examples=200, deadline=None)
 def test_whatever_happens_a_rollout_comes_to_an_end_and_the_traffic_is_where_it_says(
     seed: int, plan: Plan, happenings: list[str]
