@@ -27,7 +27,7 @@ import msgspec
 from router.analysis.verdict import Verdict
 from router.policy.plan import ShadowAgreement
 from router.policy.shares import WHOLE_BP
-from router.rollout.checks import judge_checks, judge_ratio, overall
+from router.rollout.checks import judge_checks, judge_copies, judge_ratio, overall
 from router.rollout.evidence import ArmCounters, Judgement, Observation, since
 from router.rollout.phase import Event, Phase
 from router.rollout.rollout import Rollout, move
@@ -107,10 +107,12 @@ def _try_as_shadow(rollout: Rollout, observed: Observation, now: float) -> Turn:
     if rollout.step_origin is None:
         settled = rollout.served_s + _tick(rollout, now) >= SETTLE_S
         return Turn(msgspec.structs.replace(rollout, step_origin=observed.counters) if settled else rollout)
-    compared = since(observed.counters, rollout.step_origin).comparisons.get(rollout.version, (0, 0))
+    seen = since(observed.counters, rollout.step_origin)
+    compared = seen.comparisons.get(rollout.version, (0, 0))
     checks = [check for check in rollout.plan.checks if isinstance(check, ShadowAgreement)]
     nobody = ArmCounters("", rollout.version)
-    findings = judge_checks(checks, nobody, nobody, compared=compared)
+    copies = judge_copies(seen.copies.get(rollout.version, {}), seen.failures_of({rollout.stable_version}))
+    findings = (*judge_checks(checks, nobody, nobody, compared=compared), *([copies] if copies else []))
     if overall(findings) is Verdict.FAIL:
         failed = "; ".join(f.words for f in findings if f.verdict is Verdict.FAIL and not f.dry_run)
         turn = give_back(rollout, Event.FAIL, observed.policy, now, failed)

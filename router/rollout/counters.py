@@ -26,6 +26,7 @@ def read_counters(snapshot: Snapshot, model: str) -> Counters:
         ),
         nonfinite=_nonfinite(snapshot, model),
         comparisons=_comparisons(snapshot, model),
+        copies=_copies(snapshot, model),
     )
 
 
@@ -61,3 +62,12 @@ def _comparisons(snapshot: Snapshot, model: str) -> dict[int, tuple[int, int]]:
             total, differ = found.get(int(version), (0, 0))
             found[int(version)] = (total + int(value), differ + (int(value) if outcome == "disagree" else 0))
     return found
+
+
+def _copies(snapshot: Snapshot, model: str) -> dict[int, dict[str, int]]:
+    """Gather what was sent to shadows; what their budgets kept back was not."""
+    found: dict[int, dict[str, int]] = defaultdict(dict)
+    for (name, version, outcome), value in snapshot.counters.get(catalog.SHADOWS.name, {}).items():
+        if name == model and outcome != "dropped":
+            found[int(version)][outcome] = int(value)
+    return dict(found)

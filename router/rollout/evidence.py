@@ -60,6 +60,8 @@ class Counters(msgspec.Struct, frozen=True):
     """By version: answered rows with NaN or infinity in them."""
     comparisons: Mapping[int, tuple[int, int]] = {}
     """By shadowed version: answers compared, and how many disagreed."""
+    copies: Mapping[int, Mapping[str, int]] = {}
+    """By shadowed version: what became of the copies sent to it, by outcome."""
 
     def arm(self, variant: str, version: int) -> ArmCounters:
         """Find an arm; one that has answered nothing is empty."""
@@ -130,6 +132,7 @@ def since(now: Counters, origin: Counters) -> Counters:
             )
             for version, (total, differ) in now.comparisons.items()
         },
+        {version: _less(outcomes, origin.copies.get(version, {})) for version, outcomes in now.copies.items()},
     )
 
 

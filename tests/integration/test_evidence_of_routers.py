@@ -37,6 +37,11 @@ class Router:
             registry.counter(catalog.REQUESTS, **of, outcome=outcome).add()
             registry.histogram(catalog.REQUEST_DURATION, **of).observe(seconds)
 
+    def copy(self, version: int, outcome: str) -> None:
+        """Send a copy to a shadow, or keep it back."""
+        for registry in (self._own, self._everything):
+            registry.counter(catalog.SHADOWS, model="m", version=str(version), outcome=outcome).add()
+
     def publish(self) -> None:
         write_snapshot(self._folder, self.name, self._own.snapshot())
 
@@ -83,6 +88,17 @@ async def test_evidence_of_several_routers_is_that_of_one_that_answered_everythi
         latency = gathered.arm(variant, version).latency
         assert isinstance(latency, Histogram)
         assert latency.total == gathered.arm(variant, version).answered
+
+
+async def test_copies_to_shadows_add_up_and_those_kept_back_are_none(tmp_path: Path) -> None:
+    """By version and outcome, over the routers that sent them."""
+    everything = Registry("everything")
+    for number in range(2):
+        router = Router(tmp_path, f"router-{number}", everything)
+        for outcome in ("ok", "model_failed", "model_failed", "dropped"):
+            router.copy(3, outcome)
+        router.publish()
+    assert counted(tmp_path).copies == {3: {"ok": 2, "model_failed": 4}}
 
 
 async def test_a_readout_sums_up_every_router_since_the_split_changed(tmp_path: Path) -> None:

@@ -7,15 +7,18 @@ from typing import Any
 import msgspec
 import pytest
 
+from router.analysis.counts import Counts
+from router.analysis.verdict import Verdict
 from router.policy.document import Policy, parse_policy
 from router.policy.plan import Plan, ShadowAgreement, ShadowStage
 from router.rollout import acts
 from router.rollout.advance import advance
+from router.rollout.checks import judge_copies
 from router.rollout.evidence import Counters, Observation
 from router.rollout.phase import Phase
 from router.rollout.rollout import Rollout
 from router.rollout.split import shadow_of
-from router.rollout.turn import SetPolicy
+from router.rollout.turn import SetPolicy, Turn
 from serving.protocol.errors import ServingError
 from tests.rollouts import EPOCH_S, NEW, base_policy, started
 
@@ -30,16 +33,20 @@ class Story:
         self.policy, self.revision = policy or base_policy(), 1
         self.rollout: Rollout = started(plan, self.policy)
         self.now, self.compared, self.differ = EPOCH_S, 0, 0
+        self.copies: dict[str, int] = {}
 
     def turn(self, **observed: Any) -> Rollout:
+        return self.look(**observed).rollout
+
+    def look(self, **observed: Any) -> Turn:
         self.now += 2.0
-        counters = Counters(comparisons={NEW: (self.compared, self.differ)})
+        counters = Counters(comparisons={NEW: (self.compared, self.differ)}, copies={NEW: dict(self.copies)})
         turn = advance(self.rollout, Observation(self.policy, self.revision, counters, **observed), self.now)
         self.rollout = turn.rollout
         for command in turn.commands:
             if isinstance(command, SetPolicy) and command.write.expected_revision == self.revision:
                 self.policy, self.revision = command.write.policy, self.revision + 1
-        return self.rollout
+        return turn
 
     def edit(self, **changes: Any) -> None:
         self.policy, self.revision = msgspec.structs.replace(self.policy, **changes), self.revision + 1
@@ -94,6 +101,37 @@ def test_a_version_that_stops_loading_as_a_shadow_fails() -> None:
         story.turn(candidate_state="failed", candidate_reason="killed again and again")
     assert story.rollout.phase is Phase.FAILED
     assert shadow_of(story.policy, NEW) is None
+
+
+def test_a_shadow_whose_copies_fail_never_gets_a_share() -> None:
+    """They leave no answers to compare, so nothing else would end it."""
+    story = Story().shadowing()
+    story.copies = {"model_failed": 20}
+    for _ in range(3):
+        story.turn()
+    assert story.rollout.phase is Phase.FAILED
+    assert "20 of 20 copies" in story.rollout.words
+    assert story.policy == base_policy()
+
+
+def test_copies_that_come_late_prove_nothing_and_are_told_of() -> None:
+    """Shadows get what time primaries leave: late answers hold the rollout back and do not end it."""
+    story = Story().shadowing()
+    story.copies, story.compared = {"ok": 100, "deadline": 900}, 100
+    turns = [story.look() for _ in range(5)]
+    assert story.rollout.phase is Phase.SHADOWING
+    assert "900 of 1000 copies" in turns[-1].findings[-1].words
+    story.copies, story.compared = {"ok": 2000, "deadline": 900}, 2000
+    assert story.turn().phase is Phase.PROGRESSING
+
+
+def test_copies_fail_as_often_as_their_originals_where_clients_are_at_fault() -> None:
+    """The version that serves is the measure."""
+    copies = {"ok": 700, "invalid": 300}
+    assert judge_copies(copies, Counts(1000, 300)) is None
+    judged = judge_copies(copies, Counts(1000, 0))
+    assert judged is not None
+    assert judged.verdict is Verdict.FAIL
 
 
 def test_whoever_removes_the_shadow_by_hand_ends_the_rollout() -> None:
