@@ -21,9 +21,9 @@ import numpy as np
 
 from loadtests.model import random_rows, v2_json
 from router.adapters.spool import Spool, SpoolLimits
+from router.gateway.authorization import Authorizer
 from router.gateway.call import Call
 from router.gateway.dispatch import Dispatcher
-from router.gateway.gatekeeper import Gatekeeper
 from router.gateway.http_exchange import Exchange, InferService
 from router.gateway.http_protocol import ShepherdProtocol, protocol_class
 from router.gateway.http_server import HttpServer
@@ -76,7 +76,7 @@ class Bench:
         numbers = itertools.count()
         registry = Registry("micro")
         view, self.meters = PolicyView(), Meters(registry)
-        gatekeeper = Gatekeeper(registry, required=False)
+        authorizer = Authorizer(registry, required=False)
         policy = {
             "model": MODEL,
             "sticky": {"by": "header", "name": "x-user-id"},
@@ -90,7 +90,7 @@ class Bench:
             pool_of=pools.primary,
             recorder=self.recorder,
             meters=self.meters,
-            gatekeeper=gatekeeper,
+            authorizer=authorizer,
             max_in_flight=2048,
         )
         pools.owner = self.dispatcher
@@ -99,7 +99,7 @@ class Bench:
             limits=Limits(),
             request_timeout_s=30,
             next_id=lambda: f"6b03d39b-ec7a1b85-{next(numbers):x}",
-            gatekeeper=gatekeeper,
+            authorizer=authorizer,
         )
         pool = pools.primary(MODEL, 1)
         endpoint = Endpoint("", "", "", "", 1, Signature((), ()), 1 << 20)

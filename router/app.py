@@ -21,14 +21,14 @@ from router.adapters.redis_policy_store import RedisPolicyStore
 from router.admin.auth import TokenStore
 from router.control.specs import sharing_rules, spec_maker
 from router.layout import Layout
+from router.node.bounded_calls import within
 from router.node.cluster import JoinedCluster, LocalCluster
 from router.node.directory import NodeRecord, StateDirTaken, read_holder, taken, write_record
 from router.node.envoy import EnvoyDoor, grpc_door
 from router.node.envoy_process import EnvoyFailed
-from router.node.patience import within
+from router.node.envoy_reload import Renewal
 from router.node.ports import PortTaken, require_free_ports
 from router.node.registry import registry_trouble
-from router.node.renewal import Renewal
 from router.node.signals import Interrupted, heeded_signals, interrupt
 from router.node.terminal import Terminal
 from router.node.valkey import EmbeddedValkey, ValkeyFailed
@@ -36,7 +36,7 @@ from router.policy.document import versions_of
 from router.ports import StoreUnavailable
 from router.settings import Settings
 from serving.deployment.hosting.candidates import Candidates
-from serving.deployment.hosting.proof_book import ProofBook
+from serving.deployment.hosting.validation_cache import ValidationCache
 from serving.deployment.spec import CHANNEL_TOKEN_FILE, VersionSpec, parse_app_name, parse_host_name
 from serving.protocol.errors import ServingError
 from serving.registry.cache import ArtifactCache
@@ -153,7 +153,7 @@ def _versions_to_restore(settings: Settings, layout: Layout) -> list[VersionSpec
         advice = "Check that it runs and that --redis-url is right; without --redis-url, an embedded one is started"
         raise StartFailed(f"{error}. {advice}") from None
     cache, make_spec = ArtifactCache(layout.cache_dir), spec_maker(settings, layout)
-    candidates = Candidates(cache, ProofBook(layout.proofs_dir), sharing_rules(settings))
+    candidates = Candidates(cache, ValidationCache(layout.proofs_dir), sharing_rules(settings))
     specs = []
     for key in named:
         cached = cache.remembered(*key)

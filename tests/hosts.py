@@ -12,15 +12,15 @@ from pathlib import Path
 import msgspec
 
 from serving.channel.endpoint import Endpoint
-from serving.deployment.hosting.guest_book import Guest, GuestBook, guest_name
+from serving.deployment.hosting.host_files import Guest, HostFiles, guest_name
 from serving.deployment.hosting.model_host import ModelHost
 from serving.deployment.spec import HostSpec, VersionSpec
 from serving.protocol.messages import Signature
 from serving.registry.artifact import VersionInfo
 from serving.registry.cache import ArtifactCache
+from serving.registry.golden_recording import record, write_golden
 from serving.registry.model_files import place_model
 from serving.registry.options import parse_options
-from serving.registry.recording import record, write_golden
 from serving.telemetry.instruments import Registry
 from tests.data_plane import MODEL, TOKEN
 from tests.forking import processes_of
@@ -34,7 +34,7 @@ class Lodgings:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.book = GuestBook(folder)
+        self.book = HostFiles(folder)
         self.cache = ArtifactCache(folder / "cache")
         self.guests: dict[int, Guest] = {}
 

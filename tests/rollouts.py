@@ -16,7 +16,7 @@ from router.rollout.advance import advance
 from router.rollout.evidence import ArmCounters, Counters, Observation, since
 from router.rollout.hard_failure import Suspicion, watch
 from router.rollout.rollout import Rollout, begin
-from router.rollout.turn import SetPolicy, WriteRegistry
+from router.rollout.writes import SetPolicy, WriteRegistry
 from serving.telemetry.catalog import REQUEST_DURATION
 
 MODEL, OLD, NEW = "flights", 3, 4

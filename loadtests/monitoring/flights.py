@@ -20,9 +20,9 @@ from router.drift.verdict import ColumnState, DriftSettings, judge_window
 from router.performance.alarm import AlarmSettings, AlarmState, advance
 from router.performance.baseline import Baseline, Metric, Task
 from router.performance.calibration import calibrated
+from router.performance.escalation import Command, Evidence, LadderSettings, LadderState
+from router.performance.escalation import advance as climb
 from router.performance.estimate import estimate
-from router.performance.ladder import Command, Evidence, LadderSettings, LadderState
-from router.performance.ladder import advance as climb
 from router.performance.loss import bounded_losses
 from router.performance.metrics import measure
 

@@ -13,7 +13,7 @@ from loadtests.monitoring.drift import Delay, FalseAlarms
 from loadtests.monitoring.drops import LOUD, Found
 from loadtests.monitoring.flights import WINDOW_DAYS, Replay
 from loadtests.monitoring.plots import draw_drops, draw_flights
-from router.performance.ladder import Act
+from router.performance.escalation import Act
 from router.performance.severity import Severity
 
 _MADE: Final = "`python -m loadtests.monitoring` makes this page from fixed seeds."

@@ -15,7 +15,7 @@ from typing import Final, Protocol
 import msgspec
 
 from router.adapters.spool_folder import SpoolFolder, create
-from router.requestlog.books import BOOKS_BYTES, LOGGED, Books
+from router.requestlog.counters import BOOKS_BYTES, LOGGED, Books
 
 _FULL: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 _SEGMENTS_PER_BOUND: Final = 4

@@ -19,7 +19,7 @@ import msgspec
 from router.adapters.file_lock import locked
 from router.adapters.spool_folder import SpoolFolder, replace_file
 from router.requestlog.accounting import ModelTally, Tallies, merge, to_document
-from router.requestlog.books import BOOKS_BYTES, Books
+from router.requestlog.counters import BOOKS_BYTES, Books
 
 _TOTALS: Final = "totals"
 _LOCK: Final = "totals.lock"

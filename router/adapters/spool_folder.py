@@ -27,7 +27,7 @@ from typing import Final
 import msgspec
 
 from router.adapters.file_lock import try_lock
-from router.requestlog.books import BOOKS_BYTES, Books
+from router.requestlog.counters import BOOKS_BYTES, Books
 from router.requestlog.record import HEADER_BYTES, Frame, boundary, frame_length, iter_frames
 
 _CREATE_ATTEMPTS: Final = 10

@@ -19,14 +19,14 @@ from router.admin import (
     page,
     policies,
     problems,
-    restoring,
+    rollback,
 )
 from router.admin import rollouts as rollout_acts
 from router.admin import tokens as token_acts
 from router.admin.auth import TokenStore
 from router.admin.guard import GuardedRoute
 from router.admin.operations import OPERATIONS
-from router.admin.perimeter import Perimeter
+from router.admin.request_filter import RequestFilter
 from router.admin.services import NodeStatus, RegistryServices, RolloutServices, Services, Watch
 from router.ports import KeyStore, LogAccounting, PolicyStore, Readings, VersionManager
 from router.rollout_ports import AnswerStore
@@ -34,7 +34,7 @@ from router.rollout_ports import AnswerStore
 ROUTERS: tuple[APIRouter, ...] = (
     policies.router,
     batch.router,
-    restoring.router,
+    rollback.router,
     rollout_acts.router,
     token_acts.router,
     keys.router,
@@ -114,7 +114,7 @@ def build_admin(
         app.include_router(router)
     _require_rights(ROUTERS)
     problems.install(app)
-    app.add_middleware(Perimeter, allowed_hosts=tuple(allowed_hosts))
+    app.add_middleware(RequestFilter, allowed_hosts=tuple(allowed_hosts))
     return app
 
 

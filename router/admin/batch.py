@@ -8,18 +8,18 @@ from typing import Annotated, Any
 import msgspec
 from fastapi import APIRouter, Body, Header, Query
 
+from router.admin.alias_pinning import pinned
 from router.admin.freeze import require_thawed
 from router.admin.guard import GuardedRoute
 from router.admin.impact import foresee
 from router.admin.operations import Role
-from router.admin.pinning import pinned
 from router.admin.policies import read_policy
 from router.admin.problems import Problem
 from router.admin.readiness import require_known, require_ready
 from router.admin.representations import show_policy, split_reason
 from router.admin.services import Actor, Ports, Services
 from router.policy.document import Name, Policy
-from router.policy.mistakes import field_error
+from router.policy.validation import field_error
 from router.ports import PolicyChange
 from serving.protocol.errors import ServingError
 

@@ -15,7 +15,7 @@ from router.adapters.secret import new_secret
 from router.admin.guard import GuardedRoute
 from router.admin.problems import Problem
 from router.admin.services import Actor, Ports
-from router.policy.mistakes import field_error
+from router.policy.validation import field_error
 from router.ports import KeyExists
 
 router = APIRouter(prefix="/admin/v1/keys", tags=["keys"], route_class=GuardedRoute)

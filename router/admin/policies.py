@@ -12,10 +12,10 @@ from typing import Annotated, Any, NamedTuple
 from fastapi import APIRouter, Body, Depends, Header, Query, Response
 from fastapi.responses import JSONResponse
 
+from router.admin.alias_pinning import pinned
 from router.admin.freeze import require_thawed
 from router.admin.guard import GuardedRoute
 from router.admin.impact import foresee
-from router.admin.pinning import pinned
 from router.admin.preconditions import Precondition, entity_tag, parse_precondition
 from router.admin.problems import Problem
 from router.admin.readiness import require_known, require_ready

@@ -11,8 +11,8 @@ from router.admin.problems import Problem
 from router.policy.document import to_document
 from router.policy.plan import plan_document
 from router.ports import StoredPolicy, VersionStatus
-from router.rollout.acts import frozen_until
 from router.rollout.evidence import Judgement
+from router.rollout.operator_acts import frozen_until
 from router.rollout.rollout import Rollout
 
 #: What a policy answer holds beside the document; ignored in a body, so that an answer can be edited and sent back.

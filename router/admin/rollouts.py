@@ -23,10 +23,10 @@ from router.admin.services import Actor, ModelName, Ports, Services
 from router.policy.document import VersionNumber
 from router.policy.plan import parse_plan
 from router.ports import StoredPolicy
-from router.rollout import acts
+from router.rollout import operator_acts
 from router.rollout.rollout import Rollout, begin
 from router.rollout.split import shares_at
-from router.rollout.turn import go_to_step
+from router.rollout.writes import go_to_step
 from router.rollout_ports import Note, RolloutConflict
 from serving.protocol.errors import ErrorKind, ServingError
 
@@ -124,7 +124,9 @@ async def pause_rollout(
     model: ModelName, body: ActBody, ports: Ports, caller: Actor, reason: Reason = None
 ) -> dict[str, Any]:
     """Stay at the step; hard failures still roll back."""
-    return await _stay(ports, model, Note("rollout.pause", caller.name, split_reason(body, reason)[1]), acts.pause)
+    return await _stay(
+        ports, model, Note("rollout.pause", caller.name, split_reason(body, reason)[1]), operator_acts.pause
+    )
 
 
 @router.post("/{model}/resume")
@@ -132,7 +134,9 @@ async def resume_rollout(
     model: ModelName, body: ActBody, ports: Ports, caller: Actor, reason: Reason = None
 ) -> dict[str, Any]:
     """Go on after a pause."""
-    return await _stay(ports, model, Note("rollout.resume", caller.name, split_reason(body, reason)[1]), acts.resume)
+    return await _stay(
+        ports, model, Note("rollout.resume", caller.name, split_reason(body, reason)[1]), operator_acts.resume
+    )
 
 
 @router.post("/{model}/promote")
@@ -145,7 +149,7 @@ async def promote_rollout(
     now = ports.clock()
 
     def promote(rollout: Rollout, stored: StoredPolicy) -> Rollout:
-        return acts.promote(rollout, stored.policy, now, full=full, actor=caller.name, reason=why)
+        return operator_acts.promote(rollout, stored.policy, now, full=full, actor=caller.name, reason=why)
 
     return await _act(ports, model, Note("rollout.promote", caller.name, why), promote)
 
@@ -164,7 +168,7 @@ async def abort(ports: Services, model: str, actor: str, reason: str) -> dict[st
     now = ports.clock()
 
     def give_up(rollout: Rollout, stored: StoredPolicy) -> Rollout:
-        return acts.abort(rollout, stored.policy, now, actor=actor, reason=reason)
+        return operator_acts.abort(rollout, stored.policy, now, actor=actor, reason=reason)
 
     return await _act(ports, model, Note("rollout.abort", actor, reason), give_up)
 
@@ -205,7 +209,7 @@ async def _require_free(ports: Services, model: str, now: float, *, force: bool)
     last = await ports.rollouts.store.get(model)
     if last is not None and not last.is_over:
         raise _under_way(model)
-    until = acts.frozen_until(last)
+    until = operator_acts.frozen_until(last)
     if now < until and not force:
         raise Problem(
             "conflict",

@@ -24,8 +24,8 @@ from serving.protocol.errors import ServingError
 
 if TYPE_CHECKING:
     from serving.registry.finding import Report
-    from serving.registry.labelled import Labelled, Metric
     from serving.registry.registry import Registry
+    from serving.registry.scoring import Labelled, Metric
 
 #: A check of the version has failed; 1 is kept for commands that could not be carried out.
 FAILED = 5
@@ -82,7 +82,7 @@ def check(
     with reported_failures():
         labelled = None
         if data is not None and label is not None:
-            from serving.registry.labelled import Labelled
+            from serving.registry.scoring import Labelled
 
             of = cast("Metric", metric)
             labelled = Labelled(data.read_text("utf-8"), label, of, threshold, slices, max_slice_gap)

@@ -19,7 +19,7 @@ from router.policy.following import Alias, Move, aliases_of, moves_of, swapped
 from router.policy.history import taken_back
 from router.policy.plan import Plan
 from router.ports import PolicyStore, RevisionConflict, StoredPolicy, StoreUnavailable, VersionManager, VersionUnready
-from router.rollout.acts import frozen_until
+from router.rollout.operator_acts import frozen_until
 from router.rollout.phase import Phase
 from router.rollout.rollout import Rollout, begin
 from router.rollout_ports import Note, RolloutConflict, RolloutStore

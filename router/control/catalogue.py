@@ -120,7 +120,7 @@ class Catalogue:
 
 def open_registry(settings: Settings) -> Registry:
     """Open the registry that the settings name; slow at first, since an MLflow client is imported."""
-    from serving.registry.recording_apart import record_apart
+    from serving.registry.isolated_recording import record_apart
     from serving.registry.registry import Registry
 
     return Registry.open(

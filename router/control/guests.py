@@ -8,15 +8,15 @@ from collections.abc import Callable, Iterable
 import msgspec
 
 from router.control.reconciler import VersionKey
-from serving.deployment.hosting.guest_book import Guest, GuestBook, guest_name
-from serving.deployment.hosting.host_watches import Lodging
+from serving.deployment.hosting.host_files import Guest, HostFiles, guest_name
+from serving.deployment.hosting.host_watches import HostedEndpoint
 from serving.deployment.hosting.placement import HostBounds, place
 
 
 class Guests:
     """The lists of all hosts; what a predecessor decided is taken over."""
 
-    def __init__(self, book: GuestBook, bounds: HostBounds, clock: Callable[[], float] = time.time) -> None:
+    def __init__(self, book: HostFiles, bounds: HostBounds, clock: Callable[[], float] = time.time) -> None:
         self._book = book
         self._bounds = bounds
         self._clock = clock
@@ -49,9 +49,9 @@ class Guests:
         """List one host's guests."""
         return sorted(key for key, number in self._placed.items() if number == host)
 
-    def lodging(self, key: VersionKey) -> Lodging:
+    def lodging(self, key: VersionKey) -> HostedEndpoint:
         """Say where a guest lives."""
-        return Lodging(self._placed[key], guest_name(*key), self._guests[key].signature)
+        return HostedEndpoint(self._placed[key], guest_name(*key), self._guests[key].signature)
 
     def let_in(self, guest: Guest) -> None:
         """Give a guest a host, which loads it at once if it has been asked for."""

@@ -19,9 +19,9 @@ from router.layout import Layout
 from router.settings import Settings
 from serving.channel.endpoint import Endpoint
 from serving.deployment.hosting.candidates import Candidates
-from serving.deployment.hosting.guest_book import GuestBook, HostReport, guest_name
+from serving.deployment.hosting.host_files import HostFiles, HostReport, guest_name
 from serving.deployment.hosting.host_watches import HostWatches
-from serving.deployment.hosting.proof_book import ProofBook
+from serving.deployment.hosting.validation_cache import ValidationCache
 from serving.deployment.spec import VersionSpec
 from serving.deployment.status import AppPhase, AppStatus, GuestStatus
 from serving.registry.cache import ArtifactCache
@@ -38,7 +38,7 @@ class HostedFleet:
         processes: Processes,
         candidates: Candidates,
         guests: Guests,
-        book: GuestBook,
+        book: HostFiles,
         make_host: HostMaker,
     ) -> None:
         self._processes = processes
@@ -165,8 +165,8 @@ class HostedFleet:
 
 def hosted_fleet(settings: Settings, layout: Layout, processes: Processes) -> HostedFleet:
     """Build the fleet of a node."""
-    book = GuestBook(layout.run_dir)
+    book = HostFiles(layout.run_dir)
     cache = ArtifactCache(layout.cache_dir, settings.cache_max_bytes)
-    candidates = Candidates(cache, ProofBook(layout.proofs_dir), sharing_rules(settings))
+    candidates = Candidates(cache, ValidationCache(layout.proofs_dir), sharing_rules(settings))
     guests = Guests(book, host_bounds(settings))
     return HostedFleet(processes, candidates, guests, book, host_maker(settings, layout))

@@ -7,8 +7,8 @@ import logging
 from collections.abc import Callable, Sequence
 from functools import partial
 
-from router.control.deaths import has_died
 from router.control.fleet import Fleet, Watch
+from router.control.process_exits import has_died
 from router.control.reconciler import VersionKey
 from serving.channel.endpoint import Endpoint
 

@@ -22,7 +22,7 @@ from router.policy.document import Policy
 from router.policy.exposure import shares
 from router.policy.plan import Plan, ShadowStage
 from router.ports import PolicyStore, StoredPolicy, StoreUnavailable
-from router.rollout.acts import frozen_until
+from router.rollout.operator_acts import frozen_until
 from router.rollout.rollout import Rollout, begin
 from router.rollout_ports import Note, RolloutConflict, RolloutStore
 from serving.protocol.errors import ServingError

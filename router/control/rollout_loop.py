@@ -18,7 +18,7 @@ from router.rollout.counters import read_counters
 from router.rollout.evidence import Counters, Judgement, Observation
 from router.rollout.phase import Phase
 from router.rollout.rollout import CHAMPION, Rollout
-from router.rollout.turn import AskGates, Command, LoadVersion, SetPolicy, Turn, WriteRegistry
+from router.rollout.writes import AskGates, Command, LoadVersion, SetPolicy, Turn, WriteRegistry
 from router.rollout_ports import Note, RolloutConflict, RolloutMonitor, RolloutStore
 from serving.protocol.errors import ServingError
 from serving.telemetry.folder import read_folder

@@ -13,7 +13,6 @@ import msgspec
 
 from router.control.catalogue import VersionSource
 from router.control.fleet import Fleet
-from router.control.portrait import Portraits
 from router.control.reconciler import (
     Phase,
     Standing,
@@ -30,7 +29,8 @@ from router.control.reconciler import (
 )
 from router.control.replicas import Replicas
 from router.control.specs import SpecMaker
-from router.control.wishes import Wishes
+from router.control.version_holders import VersionHolders
+from router.control.version_view import VersionViews
 from router.ports import (
     PolicySnapshot,
     StoreUnavailable,
@@ -65,22 +65,22 @@ class Versions:
         self._clock = clock
         self._standings: dict[VersionKey, Standing] = {}
         self._starting: dict[VersionKey, asyncio.Task[None]] = {}
-        self._wishes = Wishes()
+        self._version_holders = VersionHolders()
         self._replicas = Replicas(fleet, self._on_replicas)
-        self._portraits = Portraits(catalogue, make_spec)
+        self._version_views = VersionViews(catalogue, make_spec)
         self._published: Sequence[VersionStatus] | None = None
         self._wake = asyncio.Event()
         self._changed = asyncio.Condition()
 
     def follow(self, policies: PolicySnapshot) -> None:
         """Learn which versions the policies name."""
-        self._wishes.follow(policies)
-        self._fleet.keep(self._wishes.compared)
+        self._version_holders.follow(policies)
+        self._fleet.keep(self._version_holders.compared)
         self._wake.set()
 
     def keep(self, standby: frozenset[VersionKey]) -> None:
         """Learn which further versions to keep loaded, as long as they are: those that a rollback would need."""
-        self._wishes.keep(standby)
+        self._version_holders.keep(standby)
 
     async def run(self) -> None:
         """Reconcile until cancelled; a turn that fails is reported and the next one tries again."""
@@ -131,7 +131,7 @@ class Versions:
         if self._standings.get(key, Standing()).phase is not Phase.READY:
             await self._catalogue.resolve(model, version)
         self._standings[key] = asked(self._standings.get(key, Standing()), self._clock())
-        self._wishes.recall(key)
+        self._version_holders.recall(key)
         self._fleet.ask_for(model, version)
         self._wake.set()
         try:
@@ -155,15 +155,15 @@ class Versions:
         NOT_FOUND for a version that neither gateway nor registry has, UNAVAILABLE before the policies are known.
         """
         key = (model, version)
-        if not self._wishes.known:
+        if not self._version_holders.known:
             raise ServingError(ErrorKind.UNAVAILABLE, "the policies have not been read yet; try again")
-        if self._wishes.is_named(key):
+        if self._version_holders.is_named(key):
             raise VersionInUse(model, version)
         if key not in self._standings:
             await self._catalogue.resolve(model, version)
             return self._status(key)
         self._standings[key] = dropped(self._standings[key])
-        self._wishes.drop(key)
+        self._version_holders.drop(key)
         self._wake.set()
         with suppress(TimeoutError):
             async with asyncio.timeout(timeout_s), self._changed:
@@ -182,9 +182,9 @@ class Versions:
         self._observe(apps, being_started | set(self._starting), now)
         leaving = {key for key, app in apps.items() if app.phase is AppPhase.DELETING}
         running = apps.keys() - leaving
-        self._portraits.learn({key: apps[key] for key in running})
+        self._version_views.learn({key: apps[key] for key in running})
         self._replicas.follow(running)
-        if self._wishes.known:
+        if self._version_holders.known:
             todo = plan(self._standings, running, now, leaving)
             for key in todo.start:
                 self._standings[key] = started(self._standings[key])
@@ -199,7 +199,7 @@ class Versions:
             self._changed.notify_all()
 
     def _observe(self, apps: Mapping[VersionKey, AppStatus], skip: set[VersionKey], now: float) -> None:
-        for key in self._wishes.wanted(self._standings):
+        for key in self._version_holders.wanted(self._standings):
             self._standings[key] = named(self._standings.get(key, Standing()), now)
         for key in apps.keys() | self._standings.keys():
             # An application that we have never heard of was started before us: keep it as if it had just been named.
@@ -208,13 +208,13 @@ class Versions:
         for key, standing in list(self._standings.items()):
             if standing.wanted_until <= now and (standing.phase is Phase.ABSENT or self._is_forgotten(key, apps)):
                 del self._standings[key]
-                self._wishes.recall(key)
+                self._version_holders.recall(key)
 
     def _is_forgotten(self, key: VersionKey, apps: Mapping[VersionKey, AppStatus]) -> bool:
         """A version that failed is listed with the reason until somebody unloads it."""
         standing = self._standings[key]
         is_idle = standing.phase is Phase.FAILED and not standing.attempting
-        return self._wishes.is_dropped(key) and is_idle and key not in apps
+        return self._version_holders.is_dropped(key) and is_idle and key not in apps
 
     def _is_settled(self, key: VersionKey) -> bool:
         standing = self._standings.get(key)
@@ -255,11 +255,11 @@ class Versions:
 
     def _status(self, key: VersionKey) -> VersionStatus:
         standing = self._standings.get(key, Standing())
-        return self._portraits.draw(key, standing, self._replicas.of(key), self._holders(key))
+        return self._version_views.draw(key, standing, self._replicas.of(key), self._holders(key))
 
     def _holders(self, key: VersionKey) -> tuple[str, ...]:
         standing = self._standings.get(key)
         if standing is None:
             return ()
         is_lingering = standing.wanted_until > self._clock()
-        return self._wishes.holders(key) or (("lingering",) if is_lingering else ())
+        return self._version_holders.holders(key) or (("lingering",) if is_lingering else ())

@@ -12,7 +12,7 @@ from typing import Any, Final
 import msgspec
 
 from router.access.key import ApiKey
-from router.gateway.gatekeeper import ANYBODY, Gatekeeper
+from router.gateway.authorization import ANYBODY, Authorizer
 from router.gateway.routes.table import Asked, MethodNotAllowedError, Reply, Route, Routes
 from router.gateway.statuses import STATUSES, headers_of
 from serving.protocol.errors import ServingError
@@ -29,9 +29,9 @@ _TEXT: Final = b"text/plain; charset=utf-8"
 class HttpApp:
     """The ASGI application of a router."""
 
-    def __init__(self, routes: Routes, gatekeeper: Gatekeeper) -> None:
+    def __init__(self, routes: Routes, authorizer: Authorizer) -> None:
         self._routes = routes
-        self._gatekeeper = gatekeeper
+        self._authorizer = authorizer
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request; a client that leaves is not answered."""
@@ -59,8 +59,8 @@ class HttpApp:
         """
         if route.action is None:
             return ANYBODY
-        caller = self._gatekeeper.identify(headers, _PROTOCOL)
-        self._gatekeeper.require(caller, route.action, model, _PROTOCOL)
+        caller = self._authorizer.identify(headers, _PROTOCOL)
+        self._authorizer.require(caller, route.action, model, _PROTOCOL)
         return caller
 
 

@@ -29,9 +29,9 @@ from router.layout import Layout
 from router.ports import StoreUnavailable
 from router.settings import Settings
 from serving.deployment.discovery import AppWatch
-from serving.deployment.garbage import spare_what_is_loaded
-from serving.deployment.hosting.guest_book import GuestBook
-from serving.deployment.hosting.host_watches import HostWatches, Lodging, Watch, read_lodgings
+from serving.deployment.gc_freeze import spare_what_is_loaded
+from serving.deployment.hosting.host_files import HostFiles
+from serving.deployment.hosting.host_watches import HostedEndpoint, HostWatches, Watch, read_lodgings
 from serving.deployment.process_log import log_to
 from serving.deployment.spec import CHANNEL_TOKEN_FILE, app_name
 
@@ -54,7 +54,7 @@ class Router:
         incarnation = f"{int(time.time()):x}-{secrets.token_hex(4)}"
         self._watches: dict[VersionKey, Watch] = {}
         self._hosts = HostWatches(AppWatch)
-        self._lodgings: dict[VersionKey, Lodging | None] = {}
+        self._lodgings: dict[VersionKey, HostedEndpoint | None] = {}
         """Where the watched versions live, as far as they share a process."""
         self._closing: set[asyncio.Task[None]] = set()
         self._store = RedisPolicyStore(settings.redis_url, poll_s=settings.policy_poll_s)
@@ -86,7 +86,7 @@ class Router:
             snapshot_file=layout.policies_file,
             metrics_dir=layout.metrics_dir,
             slot=Slot.take(layout, settings.routers) if settings.grpc_door == "envoy" else None,
-            lodgings=await asyncio.to_thread(read_lodgings, GuestBook(layout.run_dir)),
+            lodgings=await asyncio.to_thread(read_lodgings, HostFiles(layout.run_dir)),
         )
         self._gateway.on_versions_wanted = self._watch
         await self._gateway.start()
@@ -118,7 +118,7 @@ class Router:
             self._watches[key] = self._follow(key, lodgings[key])
         self._lodgings = lodgings
 
-    def _follow(self, key: VersionKey, lodging: Lodging | None) -> Watch:
+    def _follow(self, key: VersionKey, lodging: HostedEndpoint | None) -> Watch:
         on_endpoints = partial(self._gateway.set_endpoints, *key)
         if lodging is not None:
             return self._hosts.watch(lodging, on_endpoints)

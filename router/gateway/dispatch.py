@@ -14,9 +14,9 @@ from collections.abc import Callable
 from typing import Final
 
 from router.access.scope import Action
+from router.gateway.authorization import Authorizer
 from router.gateway.call import Call
 from router.gateway.deadlines import SLOT_S, DeadlineWheel
-from router.gateway.gatekeeper import Gatekeeper
 from router.gateway.meters import Meters
 from router.gateway.policy_view import PolicyView
 from router.gateway.pool import VersionPool
@@ -47,14 +47,14 @@ class Dispatcher:
         pool_of: PoolOf,
         recorder: Recorder,
         meters: Meters,
-        gatekeeper: Gatekeeper,
+        authorizer: Authorizer,
         max_in_flight: int,
     ) -> None:
         self._view = view
         self._pool_of = pool_of
         self._recorder = recorder
         self._meters = meters
-        self._gatekeeper = gatekeeper
+        self._authorizer = authorizer
         self._max_in_flight = max_in_flight
         self._loop = asyncio.get_running_loop()
         self._wheel: DeadlineWheel[Call] = DeadlineWheel(self.now())
@@ -163,8 +163,8 @@ class Dispatcher:
         Raises:
             ServingError: UNAUTHENTICATED or FORBIDDEN.
         """
-        if self._gatekeeper.required:
-            self._gatekeeper.require(call.caller, Action.INFER, call.model, call.protocol)
+        if self._authorizer.required:
+            self._authorizer.require(call.caller, Action.INFER, call.model, call.protocol)
 
     def decide(self, call: Call, pinned: int | None) -> Decision:
         """Decide who answers a call, if its caller may ask; asked twice in a row, it decides the same.

@@ -13,11 +13,11 @@ from router.gateway.feedback import Labels
 from router.gateway.grpc_door import GrpcDoor
 from router.gateway.http_exchange import InferService
 from router.gateway.http_server import HttpServer
+from router.gateway.log_trace_settings import Tuning
 from router.gateway.repository import Repository
 from router.gateway.routes.all import http_routes
 from router.gateway.statistics import Statistics
 from router.gateway.tls import follow_certificates, grpc_credentials, http_tls
-from router.gateway.tuning import Tuning
 from router.ports import LabelSink
 from router.settings import Settings
 from serving.telemetry.publisher import Publisher
@@ -50,7 +50,7 @@ def build_doors(
     tuning = Tuning(settings.log_level, catalogue)
     feedback = Labels(catalogue, labels)
     http = HttpServer(
-        HttpApp(http_routes(catalogue, statistics, repository, tuning, feedback), service.gatekeeper),
+        HttpApp(http_routes(catalogue, statistics, repository, tuning, feedback), service.authorizer),
         service,
         keep_alive_s=settings.keep_alive_s,
         drain_timeout_s=settings.drain_timeout_s,

@@ -10,10 +10,10 @@ from pathlib import Path
 
 from router.adapters.policy_snapshot import read_policy_snapshot, write_policy_snapshot
 from router.adapters.shadow_folder import ShadowFolder
+from router.gateway.authorization import Authorizer
 from router.gateway.catalogue import Catalogue
 from router.gateway.dispatch import Dispatcher
 from router.gateway.doors import build_doors
-from router.gateway.gatekeeper import Gatekeeper
 from router.gateway.grpc_wire import match_grpc
 from router.gateway.http_exchange import InferService
 from router.gateway.http_server import open_shared_socket
@@ -21,16 +21,16 @@ from router.gateway.key_follower import KeyFollower
 from router.gateway.meters import Meters
 from router.gateway.policy_view import PolicyView, VersionKey
 from router.gateway.pools import Pools
+from router.gateway.readiness import Settling
 from router.gateway.recorder import Recorder
-from router.gateway.rows_wire import RowsDoors
-from router.gateway.settling import Settling
 from router.gateway.shadow import Shadows
 from router.gateway.shipper import Shipper
 from router.gateway.slots import Slot
+from router.gateway.v1_mlflow_wire import RowsDoors
 from router.ports import KeyStore, LabelSink, PolicyStore, VersionBoard
 from router.settings import Settings
 from serving.channel.endpoint import Endpoint
-from serving.deployment.hosting.host_watches import Lodging
+from serving.deployment.hosting.host_watches import HostedEndpoint
 from serving.protocol.messages import Limits
 from serving.telemetry import catalog
 from serving.telemetry.instruments import Registry
@@ -59,7 +59,7 @@ class Gateway:
         snapshot_file: Path,
         metrics_dir: Path,
         slot: Slot | None = None,
-        lodgings: Mapping[VersionKey, Lodging] | None = None,
+        lodgings: Mapping[VersionKey, HostedEndpoint] | None = None,
     ) -> None:
         """Put it together.
 
@@ -78,14 +78,14 @@ class Gateway:
         self._view = PolicyView(lodgings)
         self._pools = Pools(token=token, node=node)
         meters = Meters(self._registry)
-        gatekeeper = Gatekeeper(self._registry, required=settings.api_keys == "required")
-        self._keys = KeyFollower(gatekeeper, keys, keys_file)
+        authorizer = Authorizer(self._registry, required=settings.api_keys == "required")
+        self._keys = KeyFollower(authorizer, keys, keys_file)
         self._dispatcher = Dispatcher(
             view=self._view,
             pool_of=self._pools.primary,
             recorder=recorder,
             meters=meters,
-            gatekeeper=gatekeeper,
+            authorizer=authorizer,
             max_in_flight=settings.max_in_flight,
         )
         self._pools.owner = self._dispatcher
@@ -99,7 +99,7 @@ class Gateway:
             limits=Limits(max_body_bytes=settings.max_body_bytes),
             request_timeout_s=settings.request_timeout_s,
             next_id=lambda: f"{incarnation}-{next(numbers):x}",
-            gatekeeper=gatekeeper,
+            authorizer=authorizer,
             match=RowsDoors(catalogue, self._dispatcher).match,
         )
         self._http, self._grpc = build_doors(
@@ -107,7 +107,7 @@ class Gateway:
         )
         self._tasks: list[asyncio.Task[None]] = []
         self._ending: asyncio.Task[None] | None = None
-        self._reported: dict[VersionKey, Lodging | None] | None = None
+        self._reported: dict[VersionKey, HostedEndpoint | None] | None = None
         self.on_versions_wanted: Callable[[frozenset[VersionKey]], None] = lambda _: None
         """Told which versions to discover, whenever that changes, or where one of them lives."""
 
@@ -206,7 +206,7 @@ class Gateway:
             if self._view.apply_versions(statuses):
                 self._report_wanted()
 
-    def lodging(self, key: VersionKey) -> Lodging | None:
+    def lodging(self, key: VersionKey) -> HostedEndpoint | None:
         """Where a version lives that shares its process; None for all others."""
         return self._view.lodging(key)
 

@@ -18,6 +18,7 @@ from router.gateway.feedback import Labels
 from router.gateway.grpc_wire import shorten
 from router.gateway.http2.headers import MAX_LIST_BYTES
 from router.gateway.http_exchange import InferService
+from router.gateway.log_trace_settings import Tuning
 from router.gateway.repository import Repository
 from router.gateway.rpc.feedback import SERVICE as FEEDBACK
 from router.gateway.rpc.feedback import FeedbackMethods
@@ -29,7 +30,6 @@ from router.gateway.rpc.reflection import SERVICES as REFLECTIONS
 from router.gateway.rpc.reflection import ReflectionMethods
 from router.gateway.statistics import Statistics
 from router.gateway.statuses import STATUSES
-from router.gateway.tuning import Tuning
 from serving.protocol.errors import ServingError
 
 Streaming = Callable[[Any, Context], AsyncIterator[bytes]]
@@ -59,7 +59,7 @@ class GrpcDoor:
     ) -> None:
         self._max_message_bytes = service.limits.max_body_bytes
         self._credentials = credentials
-        self._gatekeeper = service.gatekeeper
+        self._authorizer = service.authorizer
         self._inference = InferenceMethods(service)
         self._queries = QueryMethods(catalogue, statistics, repository, tuning)
         self._feedback = FeedbackMethods(labels)
@@ -118,7 +118,7 @@ class GrpcDoor:
         unary: dict[str, Unary] = {
             f"/{SERVICE}/ModelInfer": self._inference.infer,
             f"/{HEALTH}/Check": self._health.check,
-            **{path: guarded(query, self._gatekeeper) for path, query in queries.items()},
+            **{path: guarded(query, self._authorizer) for path, query in queries.items()},
         }
         describe = self._described(self._reflection.info)
         streaming: dict[str, Streaming] = {
@@ -137,8 +137,8 @@ class GrpcDoor:
         """Let callers who may read about the server have it described."""
 
         async def answer(messages: Any, context: Context) -> AsyncIterator[bytes]:
-            caller = self._gatekeeper.identify(metadata_headers(context), PROTOCOL)
-            self._gatekeeper.require(caller, Action.METADATA, "", PROTOCOL)
+            caller = self._authorizer.identify(metadata_headers(context), PROTOCOL)
+            self._authorizer.require(caller, Action.METADATA, "", PROTOCOL)
             async for message in reflection(messages, context):
                 yield message
 

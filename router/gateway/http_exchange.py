@@ -20,8 +20,8 @@ from serving.protocol.errors import ErrorKind, ServingError, too_large
 from serving.protocol.messages import Buffer
 
 if TYPE_CHECKING:
+    from router.gateway.authorization import Authorizer
     from router.gateway.dispatch import Dispatcher
-    from router.gateway.gatekeeper import Gatekeeper
     from serving.protocol.messages import Limits
 
 #: Pieces in which a body may come. Each costs fifty bytes beside its own, so a flood of one-byte chunks is refused; a
@@ -39,11 +39,11 @@ class InferService:
         limits: Limits,
         request_timeout_s: float,
         next_id: Callable[[], str],
-        gatekeeper: Gatekeeper,
+        authorizer: Authorizer,
         match: Callable[[bytes], Wire | None] = match_infer,
     ) -> None:
         self.dispatcher = dispatcher
-        self.gatekeeper = gatekeeper
+        self.authorizer = authorizer
         self.match = match
         """Reads a path that takes the callback way; None sends the request to the ASGI app."""
         self.limits = limits
@@ -57,7 +57,7 @@ class InferService:
             limits=self.limits,
             request_timeout_s=self.request_timeout_s,
             next_id=self.next_id,
-            gatekeeper=self.gatekeeper,
+            authorizer=self.authorizer,
             match=match,
         )
 
@@ -180,9 +180,9 @@ class Exchange:
             self._owner.service.dispatcher.cancel(self._call)
 
     def _identify(self) -> ApiKey | None:
-        gatekeeper = self._owner.service.gatekeeper
+        authorizer = self._owner.service.authorizer
         try:
-            return gatekeeper.identify(self.headers, self._wire.protocol) if gatekeeper.required else None
+            return authorizer.identify(self.headers, self._wire.protocol) if authorizer.required else None
         except ServingError as error:
             self.refusal = error
             return None

@@ -7,8 +7,8 @@ from typing import NamedTuple
 
 from router.policy.decision import CompiledPolicy, compile_policy
 from router.ports import PolicySnapshot, StoredPolicy, VersionStatus
-from serving.deployment.hosting.guest_book import guest_name
-from serving.deployment.hosting.host_watches import Lodging
+from serving.deployment.hosting.host_files import guest_name
+from serving.deployment.hosting.host_watches import HostedEndpoint
 
 VersionKey = tuple[str, int]
 
@@ -25,7 +25,7 @@ class Served(NamedTuple):
 class PolicyView:
     """The current policies, compiled. Requests in flight keep the ones that they started with."""
 
-    def __init__(self, lodgings: Mapping[VersionKey, Lodging] | None = None) -> None:
+    def __init__(self, lodgings: Mapping[VersionKey, HostedEndpoint] | None = None) -> None:
         """Take where versions live that share a process, as far as it is known before control has said so."""
         self.epoch = -1
         self.snapshot: PolicySnapshot | None = None
@@ -34,7 +34,7 @@ class PolicyView:
         """What control last said of all versions."""
         self._ready: frozenset[VersionKey] = frozenset()
         self._failed: frozenset[VersionKey] = frozenset()
-        self._lodgings: dict[VersionKey, Lodging | None] = dict(lodgings or {})
+        self._lodgings: dict[VersionKey, HostedEndpoint | None] = dict(lodgings or {})
 
     @property
     def loaded(self) -> bool:
@@ -80,7 +80,7 @@ class PolicyView:
         """Control says that the version answers requests, if need be after a load."""
         return key in self._ready
 
-    def lodging(self, key: VersionKey) -> Lodging | None:
+    def lodging(self, key: VersionKey) -> HostedEndpoint | None:
         """Where a version lives that shares its process; None for all others."""
         return self._lodgings.get(key)
 
@@ -100,10 +100,10 @@ class PolicyView:
         return frozenset(version for name, version in self._failed if name == model)
 
 
-def _lodging(status: VersionStatus) -> Lodging | None:
+def _lodging(status: VersionStatus) -> HostedEndpoint | None:
     if not status.host or status.signature is None:
         return None
-    return Lodging(status.host, guest_name(status.model, status.version), status.signature)
+    return HostedEndpoint(status.host, guest_name(status.model, status.version), status.signature)
 
 
 def _versions(stored: StoredPolicy) -> set[int]:

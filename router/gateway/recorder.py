@@ -11,7 +11,7 @@ from typing import Final
 from zlib import crc32
 
 from router.adapters.spool import RecordLog, SpoolFull
-from router.requestlog.books import DROPPED, SAMPLED_OUT
+from router.requestlog.counters import DROPPED, SAMPLED_OUT
 from router.requestlog.features import NO_FEATURES, size_bytes
 from router.requestlog.record import Feature, Record, encode_record, record_id
 from router.requestlog.redaction import Redactor, Redactors

@@ -15,12 +15,12 @@ import msgspec
 from router.drift.profile import Profile, decode_profile, encode_profile
 from router.drift.verdict import DriftSettings
 from router.monitor import counting, drift, labels
+from router.monitor.baseline_choice import Standard, gather_labels, standard_of
 from router.monitor.counting import ArmCounts, Arrived, Counts, Kept
 from router.monitor.evaluation import Known, evaluate
 from router.monitor.incident import Transition
 from router.monitor.labels import Pairing
 from router.monitor.references import Attached, References
-from router.monitor.standard import Standard, gather_labels, standard_of
 from router.monitor.state import (
     SHADOW_ARM,
     Arm,
@@ -40,7 +40,7 @@ from router.monitor.state import (
     version_field,
 )
 from router.performance.alarm import AlarmSettings
-from router.performance.ladder import LadderSettings, hold
+from router.performance.escalation import LadderSettings, hold
 
 #: Arms of one version beyond this many are not told apart any more: variants come and go by an operator's hand.
 MAX_ARMS: Final = 64

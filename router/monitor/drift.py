@@ -19,7 +19,7 @@ from router.drift.layout import Layout
 from router.drift.pane import Pane
 from router.drift.verdict import DriftSettings, judge_window
 from router.monitor.explanation import explained
-from router.monitor.hint import hint_of
+from router.monitor.label_free_estimate import hint_of
 from router.monitor.state import ArmState, Slot, VersionState
 
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import NamedTuple
 
+from router.monitor.baseline_choice import Standard
 from router.monitor.incident import Transition, evidence_of, transition
-from router.monitor.standard import Standard
 from router.monitor.state import ArmState, Version
-from router.performance.ladder import Act, Evidence, LadderSettings, LadderState, advance
+from router.performance.escalation import Act, Evidence, LadderSettings, LadderState, advance
 from router.performance.severity import Severity
 
 

@@ -8,11 +8,11 @@ from typing import Any, Final
 
 import msgspec
 
+from router.monitor.baseline_choice import Standard
 from router.monitor.labels import metrics_of
-from router.monitor.standard import Standard
 from router.monitor.state import ArmState
 from router.performance.baseline import Baseline
-from router.performance.ladder import Act, Command, LadderState
+from router.performance.escalation import Act, Command, LadderState
 from router.performance.metrics import Estimate
 
 

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import msgspec
 
-from router.monitor.standard import Standard, columns
+from router.monitor.baseline_choice import Standard, columns
 from router.monitor.state import MEASURED_ROWS, ArmState, Judged, SecondOpinion
 from router.performance.adwin import Adwin
 from router.performance.alarm import AlarmSettings, advance

@@ -15,11 +15,11 @@ import msgspec
 from router.drift.excerpt import Excerpt
 from router.drift.verdict import ColumnState, WindowVerdict
 from router.monitor.explanation import Explanation
-from router.monitor.hint import Hint
+from router.monitor.label_free_estimate import LabelFreeEstimate
 from router.performance.adwin import AdwinState
 from router.performance.alarm import AlarmState
 from router.performance.baseline import Baseline, Task
-from router.performance.ladder import LadderState
+from router.performance.escalation import LadderState
 from router.performance.loss import Pair
 
 #: Name of the arm of all shadow answers of a version.
@@ -85,7 +85,7 @@ class ArmState(msgspec.Struct, kw_only=True):
     """Judged so far."""
     explanation: Explanation | None = None
     """What the alarm that stands is about."""
-    hint: Hint = Hint()
+    hint: LabelFreeEstimate = LabelFreeEstimate()
     """Performance as estimated without labels."""
     answers: int = 0
     """Records folded."""

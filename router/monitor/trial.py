@@ -19,8 +19,8 @@ from router.drift.binning import Binner
 from router.drift.layout import Layout
 from router.drift.pane import Pane
 from router.drift.profile import Column, Profile
+from router.monitor.baseline_choice import columns
 from router.monitor.labels import Pairing, paired
-from router.monitor.standard import columns
 from router.monitor.state import Arm, Judged
 from router.performance.baseline import Metric, Task
 from router.performance.loss import Pair, bounded_losses

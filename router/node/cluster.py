@@ -20,8 +20,8 @@ from typing import Any, Final
 
 from router.layout import Layout
 from router.node import ray_logs
-from router.node.guardian import end_sessions, start_guardian
-from router.node.patience import within
+from router.node.bounded_calls import within
+from router.node.orphan_reaper import end_sessions, start_guardian
 
 _NAMESPACE: Final = "serve"
 #: Shared memory for Ray objects. Tensors never travel through it, so Serve's own messages are all there is.

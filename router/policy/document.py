@@ -14,9 +14,9 @@ from typing import Annotated, Any, Literal
 
 import msgspec
 
-from router.policy.mistakes import field_error
 from router.policy.plan import Plan, check_plan, explain, spelled_out
 from router.policy.shares import WHOLE_BP, BasisPoints
+from router.policy.validation import field_error
 from serving.protocol.errors import invalid
 
 # `\Z` and spelled-out ASCII: `$` would let a trailing newline pass and `\w` every script's letters.

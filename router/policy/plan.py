@@ -13,8 +13,8 @@ from urllib.parse import urlsplit
 import msgspec
 from msgspec import Meta
 
-from router.policy.mistakes import field_error
 from router.policy.shares import WHOLE_BP
+from router.policy.validation import field_error
 from serving.protocol.errors import invalid
 
 Share = Annotated[int, Meta(ge=1, le=WHOLE_BP)]

@@ -32,7 +32,7 @@ from router.rollout.evidence import ArmCounters, Judgement, Observation, since
 from router.rollout.phase import Event, Phase
 from router.rollout.rollout import Rollout, move
 from router.rollout.split import CONTROL, shares_at
-from router.rollout.turn import (
+from router.rollout.writes import (
     AskGates,
     LoadVersion,
     Turn,

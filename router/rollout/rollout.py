@@ -11,7 +11,7 @@ from router.policy.plan import Plan
 from router.policy.shares import WHOLE_BP
 from router.rollout.evidence import Counters, Judgement
 from router.rollout.phase import TERMINAL, Event, Phase, next_phase
-from router.rollout.split import Cast, cast, mirrored, share_of
+from router.rollout.split import Roles, cast, mirrored, share_of
 from serving.protocol.errors import invalid
 
 #: The alias that follows promotions.
@@ -59,7 +59,7 @@ class Rollout(msgspec.Struct, frozen=True):
     """The policy that this rollout last put, or found, in force; whoever changes its split takes over."""
     policy_revision: int
     """Its revision."""
-    roles: Cast
+    roles: Roles
     alias: str = ""
     """Whose move in the registry began it; empty when somebody did."""
     incident: str = ""

@@ -30,14 +30,14 @@ CANDIDATE = "canary"
 CONTROL = "control"
 
 
-class Cast(NamedTuple):
+class Roles(NamedTuple):
     """The names that play a part in one rollout."""
 
     base: str
     candidate: str
 
 
-def cast(policy: Policy, version: int) -> Cast:
+def cast(policy: Policy, version: int) -> Roles:
     """Find who plays which part when `version` is to take over a policy.
 
     Raises:
@@ -58,7 +58,7 @@ def cast(policy: Policy, version: int) -> Cast:
         raise invalid(f"variants: the name {CONTROL!r} is needed for the control arm; rename that variant")
     if not mine and CANDIDATE in taken:
         raise invalid(f"variants: {CANDIDATE!r} is another version; remove that variant first")
-    return Cast(bases[0].name, mine[0].name if mine else CANDIDATE)
+    return Roles(bases[0].name, mine[0].name if mine else CANDIDATE)
 
 
 def shares_at(step_bp: int) -> tuple[int, int, int]:
@@ -67,7 +67,7 @@ def shares_at(step_bp: int) -> tuple[int, int, int]:
     return step_bp, control, WHOLE_BP - step_bp - control
 
 
-def at_step(policy: Policy, *, roles: Cast, version: int, step_bp: int, salt: str) -> Policy:
+def at_step(policy: Policy, *, roles: Roles, version: int, step_bp: int, salt: str) -> Policy:
     """Give the candidate its share; `policy` may be from before the rollout or from an earlier step of it."""
     variants = {variant.name: variant for variant in policy.variants}
     is_first = CONTROL not in variants
@@ -86,7 +86,7 @@ def at_step(policy: Policy, *, roles: Cast, version: int, step_bp: int, salt: st
     return parse_policy(to_document(changed))
 
 
-def promoted(policy: Policy, *, roles: Cast, version: int, salt: str | None, aliases: Collection[str] = ()) -> Policy:
+def promoted(policy: Policy, *, roles: Roles, version: int, salt: str | None, aliases: Collection[str] = ()) -> Policy:
     """Give the base variant's name and all of the split to the version.
 
     The base goes on following its alias if that is one of `aliases`, which point to the version; any other would lead

@@ -21,7 +21,7 @@ from router.monitor.state import Version
 from router.monitor.trial import TrialBins, bins_of, count_trials
 from router.ports import StoreUnavailable
 from router.requestlog.sequences import Unclaimed, runs_of
-from router.watch.cancelling import end_if_cancelled
+from router.watch.cancellation import end_if_cancelled
 from router.watch.entries import read_entries
 
 _BATCH: Final = 64

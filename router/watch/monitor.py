@@ -21,7 +21,7 @@ from router.monitor.trial import Trials
 from router.performance.severity import Severity
 from router.ports import StoreUnavailable
 from router.requestlog.record import FirstSeen
-from router.watch.cancelling import end_if_cancelled
+from router.watch.cancellation import end_if_cancelled
 from router.watch.entries import read_entries
 from router.watch.rollback import Rollback, Standing
 from router.watch.trial_finder import TrialFinder

@@ -23,15 +23,15 @@ from router.monitor.book import BookSettings
 from router.monitor.drift import WindowSettings
 from router.monitor.incident import Transition
 from router.monitor.retraining import retrain_payload
-from router.performance.ladder import Act, LadderSettings
+from router.performance.escalation import Act, LadderSettings
 from router.performance.severity import Severity
 from router.ports import StoreUnavailable
 from router.settings import Settings
-from router.watch.acting import Acting
 from router.watch.authorization import Authorization
 from router.watch.counter import Counter
 from router.watch.delivery import Delivery
 from router.watch.gauges import refresh
+from router.watch.incident_actions import Acting
 from router.watch.monitor import Monitor
 from router.watch.profiles import attached_profiles
 from router.watch.receivers import GROUPS, receivers_of

@@ -10,7 +10,7 @@ import msgspec
 
 from router.monitor.events import CLOUD_EVENTS_TYPE, alertmanager_alert, alertmanager_push, cloud_event
 from router.monitor.incident import Transition
-from router.performance.ladder import Act
+from router.performance.escalation import Act
 from router.performance.severity import Severity
 from router.settings import Settings
 

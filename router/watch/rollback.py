@@ -9,7 +9,7 @@ from typing import Final, NamedTuple, Protocol
 from router.monitor.incident import Transition
 from router.policy.history import last_good
 from router.ports import PolicyChange, PolicyStore, RevisionConflict, StoredPolicy, VersionStatus
-from router.rollout import acts
+from router.rollout import operator_acts
 from router.rollout_ports import Note, RolloutConflict, RolloutStore
 from serving.protocol.errors import ServingError
 
@@ -66,7 +66,7 @@ class Rollback:
         if rollout is not None and not rollout.is_over:
             # A refusal means that the rollout is being given up already; a conflict, that somebody was faster.
             with contextlib.suppress(ServingError, RolloutConflict):
-                aborted = acts.abort(rollout, stored.policy, now, actor=ACTOR, reason=reason)
+                aborted = operator_acts.abort(rollout, stored.policy, now, actor=ACTOR, reason=reason)
                 await self._rollouts.put(aborted, note=Note("rollout.abort", ACTOR, reason), at=now)
             return False
         good = last_good(await self._policies.revisions(incident.model))

@@ -28,7 +28,7 @@ _LEAST_BYTES: Final = 4096
 _CUDA_RUNTIMES: Final = ("libcudart.so.13", "libcudart.so.12")
 
 
-class _Desk:
+class _BindingSlot:
     """A binding of a session and the buffers of its inputs: what one run at a time needs."""
 
     def __init__(self, session: Any, allocate: Allocate) -> None:
@@ -61,14 +61,14 @@ class BoundRunner:
         self._session = session
         self._device = device
         self._allocate = allocate or pageable
-        self._free: deque[_Desk] = deque([_Desk(session, self._allocate)])
+        self._free: deque[_BindingSlot] = deque([_BindingSlot(session, self._allocate)])
 
     def run(self, names: Sequence[str], inputs: Mapping[str, Array]) -> list[Array]:
         """Run as `InferenceSession.run` does; the answer is the caller's to keep."""
         try:
             desk = self._free.pop()
         except IndexError:  # another thread runs too, and what it has put there must stay as it is
-            desk = _Desk(self._session, self._allocate)
+            desk = _BindingSlot(self._session, self._allocate)
         binding = desk.binding
         try:
             for name, array in inputs.items():

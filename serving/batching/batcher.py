@@ -19,10 +19,10 @@ import msgspec
 
 from serving.backends.backend import Backend
 from serving.batching.assembly import scatter, stack
+from serving.batching.idle_priority import yield_processor
 from serving.batching.job import Job, Result
 from serving.batching.sizing import next_limit
 from serving.batching.window import Lanes
-from serving.batching.yielding import yield_processor
 from serving.protocol.errors import ErrorKind, ServingError
 from serving.protocol.messages import Buffer
 

@@ -17,7 +17,6 @@ from serving.deployment.autoscaling import autoscaling_config, occupancy_config
 from serving.deployment.discovery import EndpointRouter
 from serving.deployment.failures import is_delayed, is_final, read_reason
 from serving.deployment.hosting.host_replica import HostReplica
-from serving.deployment.pacing import FailedStarts
 from serving.deployment.replica import ModelReplica
 from serving.deployment.spec import (
     DEPLOYMENT,
@@ -28,6 +27,7 @@ from serving.deployment.spec import (
     parse_app_name,
     parse_host_name,
 )
+from serving.deployment.start_backoff import FailedStarts
 from serving.deployment.status import AppPhase, AppStatus
 
 #: Above anything that arrives this way: the data plane has its own sockets and its own limits.

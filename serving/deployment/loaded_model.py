@@ -11,7 +11,7 @@ from serving.backends.backend import Agreement, Backend, RemoteBackend
 from serving.batching.batcher import Batcher, BatchLimits, OnRun
 from serving.batching.concurrent import ConcurrentRunner
 from serving.batching.job import Job, Plan, Result
-from serving.batching.shadows_apart import ShadowsApart
+from serving.batching.shadow_executor import ShadowsApart
 from serving.channel.frames import MAX_BODY_BYTES, Frame, Kind, frame_head, result_head, unpack_extra
 from serving.channel.server import Connection
 from serving.deployment.warm_up import warm_up

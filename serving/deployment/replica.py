@@ -13,22 +13,22 @@ from ray import serve
 
 from serving.backends.backend import RemoteBackend
 from serving.batching.batcher import BatchLimits
+from serving.deployment.admission import fit, remember_memory
 from serving.deployment.failures import load_failure
 from serving.deployment.finite_outputs import watch_outputs
-from serving.deployment.fitting import fit, remember_memory
-from serving.deployment.garbage import spare_what_is_loaded
+from serving.deployment.gc_freeze import spare_what_is_loaded
+from serving.deployment.health_check import Vitality
 from serving.deployment.listeners import publish
 from serving.deployment.loading import agreement, load_proven, unbatched_because
 from serving.deployment.model_server import ModelServer
-from serving.deployment.opening import open_version
-from serving.deployment.pacing import FailedStarts
 from serving.deployment.process_log import log_to
 from serving.deployment.remote_report import RemoteReport
 from serving.deployment.replica_meters import ReplicaMeters
 from serving.deployment.spec import CHANNEL_TOKEN_FILE, VersionSpec
-from serving.deployment.vitality import Vitality
+from serving.deployment.start_backoff import FailedStarts
+from serving.deployment.verified_files import open_version
 from serving.registry.cache import ArtifactCache
-from serving.registry.node_room import resident_bytes
+from serving.registry.node_memory import resident_bytes
 from serving.telemetry.catalog import LOAD_DURATION, OK
 from serving.telemetry.instruments import Registry
 from serving.telemetry.publisher import Publisher

@@ -9,9 +9,9 @@ from typing import Any, cast
 from serving.registry.artifact import Artifact, VersionInfo
 from serving.registry.cache import ArtifactCache
 from serving.registry.golden import Origin
+from serving.registry.golden_recording import read_golden
 from serving.registry.model_files import find_model
 from serving.registry.options import GOLDEN_TAG, SHA256_TAG, parse_options
-from serving.registry.recording import read_golden
 
 
 def open_cached(cache: ArtifactCache, model: str, version: int) -> Artifact | None:

@@ -23,6 +23,7 @@ from serving.registry.cache import ArtifactCache
 from serving.registry.digest import file_digests, model_digest
 from serving.registry.golden import Golden
 from serving.registry.golden_json import golden_digest
+from serving.registry.golden_recording import Recorder, read_golden, write_golden
 from serving.registry.mlflow import MlflowStore, RegistryUnavailable
 from serving.registry.model_files import find_model
 from serving.registry.options import (
@@ -33,7 +34,6 @@ from serving.registry.options import (
     SHA256_TAG,
     parse_options,
 )
-from serving.registry.recording import Recorder, read_golden, write_golden
 
 
 class Fetcher:

@@ -16,11 +16,11 @@ from serving.protocol.errors import ServingError
 from serving.registry.artifact import PROFILE, is_wanted
 from serving.registry.digest import file_digests, model_digest
 from serving.registry.finding import Finding, Report, failed, ok, skipped, warning
-from serving.registry.labelled import Labelled
+from serving.registry.isolated_load import DEFAULT_TIMEOUT_S, try_version
 from serving.registry.model_files import find_model
-from serving.registry.node_room import node_room
+from serving.registry.node_memory import node_room
 from serving.registry.options import GOLDEN_SHA256_TAG, PROFILE_TAG, SHA256_TAG, parse_options
-from serving.registry.trial import DEFAULT_TIMEOUT_S, try_version
+from serving.registry.scoring import Labelled
 
 _MAX_SHOWN: Final = 5
 

@@ -17,11 +17,11 @@ from serving.protocol.errors import ErrorKind, ServingError, invalid, not_found
 from serving.registry.artifact import MLMODEL, Artifact, ModelInfo, VersionInfo, check_name
 from serving.registry.cache import DEFAULT_MAX_BYTES, ArtifactCache
 from serving.registry.fetching import Fetcher, recorded_tags
+from serving.registry.golden_recording import Recorder, record_here, write_golden
 from serving.registry.mlflow import MlflowStore, RegistryUnavailable
 from serving.registry.mlmodel import render_mlmodel
 from serving.registry.model_files import place_model
 from serving.registry.options import PREFIX, RECORDED_TAGS, parse_options
-from serving.registry.recording import Recorder, record_here, write_golden
 from serving.registry.source import SourcePolicy
 
 

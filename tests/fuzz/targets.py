@@ -25,7 +25,7 @@ from router.gateway.http2.frames import (
 from router.gateway.http2.headers import NO_TABLE, BrokenBlock, read_head
 from router.gateway.http2.headers import header as http2_header
 from router.gateway.http_wire import Answer
-from router.gateway.rows_wire import RowsDoors
+from router.gateway.v1_mlflow_wire import RowsDoors
 from serving.channel.frames import FrameBuffer, Kind, MalformedFrame, frame_head, pack_extra, unpack_extra
 from serving.protocol.arrays import to_tensor
 from serving.protocol.binary_codec import decode_binary, encode_response

@@ -25,7 +25,7 @@ from router.layout import Layout
 from router.node.directory import NodeRecord
 from router.node.envoy import EnvoyDoor, door_config
 from router.node.envoy_process import EnvoyFailed
-from router.node.renewal import Renewal
+from router.node.envoy_reload import Renewal
 from router.settings import Settings
 from serving.backends.echo import EchoBackend, EchoOptions
 from serving.channel.endpoint import Endpoint

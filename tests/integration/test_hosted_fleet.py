@@ -14,10 +14,10 @@ from router.control.hosted_fleet import HostedFleet
 from router.control.reconciler import VersionKey
 from serving.channel.endpoint import Endpoint
 from serving.deployment.hosting.candidates import Candidates
-from serving.deployment.hosting.guest_book import GuestBook, GuestReport, HostReport, guest_name
+from serving.deployment.hosting.host_files import GuestReport, HostFiles, HostReport, guest_name
 from serving.deployment.hosting.placement import HostBounds
-from serving.deployment.hosting.proof_book import ProofBook
 from serving.deployment.hosting.sharing import SharingRules
+from serving.deployment.hosting.validation_cache import ValidationCache
 from serving.deployment.spec import HostSpec, VersionSpec
 from serving.deployment.status import AppPhase, AppStatus
 from serving.protocol.errors import ServingError
@@ -86,8 +86,8 @@ class Bench:
         self.lodgings = Lodgings(folder)
         self.folder = folder
         self.processes = MemoryProcesses()
-        self.book = GuestBook(folder)
-        self.proofs = ProofBook(folder / "proofs")
+        self.book = HostFiles(folder)
+        self.proofs = ValidationCache(folder / "proofs")
         candidates = Candidates(self.lodgings.cache, self.proofs, rules or SharingRules())
         self.guests = Guests(self.book, HostBounds(10, 1 << 30))
         self.fleet = HostedFleet(self.processes, candidates, self.guests, self.book, self.specify)

@@ -12,7 +12,7 @@ import pytest
 from router.adapters.webhook import Webhooks
 from router.monitor.incident import Incident, Transition
 from router.monitor.retraining import RetrainFormat, retrain_payload
-from router.performance.ladder import Act
+from router.performance.escalation import Act
 from router.performance.severity import Severity
 from router.requestlog.span import Span
 from router.watch.authorization import Authorization

@@ -27,7 +27,7 @@ from router.control.trial_judge import TrialJudge
 from router.drift.profile import encode_profile
 from router.monitor.state import Arm, ArmState
 from router.performance.baseline import Metric
-from router.performance.ladder import Act
+from router.performance.escalation import Act
 from router.policy.document import parse_policy
 from router.policy.plan import LabelMetric, Plan, Prediction
 from router.ports import VersionStatus

@@ -7,8 +7,8 @@ from collections import Counter, defaultdict
 from hypothesis import given
 from hypothesis import strategies as st
 
+from serving.deployment.hosting.eviction import Residence, ResidenceRules, leaving
 from serving.deployment.hosting.placement import HostBounds, VersionKey, place
-from serving.deployment.hosting.residency import Residence, ResidenceRules, leaving
 
 KEYS = st.tuples(st.sampled_from("abcdefgh"), st.integers(1, 4))
 GUESTS = st.dictionaries(KEYS, st.integers(0, 100), max_size=24)

@@ -8,7 +8,7 @@ from itertools import pairwise
 from hypothesis import given
 from hypothesis import strategies as st
 
-from router.performance.ladder import Act, Command, Evidence, LadderSettings, LadderState, advance
+from router.performance.escalation import Act, Command, Evidence, LadderSettings, LadderState, advance
 from router.performance.severity import Severity
 
 severities = st.sampled_from(list(Severity))

@@ -12,14 +12,14 @@ from hypothesis import strategies as st
 from router.analysis.counts import Counts
 from router.policy.document import Policy
 from router.policy.plan import Plan, ShadowStage, parse_plan, plan_document
-from router.rollout import acts
+from router.rollout import operator_acts
 from router.rollout.advance import MAX_TICK_S, advance
 from router.rollout.evidence import Observation
 from router.rollout.hard_failure import Suspicion, watch
 from router.rollout.phase import TERMINAL, Phase
 from router.rollout.rollout import Rollout
 from router.rollout.split import shadow_of
-from router.rollout.turn import SetPolicy
+from router.rollout.writes import SetPolicy
 from serving.protocol.errors import ServingError
 from tests.rollouts import EPOCH_S, NEW, World, base_policy, rises, started
 
@@ -49,14 +49,14 @@ class Life:
                 case "serve":
                     world.serve()
                 case "pause":
-                    world.rollout = acts.pause(rollout, world.now, **self.acts)
+                    world.rollout = operator_acts.pause(rollout, world.now, **self.acts)
                 case "resume":
-                    world.rollout = acts.resume(rollout, world.now, **self.acts)
+                    world.rollout = operator_acts.resume(rollout, world.now, **self.acts)
                 case "promote" | "full":
                     full = what == "full"
-                    world.rollout = acts.promote(rollout, world.policy, world.now, full=full, **self.acts)
+                    world.rollout = operator_acts.promote(rollout, world.policy, world.now, full=full, **self.acts)
                 case "abort":
-                    world.rollout = acts.abort(rollout, world.policy, world.now, **self.acts)
+                    world.rollout = operator_acts.abort(rollout, world.policy, world.now, **self.acts)
                 case "break":
                     world.new_errors = 0.9
                 case "shadow":

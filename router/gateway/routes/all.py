@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from router.gateway.catalogue import Catalogue
 from router.gateway.feedback import Labels
+from router.gateway.log_trace_settings import Tuning
 from router.gateway.repository import Repository
 from router.gateway.routes.feedback import FeedbackRoutes
 from router.gateway.routes.models import ModelRoutes
@@ -13,7 +14,6 @@ from router.gateway.routes.shared_memory import SharedMemoryRoutes
 from router.gateway.routes.table import Routes
 from router.gateway.routes.tuning import TuningRoutes
 from router.gateway.statistics import Statistics
-from router.gateway.tuning import Tuning
 
 
 def http_routes(

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from router.access.scope import Action
+from router.gateway.log_trace_settings import Tuning
 from router.gateway.routes.table import Asked, Reply, Routes
-from router.gateway.tuning import Tuning
 
 
 class TuningRoutes:

@@ -88,7 +88,7 @@ class InferenceMethods:
         Raises:
             ServingError: UNAUTHENTICATED.
         """
-        self._service.gatekeeper.identify(metadata_headers(context), PROTOCOL)
+        self._service.authorizer.identify(metadata_headers(context), PROTOCOL)
         window: asyncio.Queue[tuple[Call, _Waiting] | None] = asyncio.Queue(STREAM_WINDOW)
         begun: set[Call] = set()
 
@@ -131,7 +131,7 @@ class InferenceMethods:
             deadline=now + (min(remaining, limit_s) if remaining is not None else limit_s),
         )
         try:
-            call.caller = service.gatekeeper.identify(call.headers, PROTOCOL)
+            call.caller = service.authorizer.identify(call.headers, PROTOCOL)
             call.model, version, call.request = read_infer(message, service.limits)
             pinned = read_version(version)
         except ServingError as error:

@@ -13,11 +13,11 @@ from google.protobuf.message import Message
 
 from router.access.scope import Action
 from router.gateway.catalogue import Catalogue
+from router.gateway.log_trace_settings import Tuning
 from router.gateway.names import read_version
 from router.gateway.repository import Repository
 from router.gateway.rpc.query import Asked, Query
 from router.gateway.statistics import Statistics
-from router.gateway.tuning import Tuning
 from serving.protocol.errors import ErrorKind, ServingError, invalid
 from serving.protocol.pb import open_inference_pb2 as pb
 

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 from google.protobuf.message import DecodeError, Message
 
 from router.access.scope import Action, Scope
-from router.gateway.gatekeeper import ANYBODY, Gatekeeper
+from router.gateway.authorization import ANYBODY, Authorizer
 from router.gateway.rpc.inference import PROTOCOL, Context, metadata_headers
 from serving.protocol.errors import invalid
 
@@ -43,17 +43,17 @@ class Query(NamedTuple):
     """What it takes instead when the message brings settings, which are then to be changed."""
 
 
-def guarded(query: Query, gatekeeper: Gatekeeper) -> Unary:
+def guarded(query: Query, authorizer: Authorizer) -> Unary:
     """Make the method that checks its caller, before the message is parsed and before the model is looked for."""
 
     async def answer(message: bytes, context: Context) -> bytes:
         headers = metadata_headers(context)
-        caller = ANYBODY if query.action is None else gatekeeper.identify(headers, PROTOCOL)
+        caller = ANYBODY if query.action is None else authorizer.identify(headers, PROTOCOL)
         request = parse(query.kind, message)
         action = query.with_settings if query.with_settings and request.settings else query.action
         if action is not None:
             model = getattr(request, query.model_field) if query.model_field else ""
-            gatekeeper.require(caller, action, model, PROTOCOL)
+            authorizer.require(caller, action, model, PROTOCOL)
         answered = await query.answer(Asked(request, headers, caller.scope))
         return answered.SerializeToString()
 

@@ -7,16 +7,16 @@ from __future__ import annotations
 
 from typing import Final
 
-from serving.deployment.hosting.guest_book import Guest
-from serving.deployment.hosting.proof_book import Proof, ProofBook
+from serving.deployment.hosting.host_files import Guest
 from serving.deployment.hosting.sharing import SharingRules, why_own
+from serving.deployment.hosting.validation_cache import Proof, ValidationCache
 from serving.deployment.spec import VersionSpec
 from serving.protocol.errors import invalid
 from serving.registry.cache import ArtifactCache, CachedVersion
 from serving.registry.finding import refusal
-from serving.registry.node_room import node_room
+from serving.registry.isolated_load import try_version
+from serving.registry.node_memory import node_room
 from serving.registry.options import parse_options
-from serving.registry.trial import try_version
 
 #: Far above what a small model takes to load and answer; others wait behind it.
 TRIAL_TIMEOUT_S: Final = 60.0
@@ -25,7 +25,7 @@ TRIAL_TIMEOUT_S: Final = 60.0
 class Candidates:
     """Looks at versions whose files are in the cache."""
 
-    def __init__(self, cache: ArtifactCache, proofs: ProofBook, rules: SharingRules) -> None:
+    def __init__(self, cache: ArtifactCache, proofs: ValidationCache, rules: SharingRules) -> None:
         self._cache = cache
         self._proofs = proofs
         self._rules = rules

@@ -9,17 +9,17 @@ from pathlib import Path
 import msgspec
 
 from serving.batching.batcher import BatchLimits
+from serving.deployment.admission import fit
 from serving.deployment.finite_outputs import watch_outputs
-from serving.deployment.fitting import fit
-from serving.deployment.hosting.guest_book import Guest, guest_name
+from serving.deployment.health_check import Vitality
+from serving.deployment.hosting.crash_marks import Mark, Marks
+from serving.deployment.hosting.host_files import Guest, guest_name
 from serving.deployment.hosting.marked_backend import MarkedBackend
-from serving.deployment.hosting.marks import Mark, Marks
 from serving.deployment.loaded_model import LoadedModel
 from serving.deployment.loading import agreement, load_proven, unbatched_because
-from serving.deployment.opening import open_version
 from serving.deployment.replica_meters import ReplicaMeters
 from serving.deployment.spec import VersionSpec
-from serving.deployment.vitality import Vitality
+from serving.deployment.verified_files import open_version
 from serving.registry.artifact import Artifact
 from serving.registry.cache import ArtifactCache
 from serving.registry.options import AUTO

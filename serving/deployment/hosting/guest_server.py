@@ -9,7 +9,7 @@ from typing import Final, NamedTuple, Protocol
 
 from serving.channel.frames import Frame, Kind, frame_head
 from serving.channel.server import Connection
-from serving.deployment.hosting.guest_book import Guest, GuestReport, GuestState
+from serving.deployment.hosting.host_files import Guest, GuestReport, GuestState
 from serving.deployment.loaded_model import LoadedModel
 from serving.protocol.errors import ErrorKind, ServingError
 

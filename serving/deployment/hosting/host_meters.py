@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 
-from serving.deployment.hosting.guest_book import GuestReport
-from serving.deployment.hosting.residency import Why
+from serving.deployment.hosting.eviction import Why
+from serving.deployment.hosting.host_files import GuestReport
 from serving.telemetry import catalog
 from serving.telemetry.instruments import Registry
 

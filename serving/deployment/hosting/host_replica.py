@@ -5,7 +5,7 @@ from __future__ import annotations
 import ray
 from ray import serve
 
-from serving.deployment.garbage import spare_what_is_loaded
+from serving.deployment.gc_freeze import spare_what_is_loaded
 from serving.deployment.hosting.model_host import ModelHost
 from serving.deployment.listeners import publish
 from serving.deployment.process_log import log_to

@@ -10,7 +10,7 @@ from typing import NamedTuple, Protocol
 import msgspec
 
 from serving.channel.endpoint import Endpoint
-from serving.deployment.hosting.guest_book import GuestBook, guest_name
+from serving.deployment.hosting.host_files import HostFiles, guest_name
 from serving.deployment.hosting.placement import VersionKey
 from serving.deployment.spec import host_name
 from serving.protocol.messages import Signature
@@ -28,19 +28,19 @@ class Watch(Protocol):
         """End it."""
 
 
-class Lodging(NamedTuple):
+class HostedEndpoint(NamedTuple):
     """Where a guest lives."""
 
     host: int
     name: str
-    """See `guest_book.guest_name`."""
+    """See `host_files.guest_name`."""
     signature: Signature
 
 
-def read_lodgings(book: GuestBook) -> dict[VersionKey, Lodging]:
+def read_lodgings(book: HostFiles) -> dict[VersionKey, HostedEndpoint]:
     """Read where the guests of this node live: for a router that starts while nobody can be asked."""
     return {
-        (guest.spec.model, guest.spec.version): Lodging(
+        (guest.spec.model, guest.spec.version): HostedEndpoint(
             host, guest_name(guest.spec.model, guest.spec.version), guest.signature
         )
         for host in book.hosts()
@@ -55,7 +55,7 @@ class HostWatches:
         self._watch_app = watch_app
         self._hosts: dict[int, _HostWatch] = {}
 
-    def watch(self, lodging: Lodging, on_endpoints: OnEndpoints) -> GuestWatch:
+    def watch(self, lodging: HostedEndpoint, on_endpoints: OnEndpoints) -> GuestWatch:
         """Call `on_endpoints` with the endpoints of a guest, soon and whenever they change, until it is closed."""
         host = self._hosts.get(lodging.host)
         if host is None:
@@ -67,13 +67,13 @@ class HostWatches:
             asyncio.get_running_loop().call_soon(watch.announce, host.endpoints)
         return watch
 
-    def wake(self, lodging: Lodging) -> None:
+    def wake(self, lodging: HostedEndpoint) -> None:
         """Ask for the host's process."""
         host = self._hosts[lodging.host]
         assert host.watch is not None, "set with the first guest"
         host.watch.wake()
 
-    def rouse(self, lodging: Lodging) -> None:
+    def rouse(self, lodging: HostedEndpoint) -> None:
         """Ask for the host's process if it is known to have none; a host that nobody watches is left alone."""
         host = self._hosts.get(lodging.host)
         if host is not None and host.watch is not None and not host.endpoints:
@@ -108,7 +108,7 @@ class _HostWatch:
 class GuestWatch:
     """Follows one guest; fits `Watch`."""
 
-    def __init__(self, watches: HostWatches, lodging: Lodging, on_endpoints: OnEndpoints) -> None:
+    def __init__(self, watches: HostWatches, lodging: HostedEndpoint, on_endpoints: OnEndpoints) -> None:
         self.lodging = lodging
         self._watches = watches
         self._on_endpoints: OnEndpoints | None = on_endpoints

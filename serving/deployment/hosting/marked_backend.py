@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from serving.backends.backend import Array, Backend
-from serving.deployment.hosting.marks import Mark
+from serving.deployment.hosting.crash_marks import Mark
 from serving.protocol.messages import Signature
 
 

@@ -12,15 +12,15 @@ from typing import Final
 from serving.channel.endpoint import Endpoint
 from serving.channel.frames import Frame, Kind
 from serving.channel.server import ChannelServer, Connection
-from serving.deployment.hosting.guest_book import Guest, GuestBook, HostReport, guest_name
+from serving.deployment.health_check import Unhealthy
+from serving.deployment.hosting.crash_marks import Marks, read_marked
+from serving.deployment.hosting.eviction import ResidenceRules
+from serving.deployment.hosting.guest_cache import GuestCache
 from serving.deployment.hosting.guest_loader import GuestLoader
 from serving.deployment.hosting.guest_server import GuestServer, refuse
+from serving.deployment.hosting.host_files import Guest, HostFiles, HostReport, guest_name
 from serving.deployment.hosting.host_meters import HostMeters
-from serving.deployment.hosting.marks import Marks, read_marked
-from serving.deployment.hosting.residency import ResidenceRules
-from serving.deployment.hosting.residents import Residents
 from serving.deployment.spec import HostSpec
-from serving.deployment.vitality import Unwell
 from serving.protocol.errors import ErrorKind, ServingError
 from serving.protocol.messages import Signature
 from serving.registry.cache import ArtifactCache
@@ -38,13 +38,13 @@ class ModelHost:
 
     def __init__(self, spec: HostSpec, *, token: bytes, registry: Registry, replica_id: str, node: str) -> None:
         self._spec = spec
-        self._book = GuestBook(spec.run_dir)
+        self._book = HostFiles(spec.run_dir)
         self._meters = HostMeters(registry)
         self._cache = ArtifactCache(spec.state_dir / "cache", spec.cache_max_bytes)
         self._suspects = self._read_suspects()
         self._marks = Marks(self._book.marks(spec.number))
         loader = GuestLoader(self._cache, registry, self._marks)
-        self._residents = Residents(loader, ResidenceRules(spec.max_loaded, spec.cold_after_s), self._meters)
+        self._guest_cache = GuestCache(loader, ResidenceRules(spec.max_loaded, spec.cold_after_s), self._meters)
         self._channel = ChannelServer(
             token=token,
             max_in_flight=spec.max_in_flight,
@@ -66,47 +66,47 @@ class ModelHost:
         self._read_guests()
         self._report()
         await self._channel.listen(self.endpoint.uds)
-        self._residents.start()
+        self._guest_cache.start()
         self._following = asyncio.create_task(self._follow_guests(), name="follow-guests")
 
     def check(self) -> None:
-        """Raise `Unwell` when only a new process helps."""
-        if self._residents.unwell:
-            raise Unwell(self._residents.unwell)
+        """Raise `Unhealthy` when only a new process helps."""
+        if self._guest_cache.unwell:
+            raise Unhealthy(self._guest_cache.unwell)
 
     def stats(self) -> dict[str, float]:
         """Tell the autoscaler whether anybody is at home: a host whose guests are all cold may end."""
-        occupied = any(guest.state in {"loaded", "loading"} for guest in self._residents.guests.values())
+        occupied = any(guest.state in {"loaded", "loading"} for guest in self._guest_cache.guests.values())
         return {"occupied": float(occupied)}
 
     async def close(self) -> None:
         """Tell routers to go elsewhere, answer what is here, end."""
         self._channel.go_away()
         deadline = time.monotonic() + self._spec.drain_timeout_s
-        while not self._residents.idle and time.monotonic() < deadline:  # noqa: ASYNC110 - runs and answers may end it
+        while not self._guest_cache.idle and time.monotonic() < deadline:  # noqa: ASYNC110 - runs and answers may end it
             await asyncio.sleep(0.01)
         if self._following is not None:
             self._following.cancel()
             await asyncio.gather(self._following, *self._leaving, return_exceptions=True)
-        await self._residents.close()
+        await self._guest_cache.close()
         await self._channel.close()
         self._marks.close()
         self._cache.close()
 
     def _knows(self, name: str) -> bool:
-        if name not in self._residents.guests:
+        if name not in self._guest_cache.guests:
             self._read_guests()  # a router may have heard of it first
-        return name in self._residents.guests
+        return name in self._guest_cache.guests
 
     def _on_frame(self, connection: Connection, frame: Frame) -> None:
-        guest = self._residents.guests.get(connection.guest)
+        guest = self._guest_cache.guests.get(connection.guest)
         if guest is not None:
             guest.on_frame(connection, frame)
         elif frame.kind == Kind.INFER:
             refuse(connection, frame, ServingError(ErrorKind.UNAVAILABLE, "the version has left this host"))
 
     def _on_lost(self, connection: Connection) -> None:
-        guest = self._residents.guests.get(connection.guest)
+        guest = self._guest_cache.guests.get(connection.guest)
         if guest is not None:
             guest.on_lost(connection)
 
@@ -126,8 +126,8 @@ class ModelHost:
         guests = self._book.read_guests(self._spec.number)
         listed = {guest_name(each.spec.model, each.spec.version): each for each in guests}
         self._suspects &= listed.keys()
-        for name in self._residents.guests.keys() - listed.keys():
-            leaver = self._residents.guests.pop(name)
+        for name in self._guest_cache.guests.keys() - listed.keys():
+            leaver = self._guest_cache.guests.pop(name)
             task = asyncio.create_task(self._see_off(name, leaver), name=f"see-off-{name}")
             self._leaving.add(task)
             task.add_done_callback(self._leaving.discard)
@@ -135,20 +135,20 @@ class ModelHost:
             self._take(name, listed[name])
 
     def _take(self, name: str, guest: Guest) -> None:
-        known = self._residents.guests.get(name)
+        known = self._guest_cache.guests.get(name)
         asked_before = known.guest.asked_at if known else self._started_at - _ASKING_LASTS_S
         if known is None:
-            self._residents.admit(name, guest)
+            self._guest_cache.admit(name, guest)
         else:
             known.guest = guest
         if guest.kept or guest.asked_at > asked_before:
-            self._residents.want(self._residents.guests[name])
+            self._guest_cache.want(self._guest_cache.guests[name])
 
     async def _see_off(self, name: str, guest: GuestServer) -> None:
         """Let a guest go that is listed no more: its routers first, which then send nothing new."""
         connections = [each for each in self._channel.connections if each.guest == name]
         self._channel.dismiss(connections)
-        await self._residents.see_off(guest, self._spec.drain_timeout_s)
+        await self._guest_cache.see_off(guest, self._spec.drain_timeout_s)
         for connection in connections:
             connection.close()
 
@@ -159,7 +159,7 @@ class ModelHost:
             self._report()
 
     def _report(self) -> None:
-        guests = {name: guest.report() for name, guest in self._residents.guests.items()}
+        guests = {name: guest.report() for name, guest in self._guest_cache.guests.items()}
         self._meters.show(guests.values())
         report = HostReport(os.getpid(), guests, tuple(sorted(self._suspects)))
         if report != self._reported:

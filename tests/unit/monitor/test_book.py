@@ -14,7 +14,7 @@ from router.monitor.counting import Kept, count, decode_counts, encode_counts
 from router.monitor.incident import Transition
 from router.monitor.labels import Label, Pairing
 from router.monitor.state import SHADOW_ARM, Arm, encode
-from router.performance.ladder import Act
+from router.performance.escalation import Act
 from router.performance.severity import Severity
 from router.requestlog.record import NOISE, SHADOW
 from tests.watched import MODEL, SETTINGS, START, Log, arrived, profile, rows, truth

@@ -13,7 +13,7 @@ import pytest
 from router.monitor.events import alertmanager_alert, alertmanager_push, cloud_event
 from router.monitor.incident import Incident, Transition
 from router.monitor.retraining import RetrainFormat, retrain_body, retrain_payload
-from router.performance.ladder import Act
+from router.performance.escalation import Act
 from router.requestlog.span import Span
 
 SOURCE = "http://127.0.0.1:8080"

@@ -10,7 +10,7 @@ from router.drift.binning import Binner
 from router.drift.layout import SCORE_GRID
 from router.drift.profile import encode_profile
 from router.monitor.book import Book
-from router.monitor.hint import Hint, hint_of
+from router.monitor.label_free_estimate import LabelFreeEstimate, hint_of
 from router.monitor.labels import Label, Pairing, second_opinion
 from router.monitor.state import Arm, SecondOpinion
 from router.performance.baseline import Baseline, Metric
@@ -35,7 +35,7 @@ def test_an_estimate_from_counts_is_that_from_the_scores_themselves() -> None:
     knots = PROFILE.calibration
     assert knots is not None
     window = Binner(PROFILE).bin_rows({"score": said[:, None]}, "output", np.zeros(4000, np.int64))
-    found = hint_of(PROFILE, window, Hint()).metrics["accuracy"]
+    found = hint_of(PROFILE, window, LabelFreeEstimate()).metrics["accuracy"]
     exact = estimate(Metric.ACCURACY, said, calibrated(said, knots.scores, knots.probabilities))
 
     assert len(window.scores) == SCORE_GRID
@@ -129,4 +129,4 @@ def test_a_drop_is_only_estimated_where_the_watched_metric_can_be() -> None:
     window = Binner(plain).bin_rows({"score": np.full((9, 1), 0.5)}, "output", np.zeros(9, np.int64))
 
     assert len(window.scores) == 0
-    assert hint_of(plain, window, Hint()) == Hint()
+    assert hint_of(plain, window, LabelFreeEstimate()) == LabelFreeEstimate()

@@ -11,14 +11,14 @@ from router.analysis.counts import Counts
 from router.analysis.verdict import Verdict
 from router.policy.document import Policy, parse_policy
 from router.policy.plan import Plan, ShadowAgreement, ShadowStage
-from router.rollout import acts
+from router.rollout import operator_acts
 from router.rollout.advance import advance
 from router.rollout.checks import judge_copies
 from router.rollout.evidence import Counters, Observation
 from router.rollout.phase import Phase
 from router.rollout.rollout import Rollout
 from router.rollout.split import shadow_of
-from router.rollout.turn import SetPolicy, Turn
+from router.rollout.writes import SetPolicy, Turn
 from serving.protocol.errors import ServingError
 from tests.rollouts import EPOCH_S, NEW, base_policy, started
 
@@ -157,7 +157,7 @@ def test_a_shadow_that_was_there_before_is_there_again_afterwards() -> None:
     """Aborted, the policy is what it was."""
     policy = base_policy(shadows=[{"version": NEW, "sample": 100}])
     story = Story(policy=policy).shadowing()
-    story.rollout = acts.abort(story.rollout, story.policy, story.now, actor="ada", reason="not now")
+    story.rollout = operator_acts.abort(story.rollout, story.policy, story.now, actor="ada", reason="not now")
     story.turn()
     story.turn()
     assert (story.rollout.phase, story.policy) == (Phase.ABORTED, policy)
@@ -167,7 +167,9 @@ def test_an_operator_may_skip_it_but_not_pause_it() -> None:
     """There is nothing to hold: it has no share."""
     story = Story().shadowing()
     with pytest.raises(ServingError, match="shadowing cannot pause"):
-        acts.pause(story.rollout, story.now, actor="ada", reason="wait")
-    story.rollout = acts.promote(story.rollout, story.policy, story.now, full=False, actor="ada", reason="urgent")
+        operator_acts.pause(story.rollout, story.now, actor="ada", reason="wait")
+    story.rollout = operator_acts.promote(
+        story.rollout, story.policy, story.now, full=False, actor="ada", reason="urgent"
+    )
     story.turn()
     assert story.rollout.share_bp == 1000

@@ -10,11 +10,11 @@ import pytest
 from router.policy.compiled import compile_policy
 from router.policy.decision import decide
 from router.policy.document import Policy, parse_policy
-from router.rollout.split import Cast, at_step, cast, promoted, restored, same_split, share_of, shares_at
+from router.rollout.split import Roles, at_step, cast, promoted, restored, same_split, share_of, shares_at
 from serving.protocol.errors import ServingError
 from tests.rollouts import MODEL, NEW, OLD, base_policy
 
-ROLES = Cast("stable", "canary")
+ROLES = Roles("stable", "canary")
 KEYS = [f"user-{n}" for n in range(2000)]
 STEPS = (100, 500, 2500, 5000, 7500, 9900)
 
@@ -75,7 +75,7 @@ def test_a_canary_made_by_hand_is_taken_over_under_its_name() -> None:
     roles = cast(by_hand, NEW)
     after = at_step(by_hand, roles=roles, version=NEW, step_bp=1000, salt="r1")
 
-    assert roles == Cast("old", "trial")
+    assert roles == Roles("old", "trial")
     assert variants(after) == {"old": (OLD, 8000), "control": (OLD, 1000), "trial": (NEW, 1000)}
     assert after.salt is None
 

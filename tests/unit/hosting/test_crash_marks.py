@@ -6,12 +6,12 @@ import subprocess
 import sys
 from pathlib import Path
 
-from serving.deployment.hosting.marks import Marks, read_marked
+from serving.deployment.hosting.crash_marks import Marks, read_marked
 
 DIES_AT_WORK = """
 import os, sys
 from pathlib import Path
-from serving.deployment.hosting.marks import Marks
+from serving.deployment.hosting.crash_marks import Marks
 marks = Marks(Path(sys.argv[1]))
 marks.claim("idle/1")
 done = marks.claim("done/1")

@@ -7,7 +7,7 @@ import pytest
 from serving.backends.echo import EchoBackend, EchoOptions
 from serving.protocol.errors import ServingError
 from serving.protocol.messages import TensorSpec
-from serving.registry.labelled import Labelled, score
+from serving.registry.scoring import Labelled, score
 
 
 def table(rows: list[str], header: str = "x,label,group") -> str:

@@ -22,7 +22,7 @@ from router.performance.severity import Severity
 _MIDDLES: Final = (np.arange(SCORE_GRID) + 0.5) / SCORE_GRID
 
 
-class Hint(msgspec.Struct, frozen=True):
+class LabelFreeEstimate(msgspec.Struct, frozen=True):
     """What the latest windows let expect."""
 
     metrics: dict[str, Estimate] = {}
@@ -36,7 +36,7 @@ class Hint(msgspec.Struct, frozen=True):
         return min(self.latest, self.before)
 
 
-def hint_of(profile: Profile, window: Pane, before: Hint) -> Hint:
+def hint_of(profile: Profile, window: Pane, before: LabelFreeEstimate) -> LabelFreeEstimate:
     """Estimate each metric that the version is held to from a window's scores; empty where it cannot be."""
     knots = profile.calibration
     counts = window.scores
@@ -52,4 +52,4 @@ def hint_of(profile: Profile, window: Pane, before: Hint) -> Hint:
     watched = next((each for each in profile.baselines if each.metric.has_bounded_loss), None)
     if watched is not None and watched.metric.value in metrics:
         severity = estimated_severity(metrics[watched.metric.value], watched)
-    return Hint(metrics, severity, before.latest)
+    return LabelFreeEstimate(metrics, severity, before.latest)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import msgspec
 
-from serving.deployment.hosting.guest_book import Guest, GuestBook, GuestReport, HostReport
+from serving.deployment.hosting.host_files import Guest, GuestReport, HostFiles, HostReport
 from serving.protocol.messages import Signature, TensorSpec
 from tests.hosts import version_spec
 
@@ -20,16 +20,16 @@ def guest(folder: Path, model: str) -> Guest:
 
 def test_a_hosts_guests_are_read_as_they_were_written(tmp_path: Path) -> None:
     """Paths and signatures included; each list has a stamp of its own."""
-    book = GuestBook(tmp_path)
+    book = HostFiles(tmp_path)
     book.write_guests(2, [guest(tmp_path, "a"), guest(tmp_path, "b")])
-    assert GuestBook(tmp_path).read_guests(2) == [guest(tmp_path, "a"), guest(tmp_path, "b")]
+    assert HostFiles(tmp_path).read_guests(2) == [guest(tmp_path, "a"), guest(tmp_path, "b")]
     assert book.hosts() == [2]
     assert book.stamp(2) != 0
 
 
 def test_a_host_without_guests_leaves_no_files(tmp_path: Path) -> None:
     """Neither list nor report."""
-    book = GuestBook(tmp_path)
+    book = HostFiles(tmp_path)
     book.write_guests(1, [guest(tmp_path, "a")])
     book.write_report(1, HostReport(7, {"a/1": GuestReport("cold")}, ("a/1",)))
     assert book.read_report(1).suspects == ("a/1",)

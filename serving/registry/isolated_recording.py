@@ -22,10 +22,10 @@ from serving.protocol.errors import ErrorKind, ServingError, invalid
 from serving.protocol.messages import Signature
 from serving.registry.child import how_it_died, yield_memory
 from serving.registry.golden import Origin
+from serving.registry.golden_recording import Recording, read_golden, record, write_golden
 from serving.registry.model_files import find_model
-from serving.registry.node_room import node_room
+from serving.registry.node_memory import node_room
 from serving.registry.options import parse_options
-from serving.registry.recording import Recording, read_golden, record, write_golden
 
 _TIMEOUT_S: Final = 300.0
 
@@ -70,7 +70,7 @@ def record_apart(folder: Path, tags: Mapping[str, str], example: bytes | None, r
 def _run(job: Job) -> Recorded:
     try:
         done = subprocess.run(
-            [sys.executable, "-m", "serving.registry.recording_apart"],
+            [sys.executable, "-m", "serving.registry.isolated_recording"],
             input=msgspec.json.encode(job),
             stdout=subprocess.PIPE,
             timeout=_TIMEOUT_S,

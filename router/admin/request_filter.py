@@ -25,7 +25,7 @@ _ANSWER_HEADERS = {
 }
 
 
-class Perimeter:
+class RequestFilter:
     """ASGI middleware that answers 403 or 415 itself to what should not come in."""
 
     def __init__(self, app: ASGIApp, allowed_hosts: Iterable[str] = ()) -> None:

@@ -63,7 +63,7 @@ def guest_name(model: str, version: int) -> str:
     return f"{model}/{version}"
 
 
-class GuestBook:
+class HostFiles:
     """The files of one run directory."""
 
     def __init__(self, run_dir: Path) -> None:

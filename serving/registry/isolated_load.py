@@ -22,13 +22,13 @@ from serving.protocol.messages import Signature
 from serving.registry.child import how_it_died, yield_memory
 from serving.registry.finding import Finding, failed, ok
 from serving.registry.golden import Golden, Origin, arrays
-from serving.registry.labelled import Labelled, score
+from serving.registry.golden_recording import read_golden, record
+from serving.registry.memory_check import in_words
 from serving.registry.model_files import find_model
-from serving.registry.node_room import gpu_room, peak_bytes
+from serving.registry.node_memory import gpu_room, peak_bytes
 from serving.registry.options import GOLDEN_TAG, ServingOptions, parse_options
 from serving.registry.proof import prove
-from serving.registry.recording import read_golden, record
-from serving.registry.room import in_words
+from serving.registry.scoring import Labelled, score
 
 DEFAULT_TIMEOUT_S: Final = 300.0
 #: How onnxruntime words that an allocation failed.
@@ -74,7 +74,7 @@ def try_version(
     job = Job(str(folder), dict(tags), request, labelled, limit_bytes)
     try:
         done = subprocess.run(
-            [sys.executable, "-m", "serving.registry.trial"],
+            [sys.executable, "-m", "serving.registry.isolated_load"],
             input=msgspec.json.encode(job),
             capture_output=True,
             timeout=timeout_s,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from serving.deployment.pacing import MAX_PAUSE_S, FailedStarts
+from serving.deployment.start_backoff import MAX_PAUSE_S, FailedStarts
 
 
 def test_pauses_grow_with_the_failures_in_a_row(tmp_path: Path) -> None:

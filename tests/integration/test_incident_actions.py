@@ -14,9 +14,9 @@ from redis.asyncio import Redis
 
 from router.adapters.redis_incidents import RedisIncidents
 from router.monitor.incident import Incident, Transition, encode_transition
-from router.performance.ladder import Act
+from router.performance.escalation import Act
 from router.ports import StoreUnavailable
-from router.watch.acting import Acting
+from router.watch.incident_actions import Acting
 
 pytestmark = [pytest.mark.slow, pytest.mark.asyncio]
 

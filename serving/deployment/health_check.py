@@ -19,7 +19,7 @@ PROBE_TIMEOUT_S: Final = 5.0
 STUCK_AFTER_S: Final = 300.0
 
 
-class Unwell(Exception):
+class Unhealthy(Exception):
     """This replica should be replaced; says why."""
 
 
@@ -38,17 +38,17 @@ class Vitality:
         self._on_run(jobs, rows, started, run_s)
 
     async def check(self, model: LoadedModel) -> None:
-        """Raise `Unwell`, `ServingError` or `TimeoutError` when the model does not answer its example any more."""
+        """Raise `Unhealthy`, `ServingError` or `TimeoutError` when the model does not answer its example any more."""
         since_proof_s = time.monotonic() - self._proven
         if since_proof_s < PROBE_PERIOD_S:
             return
         answer = await model.probe(self._golden.inputs, timeout_s=PROBE_TIMEOUT_S)
         if answer is None:
             if not model.is_remote and since_proof_s > STUCK_AFTER_S:
-                raise Unwell(f"a run has not ended for {since_proof_s:.0f} s")
+                raise Unhealthy(f"a run has not ended for {since_proof_s:.0f} s")
             return
         tolerances = {"rtol": self._options.golden_rtol, "atol": self._options.golden_atol}
         difference = check_golden(arrays(self._golden.outputs), arrays(answer), **tolerances)
         if difference is not None:
-            raise Unwell(f"golden check failed: {difference}")
+            raise Unhealthy(f"golden check failed: {difference}")
         self._proven = time.monotonic()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from router.requestlog.accounting import DROP_REASONS, OTHER_MODELS, ModelTally, Tally, merge, to_document
-from router.requestlog.books import BOOKS_BYTES, DROPPED, LOGGED, SAMPLED_OUT, Books
+from router.requestlog.counters import BOOKS_BYTES, DROPPED, LOGGED, SAMPLED_OUT, Books
 from router.requestlog.record import PRIMARY, SHADOW, encode_record, iter_frames
 from tests.answers import a_record
 

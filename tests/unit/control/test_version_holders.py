@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from router.control.wishes import Wishes
+from router.control.version_holders import VersionHolders
 from router.policy.document import parse_policy
 from router.ports import PolicySnapshot, StoredPolicy
 
@@ -23,7 +23,7 @@ COMPARED = {
 
 def test_every_variant_and_shadow_that_names_a_version_holds_it() -> None:
     """And so does a rollback that would need it, until somebody wishes it away."""
-    wishes = Wishes()
+    wishes = VersionHolders()
     wishes.follow(policies(m=COMPARED))
     wishes.keep(frozenset({("m", 1), ("m", 9)}))
     assert [wishes.holders(("m", version)) for version in (1, 2, 3, 4, 9)] == [
@@ -41,14 +41,14 @@ def test_every_variant_and_shadow_that_names_a_version_holds_it() -> None:
 
 def test_versions_are_compared_where_a_policy_names_more_than_one() -> None:
     """Shadows included; the only version of a policy is compared with nobody."""
-    wishes = Wishes()
+    wishes = VersionHolders()
     wishes.follow(policies(alone=ALONE, compared=COMPARED))
     assert wishes.compared == {("compared", 1), ("compared", 2), ("compared", 3)}
 
 
 def test_before_the_policies_are_read_nobody_is_known_to_be_unwanted() -> None:
     """A successor must not stop what it has not heard of."""
-    wishes = Wishes()
+    wishes = VersionHolders()
     assert not wishes.known
     wishes.follow(policies())
     assert wishes.known

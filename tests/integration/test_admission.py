@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from serving.deployment.fitting import fit, remember_memory
+from serving.deployment.admission import fit, remember_memory
 from serving.deployment.spec import VersionSpec
 from serving.protocol.errors import ErrorKind, ServingError
 from serving.registry.artifact import Artifact
+from serving.registry.isolated_load import try_version
 from serving.registry.registry import Registry
-from serving.registry.trial import try_version
 from tests import models
 
 pytestmark = pytest.mark.filterwarnings("ignore:The ``noload`` loader strategy:DeprecationWarning")

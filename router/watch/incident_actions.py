@@ -10,7 +10,7 @@ from typing import Final
 from router.adapters.redis_incidents import RedisIncidents
 from router.monitor.incident import Transition
 from router.ports import StoreUnavailable
-from router.watch.cancelling import end_if_cancelled
+from router.watch.cancellation import end_if_cancelled
 
 Act = Callable[[Transition], Awaitable[None]]
 _BLOCK_MS: Final = 2000

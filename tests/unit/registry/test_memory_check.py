@@ -9,9 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from serving.registry.measurements import Measured, Measurements
-from serving.registry.node_room import choose_gpu, node_room, parse_gpus, resident_bytes
+from serving.registry.memory_check import Need, Room, refuse_what_does_not_fit
+from serving.registry.node_memory import choose_gpu, node_room, parse_gpus, resident_bytes
 from serving.registry.options import ServingOptions
-from serving.registry.room import Need, Room, refuse_what_does_not_fit
 
 GIB = 1 << 30
 GPU = Room("GPU 0", 24 * GIB, 10 * GIB)

@@ -26,7 +26,7 @@ class Memory(Protocol):
         """Say it; reads one small file."""
 
 
-class Portraits:
+class VersionViews:
     """Draws the status of versions; reads small files of this node."""
 
     def __init__(self, memory: Memory, make_spec: SpecMaker) -> None:

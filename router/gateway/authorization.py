@@ -20,7 +20,7 @@ _HOW: Final = "send it as `authorization: Bearer KEY` or `x-api-key: KEY`"
 ANYBODY: Final = ApiKey("", EVERYTHING, "", 0.0)
 
 
-class Gatekeeper:
+class Authorizer:
     """Holds the keys of this router."""
 
     def __init__(self, registry: Registry, *, required: bool, clock: Callable[[], float] = time.time) -> None:

@@ -9,8 +9,8 @@ import pytest
 
 from serving.backends.backend import Agreement, Array
 from serving.backends.echo import EchoBackend
+from serving.deployment.health_check import STUCK_AFTER_S, Unhealthy, Vitality
 from serving.deployment.loaded_model import LoadedModel
-from serving.deployment.vitality import STUCK_AFTER_S, Unwell, Vitality
 from serving.registry.artifact import Artifact, VersionInfo
 from serving.registry.golden import Golden
 from serving.registry.options import ServingOptions
@@ -47,7 +47,7 @@ def long_unproven() -> Vitality:
 
 async def test_a_run_that_never_ends_is_a_reason() -> None:
     """Busy for longer than any deadline."""
-    with pytest.raises(Unwell, match="a run has not ended"):
+    with pytest.raises(Unhealthy, match="a run has not ended"):
         await long_unproven().check(LoadedModel(EchoBackend()))
 
 

@@ -17,11 +17,11 @@ from serving.deployment.spec import VersionSpec
 from serving.protocol.errors import ErrorKind, ServingError, invalid
 from serving.registry.artifact import Artifact
 from serving.registry.finding import refusal
+from serving.registry.isolated_load import try_version
 from serving.registry.measurements import Measured, Measurements
-from serving.registry.node_room import gpu_room, node_room
+from serving.registry.memory_check import Need, Room, refuse_what_does_not_fit
+from serving.registry.node_memory import gpu_room, node_room
 from serving.registry.options import AUTO, ServingOptions
-from serving.registry.room import Need, Room, refuse_what_does_not_fit
-from serving.registry.trial import try_version
 
 #: Ceiling of a GPU arena above what was measured: batches of other shapes than the example's fragment it a little.
 HEADROOM: Final = 1.1

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Final, NamedTuple
 
-from serving.registry.room import Room
+from serving.registry.memory_check import Room
 
 #: Ray ends processes when less than this part of a node's memory is free; what it leaves is not ours to give away.
 RESERVED: Final = 0.05

@@ -9,12 +9,12 @@ from collections.abc import Coroutine
 from typing import Any, Final, Protocol
 
 from serving.deployment.failures import describe
-from serving.deployment.hosting.guest_book import Guest
+from serving.deployment.health_check import Unhealthy
+from serving.deployment.hosting.eviction import Residence, ResidenceRules, Why, leaving
 from serving.deployment.hosting.guest_server import GuestServer, Loaded
+from serving.deployment.hosting.host_files import Guest
 from serving.deployment.hosting.host_meters import HostMeters
-from serving.deployment.hosting.residency import Residence, ResidenceRules, Why, leaving
 from serving.deployment.loading import Refused
-from serving.deployment.vitality import Unwell
 from serving.protocol.errors import ErrorKind, ServingError
 
 #: How often idle guests are looked for, and loaded ones asked whether they are well.
@@ -31,7 +31,7 @@ class Loader(Protocol):
         """Open, load, prove and warm one; raises whatever is wrong with it."""
 
 
-class Residents:
+class GuestCache:
     """The guests of a host, by name, loaded or not."""
 
     def __init__(self, loader: Loader, rules: ResidenceRules, meters: HostMeters) -> None:
@@ -131,11 +131,11 @@ class Residents:
             return
         try:
             await guest.loaded.check()
-        except (Unwell, ServingError, TimeoutError) as error:
+        except (Unhealthy, ServingError, TimeoutError) as error:
             reason = f"{guest.guest.spec.model}: {describe(error)}"
-            _log.warning("Unwell, and loaded anew: %s", reason)
+            _log.warning("Unhealthy, and loaded anew: %s", reason)
             async with self._turn:
-                if not await guest.unload(_QUIET_S) and isinstance(error, Unwell):
+                if not await guest.unload(_QUIET_S) and isinstance(error, Unhealthy):
                     self.unwell = reason
 
     def _own(self, work: Coroutine[Any, Any, None]) -> None:

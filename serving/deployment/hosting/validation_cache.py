@@ -26,7 +26,7 @@ class Proof(msgspec.Struct, frozen=True):
     """Why the version has a process of its own although it may share: it has taken a host down. Empty: it has not."""
 
 
-class ProofBook:
+class ValidationCache:
     """One small file for each version."""
 
     def __init__(self, folder: Path) -> None:

@@ -6,7 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from router.node.guardian import end_sessions, start_guardian
+from router.node.orphan_reaper import end_sessions, start_guardian
 from tests.gateway import eventually
 
 STUBBORN = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print(flush=True); time.sleep(600)"

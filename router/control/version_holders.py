@@ -9,7 +9,7 @@ from router.policy.document import versions_of
 from router.ports import PolicySnapshot
 
 
-class Wishes:
+class VersionHolders:
     """What is known of them. Before the first policies are known nobody can say that a version is not wanted."""
 
     def __init__(self) -> None:

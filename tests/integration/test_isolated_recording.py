@@ -8,8 +8,8 @@ import pytest
 
 from serving.backends.outgoing import Reach
 from serving.protocol.errors import ErrorKind, ServingError
-from serving.registry.recording import record_here
-from serving.registry.recording_apart import record_apart
+from serving.registry.golden_recording import record_here
+from serving.registry.isolated_recording import record_apart
 from serving.registry.registry import Registry
 from tests import models
 

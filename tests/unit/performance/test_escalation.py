@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from router.performance.ladder import Act, Command, Evidence, LadderSettings, LadderState, advance, hold
+from router.performance.escalation import Act, Command, Evidence, LadderSettings, LadderState, advance, hold
 from router.performance.severity import Severity
 
 SETTINGS = LadderSettings()

@@ -14,7 +14,7 @@ from serving.backends.backend import Array
 from serving.backends.echo import EchoBackend
 from serving.batching.batcher import BatchLimits
 from serving.batching.job import Job, Plan, Result
-from serving.batching.shadows_apart import PRIMARIES_LAST_S, ShadowsApart
+from serving.batching.shadow_executor import PRIMARIES_LAST_S, ShadowsApart
 from serving.protocol.arrays import to_tensor
 from serving.protocol.errors import ServingError
 

@@ -7,7 +7,7 @@ import msgspec
 from router.policy.document import Policy
 from router.rollout.phase import Event, Phase
 from router.rollout.rollout import Rollout, move
-from router.rollout.turn import give_back, go_to_step
+from router.rollout.writes import give_back, go_to_step
 from serving.protocol.errors import invalid
 
 
