@@ -5,7 +5,7 @@ from __future__ import annotations
 from itertools import pairwise
 
 import numpy as np
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from router.drift.binning import Binner
@@ -47,7 +47,6 @@ WHOLE = count(list(range(len(INPUTS))))
 panes = st.lists(st.integers(0, len(INPUTS) - 1), max_size=30).map(count)
 
 
-@settings(deadline=None)
 @given(panes, panes, panes)
 def test_panes_are_a_commutative_monoid(a: Pane, b: Pane, c: Pane) -> None:
     """Associative, commutative, with the empty pane as neutral element."""
@@ -56,7 +55,6 @@ def test_panes_are_a_commutative_monoid(a: Pane, b: Pane, c: Pane) -> None:
     assert a + Pane.empty(a.layout) == a
 
 
-@settings(deadline=None)
 @given(st.lists(st.integers(0, 3), min_size=len(INPUTS), max_size=len(INPUTS)))
 def test_four_consumers_count_what_one_counts(consumer: list[int]) -> None:
     """Bit for bit, whoever got which row: also the error of the relations, whose sums are no floats."""
@@ -65,7 +63,6 @@ def test_four_consumers_count_what_one_counts(consumer: list[int]) -> None:
     assert add_up(BINNER.layout, shares) == WHOLE
 
 
-@settings(deadline=None)
 @given(st.lists(st.integers(0, len(INPUTS)), max_size=12).map(sorted))
 def test_counts_do_not_depend_on_how_the_stream_was_cut(cuts: list[int]) -> None:
     """Batches of any size give the same sum."""
@@ -74,7 +71,6 @@ def test_counts_do_not_depend_on_how_the_stream_was_cut(cuts: list[int]) -> None
     assert add_up(BINNER.layout, [count(list(range(a, b))) for a, b in pairwise(ends)]) == WHOLE
 
 
-@settings(deadline=None)
 @given(st.permutations(range(5)))
 def test_the_order_of_panes_is_irrelevant_to_the_verdict(order: list[int]) -> None:
     """The same window, the same verdict."""
@@ -84,14 +80,12 @@ def test_the_order_of_panes_is_irrelevant_to_the_verdict(order: list[int]) -> No
     assert repr((state, verdict)) == repr(judge_window(BINNER.profile, WHOLE, {}, DriftSettings()))
 
 
-@settings(deadline=None)
 @given(panes)
 def test_a_pane_survives_its_bytes(pane: Pane) -> None:
     """A monitor that is killed in mid-window goes on from them."""
     assert Pane.from_bytes(pane.layout, pane.to_bytes()) == pane
 
 
-@settings(deadline=None)
 @given(st.lists(panes, max_size=12), st.integers(1, 60))
 def test_windows_take_each_pane_once_and_in_order(parts: list[Pane], least: int) -> None:
     """No gap, no overlap; all but the rest that is too small."""

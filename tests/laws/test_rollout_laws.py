@@ -78,7 +78,7 @@ class Life:
 
 @given(st.integers(0, 1000), st.sampled_from([QUICK, SHADOWED]), st.lists(HAPPENINGS, max_size=60))
 @example(0, SHADOWED, ["turn", "turn", "promote", "abort", "split"])  # undone before it was in force
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 def test_whatever_happens_a_rollout_comes_to_an_end_and_the_traffic_is_where_it_says(
     seed: int, plan: Plan, happenings: list[str]
 ) -> None:
@@ -103,7 +103,7 @@ def test_whatever_happens_a_rollout_comes_to_an_end_and_the_traffic_is_where_it_
 
 
 @given(st.integers(0, 1000), st.sampled_from([QUICK, SHADOWED]), st.lists(st.booleans(), min_size=50, max_size=400))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_a_controller_that_dies_between_deciding_and_acting_resumes_and_runs_no_step_twice(
     seed: int, plan: Plan, deaths: list[bool]
 ) -> None:
@@ -126,7 +126,7 @@ def test_a_controller_that_dies_between_deciding_and_acting_resumes_and_runs_no_
 
 
 @given(st.integers(0, 1000))
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_two_controllers_at_once_write_each_step_once(seed: int) -> None:
     """Both see the same record; the revision lets one of them through."""
     world = World(QUICK, seed)
@@ -144,7 +144,7 @@ def test_two_controllers_at_once_write_each_step_once(seed: int) -> None:
 
 
 @given(st.integers(0, 1000), st.floats(0, 100_000))
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 def test_without_requests_nothing_is_ever_promoted(seed: int, jump_s: float) -> None:
     """Time alone, also in jumps, is no evidence."""
     world = World(QUICK, seed, rate=0.0)
@@ -157,7 +157,7 @@ def test_without_requests_nothing_is_ever_promoted(seed: int, jump_s: float) -> 
 
 
 @given(st.lists(st.floats(-1e6, 1e6), min_size=1, max_size=30))
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 def test_a_clock_that_jumps_adds_no_more_than_a_tick_and_takes_nothing(jumps: list[float]) -> None:
     """So a plan's time at a step is time that was lived through."""
     world = World(Plan(steps=(1000, 10_000), min_time_s=1e6), 1)

@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import onnxruntime
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from serving.backends.backend import Array
@@ -27,7 +27,6 @@ SESSIONS = {
 RUNNERS = {name: BoundRunner(session) for name, session in SESSIONS.items()}
 
 
-@settings(deadline=None)
 @given(st.sampled_from(sorted(SESSIONS)), st.integers(1, 300), st.integers(0, 2**32 - 1), st.data())
 def test_an_answer_is_that_of_a_plain_run(model: str, rows: int, seed: int, data: st.DataObject) -> None:
     """Whatever ran before in the same buffers: larger batches, smaller ones, all outputs or some."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, field
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from router.control.reconciler import (
@@ -152,7 +152,6 @@ class World:
             self.app = DELETING
 
 
-@settings(deadline=None)
 @given(st.lists(st.sampled_from(["name", "ask", "ready", "wrong", "crash", "gone", "wait"]), max_size=60))
 def test_whatever_happens_a_wanted_version_that_can_load_becomes_ready(events: list[str]) -> None:
     """From any history, naming a version and letting its load succeed ends in READY; nothing running is replaced."""

@@ -94,7 +94,7 @@ def test_sound_labels_are_no_incident() -> None:
     assert evaluate(made) == []
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(cuts=st.lists(st.integers(0, 600), max_size=6))
 def test_a_restart_changes_nothing(cuts: list[int]) -> None:
     """A book that is stored, dropped and read back at any moments ends as one that never was."""
@@ -119,7 +119,7 @@ def test_a_restart_changes_nothing(cuts: list[int]) -> None:
     assert last.arms[ARM].alarm == whole.arms[ARM].alarm
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(owners=st.lists(st.integers(0, 3), min_size=400, max_size=400))
 def test_four_consumers_count_what_one_counts(owners: list[int]) -> None:
     """Counts add up, in whatever order they come: whoever read which record, the state is the same, bit for bit."""

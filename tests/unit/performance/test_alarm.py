@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from router.performance.alarm import GRADES, AlarmSettings, AlarmState, Grade, advance, bets
@@ -66,7 +66,6 @@ def test_a_severity_is_taken_back_when_the_drop_is_gone() -> None:
     assert good.strength(2) < bad.strength(2)
 
 
-@settings(deadline=None)
 @given(st.lists(st.integers(0, 400), max_size=8).map(sorted))
 def test_the_state_does_not_depend_on_how_labels_were_batched(cuts: list[int]) -> None:
     """Killed and restarted in between, or fed one by one: the same."""
@@ -81,7 +80,6 @@ def test_the_state_does_not_depend_on_how_labels_were_batched(cuts: list[int]) -
     assert state.evidence == whole.evidence
 
 
-@settings(deadline=None)
 @given(st.lists(st.floats(0, 1), max_size=200), st.floats(0, 1), st.floats(0, 0.1))
 def test_evidence_is_never_negative(drawn: list[float], loss: float, error: float) -> None:
     """Every bet leaves a positive factor, whatever the baseline."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from sklearn import metrics as sk
 
@@ -74,7 +74,6 @@ def test_no_rows_and_one_class_determine_little(metric: Metric) -> None:
     assert baselines(Task.BINARY, np.array([0.2, 0.3]), np.zeros(2), [Metric.AUC]) == ()
 
 
-@settings(deadline=None)
 @given(st.sampled_from([Metric.ACCURACY, Metric.MAE, Metric.RMSE]), st.floats(0.01, 0.6), st.floats(0.01, 0.3))
 def test_a_drop_of_the_metric_and_of_its_loss_are_one(metric: Metric, loss: float, drop: float) -> None:
     """`loss_after` and `drop_of_loss` are inverse where the loss is not cut."""
@@ -108,7 +107,6 @@ def test_the_mean_of_the_pair_losses_is_one_minus_the_auc() -> None:
         assert losses.mean() == pytest.approx(1 - area, abs=0.012)
 
 
-@settings(deadline=None)
 @given(st.lists(st.integers(0, 300), max_size=6).map(sorted))
 def test_pair_losses_do_not_depend_on_how_labels_were_batched(cuts: list[int]) -> None:
     """What a block lacks waits in `pending`."""
@@ -124,7 +122,6 @@ def test_pair_losses_do_not_depend_on_how_labels_were_batched(cuts: list[int]) -
     assert len(pending) < BLOCK_ROWS
 
 
-@settings(deadline=None)
 @given(st.lists(st.floats(-1e9, 1e9), min_size=1, max_size=50), st.floats(1e-3, 1e3))
 def test_bounded_losses_are_bounded(values: list[float], scale: float) -> None:
     """Whatever a regression says."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from serving.protocol.errors import ErrorKind, ServingError
@@ -84,7 +84,6 @@ specs = st.builds(TensorSpec, names, datatypes, st.lists(st.integers(-1, 3), max
 tensors = st.builds(Tensor, names, datatypes, st.lists(st.integers(0, 3), max_size=3).map(tuple), st.just(b""))
 
 
-@settings(deadline=None)
 @given(
     st.lists(specs, max_size=3, unique_by=lambda spec: spec.name).map(tuple),
     st.lists(tensors, max_size=3).map(tuple),

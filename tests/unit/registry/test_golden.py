@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as npst
 
@@ -66,14 +66,12 @@ def test_an_infinite_tolerance_compares_only_the_form() -> None:
     assert difference([1, 2], [3], rtol=np.inf) is not None
 
 
-@settings(deadline=None)
 @given(FLOATS, st.floats(0, 1), st.floats(0, 1))
 def test_every_answer_agrees_with_itself(answer: np.ndarray, rtol: float, atol: float) -> None:
     """Whatever it holds and however strict the tolerance."""
     assert difference(answer, answer, rtol, atol) is None
 
 
-@settings(deadline=None)
 @given(FLOATS.filter(lambda array: array.size > 0), st.data())
 def test_a_single_wrong_element_is_found_where_it_is(answer: np.ndarray, data: st.DataObject) -> None:
     """NaN in place of a number is the hardest to see."""

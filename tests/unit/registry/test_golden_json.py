@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as npst
 
@@ -25,7 +25,6 @@ def example(**changes: Any) -> bytes:
 
 
 @pytest.mark.parametrize("datatype", sorted(set(DATATYPES) - {"BYTES"}))
-@settings(deadline=None)
 @given(data=st.data())
 def test_numbers_come_back_bit_by_bit(datatype: str, data: st.DataObject) -> None:
     """Every digit of every datatype, infinities included; a NaN comes back as a NaN."""
@@ -42,7 +41,6 @@ def test_numbers_come_back_bit_by_bit(datatype: str, data: st.DataObject) -> Non
         assert np.array_equal(to_array(back), array, equal_nan=array.dtype.kind == "f")
 
 
-@settings(deadline=None)
 @given(st.lists(st.binary()))
 def test_bytes_come_back_whether_or_not_they_are_text(elements: list[bytes]) -> None:
     """BYTES are bytes."""
