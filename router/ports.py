@@ -52,6 +52,8 @@ class PolicySnapshot(msgspec.Struct, frozen=True):
     """Grows with every write of any policy; a router never goes back to a smaller one."""
     policies: Mapping[str, StoredPolicy]
     """By model name."""
+    problems: tuple[str, ...] = ()
+    """Policies that cannot be read, and which revision stands in for them."""
 
 
 class RevisionConflict(Exception):

@@ -27,12 +27,25 @@ class _Envelope(msgspec.Struct):
     restores: int = 0
 
 
+class _Numbered(msgspec.Struct):
+    revision: int
+
+
 _decoder = msgspec.json.Decoder(_Envelope)
+_number_decoder = msgspec.json.Decoder(_Numbered)
 
 
 def encode_stored(stored: StoredPolicy) -> bytes:
     """Write a stored policy as JSON."""
     return msgspec.json.encode(stored)
+
+
+def revision_of(encoded: bytes | str, *, model: str) -> int:
+    """Read the number of a stored policy, whatever the policy says; raises `UnreadablePolicy`."""
+    try:
+        return _number_decoder.decode(encoded).revision
+    except msgspec.DecodeError as error:
+        raise UnreadablePolicy(f"policy of {model!r}: {error}") from error
 
 
 def decode_stored(encoded: bytes | str, *, model: str) -> StoredPolicy:

@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 
 from router.policy.audit import AuditEntry, next_entry
-from router.policy.document import to_document
+from router.policy.document import Policy, parse_policy, to_document
 from router.ports import PolicyChange, RevisionConflict, StoredPolicy
 from serving.protocol.errors import invalid, not_found
 
@@ -44,9 +44,11 @@ def plan_change(
 
     Raises:
         RevisionConflict: another revision stands than expected.
-        ServingError: NOT_FOUND, there is nothing to remove.
+        ServingError: NOT_FOUND, there is nothing to remove; INVALID, the policy is one that nobody could read back.
     """
     _check_revision(standing, change.model, change.expected_revision)
+    if change.policy is not None:
+        _check_readable(change.model, change.policy)
     if change.policy is None and standing.current is None:
         raise not_found(f"model {change.model!r} has no policy")
     stored = (
@@ -67,6 +69,13 @@ def check_distinct(changes: Sequence[PolicyChange]) -> None:
     twice = [model for model, n in Counter(change.model for change in changes).items() if n > 1]
     if twice:
         raise invalid(f"{twice[0]} is changed twice in one write")
+
+
+def _check_readable(model: str, policy: Policy) -> None:
+    """Refuse what no process could read back: code may have put a policy together without `parse_policy`."""
+    parse_policy(to_document(policy))
+    if policy.model != model:
+        raise invalid(f"model: the policy is for {policy.model!r} and would be kept as that of {model!r}")
 
 
 def _check_revision(standing: Standing, model: str, expected: int) -> None:

@@ -10,13 +10,18 @@ Keys, all under one prefix (default `shepherd:`):
 
 A write changes all of them in one MULTI/EXEC that WATCHes the end of the audit log, which every write moves: so writes
 are serial, and the compare-and-set on the revision and the link to the previous audit entry are safe without a lock.
+
+A policy that this release cannot read, because another wrote it or somebody's hand, holds up no other model: its
+youngest revision that can be read stands in for it, also under the write that replaces it. Where there is none, the
+whole read is refused: a snapshot without the model would fail its traffic.
 """
 
 from __future__ import annotations
 
+import logging
 from collections.abc import AsyncGenerator, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from typing import Any
+from contextlib import contextmanager, suppress
+from typing import Any, Final, NamedTuple
 from urllib.parse import urlsplit
 
 import msgspec
@@ -26,13 +31,26 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 
-from router.adapters.policy_json import UnreadablePolicy, decode_stored, encode_stored
+from router.adapters.policy_json import UnreadablePolicy, decode_stored, encode_stored, revision_of
 from router.adapters.policy_write import KEPT_REVISIONS, Standing, Write, check_distinct, plan_change
 from router.adapters.redis_audit import decode_entry, queue_entry, read_last_entry, transact
 from router.adapters.redis_following import follow
 from router.policy.audit import AuditEntry, next_entry
 from router.policy.document import Policy
 from router.ports import PolicyChange, PolicySnapshot, StoredPolicy, StoreUnavailable
+
+#: Revisions among which one that can be read is looked for.
+_STAND_INS: Final = 100
+_log = logging.getLogger(__name__)
+
+
+class _Known(NamedTuple):
+    """A policy as it is kept, and as it is used."""
+
+    raw: bytes | str
+    stored: StoredPolicy
+    problem: str
+    """Why `stored` is an older revision; empty when it is what is kept."""
 
 
 class RedisPolicyStore:
@@ -53,8 +71,8 @@ class RedisPolicyStore:
         self._epoch = f"{prefix}policy_epoch"
         self._audit = f"{prefix}audit"
         self._changes = f"{prefix}policy_changes"
-        self._decoded: dict[bytes, tuple[bytes, StoredPolicy]] = {}
-        """By model name: what the last snapshot held, as it is kept and as it is used."""
+        self._decoded: dict[bytes, _Known] = {}
+        """By model name: what the last snapshot held."""
 
     async def close(self) -> None:
         """Give back the connections."""
@@ -67,13 +85,17 @@ class RedisPolicyStore:
                 pipe.get(self._epoch)
                 pipe.hgetall(self._policies)
                 epoch, policies = await pipe.execute()
-            return PolicySnapshot(int(epoch or 0), self._decode(policies))
+            known = await self._decode(policies)
+            stored = {name.decode(): each.stored for name, each in known.items()}
+            return PolicySnapshot(
+                int(epoch or 0), stored, tuple(each.problem for each in known.values() if each.problem)
+            )
 
     async def get(self, model: str) -> StoredPolicy | None:
         """Read one policy."""
         with self._reporting():
             raw = await self._redis.hget(self._policies, model)
-            return None if raw is None else decode_stored(raw, model=model)
+            return None if raw is None else (await self._read(raw, model)).stored
 
     async def put(self, policy: Policy, *, expected_revision: int, actor: str, reason: str, at: float) -> StoredPolicy:
         """Write a revision if the current one is `expected_revision` (0: there is none); else `RevisionConflict`."""
@@ -130,8 +152,7 @@ class RedisPolicyStore:
     async def revisions(self, model: str) -> Sequence[StoredPolicy]:
         """Every revision kept, oldest first; a delete keeps them."""
         with self._reporting():
-            raw = await self._redis.lrange(self._revisions + model, 0, -1)
-            return tuple(decode_stored(one, model=model) for one in raw)
+            return await self._readable(model, 0)
 
     async def audit(self, *, after_seq: int = 0, limit: int = 1000) -> Sequence[AuditEntry]:
         """Read the audit log from a place on, oldest first."""
@@ -158,23 +179,46 @@ class RedisPolicyStore:
 
         return follow(self._redis, self._changes, read, poll_s=self._poll_s, what=f"policies at {self._where}")
 
-    def _decode(self, policies: Mapping[bytes, bytes]) -> dict[str, StoredPolicy]:
+    async def _decode(self, policies: Mapping[bytes, bytes]) -> dict[bytes, _Known]:
         """Decode what has changed since the last time; a router's requests wait while it does."""
-        known, self._decoded = self._decoded, {}
+        before, now = self._decoded, {}
         for name, raw in policies.items():
-            same = known.get(name)
-            if same is None or same[0] != raw:
-                same = (raw, decode_stored(raw, model=name.decode()))
-            self._decoded[name] = same
-        return {name.decode(): stored for name, (_, stored) in self._decoded.items()}
+            same = before.get(name)
+            if same is None or same.raw != raw:
+                same = await self._read(raw, name.decode())
+                if same.problem:
+                    _log.error("%s", same.problem)
+            now[name] = same
+        self._decoded = now
+        return now
+
+    async def _read(self, raw: bytes | str, model: str) -> _Known:
+        """Read a policy, or the youngest revision of it that can be read; else `UnreadablePolicy`."""
+        try:
+            return _Known(raw, decode_stored(raw, model=model), "")
+        except UnreadablePolicy as error:
+            readable = await self._readable(model, -_STAND_INS)
+            if not readable:
+                raise
+            revision = readable[-1].revision
+            problem = f"{error}; revision {revision} stands in for it, until you write the policy anew over {revision}"
+            return _Known(raw, readable[-1], problem)
+
+    async def _readable(self, model: str, first: int) -> tuple[StoredPolicy, ...]:
+        """Read the revisions from a place in their list on, those that can be, oldest first."""
+        found: list[StoredPolicy] = []
+        for raw in await self._redis.lrange(self._revisions + model, first, -1):
+            with suppress(UnreadablePolicy):
+                found.append(decode_stored(raw, model=model))
+        return tuple(found)
 
     async def _standing(self, pipe: Pipeline, model: str) -> Standing:
         """Read, on a connection that watches, what a write of this model depends on."""
         current = await pipe.hget(self._policies, model)
         last = await pipe.lindex(self._revisions + model, -1)
         return Standing(
-            current=None if current is None else decode_stored(current, model=model),
-            last_revision=0 if last is None else decode_stored(last, model=model).revision,
+            current=None if current is None else (await self._read(current, model)).stored,
+            last_revision=0 if last is None else revision_of(last, model=model),
             last_entry=await read_last_entry(pipe, self._audit),
             epoch=int(await pipe.get(self._epoch) or 0),
         )

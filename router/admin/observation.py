@@ -67,4 +67,5 @@ async def _policies(ports: Services, problems: list[str]) -> list[dict[str, Any]
     except StoreUnavailable as error:
         problems.append(f"policy store: {error}; routers go on with the last policies")
         return None
+    problems.extend(snapshot.problems)
     return [show_policy(stored) for _, stored in sorted(snapshot.policies.items())]

@@ -124,6 +124,13 @@ def to_document(policy: Policy) -> dict[str, Any]:
     return document
 
 
+def useful_shadows(policy: Policy) -> tuple[ShadowRule, ...]:
+    """List the shadows that compare two versions: all but one of a version that is every variant."""
+    # Beside other variants a shadow of a canary is useful: it compares both on the same inputs.
+    answering = {variant.version for variant in policy.variants}
+    return tuple(shadow for shadow in policy.shadows if answering != {shadow.version})
+
+
 def versions_of(policy: Policy) -> tuple[int, ...]:
     """List every version that the policy may send a request to, shadows included, in rising order."""
     named = {variant.version for variant in policy.variants} | {shadow.version for shadow in policy.shadows}
@@ -193,10 +200,9 @@ def _check_shadows(policy: Policy) -> None:
     twice = _first_duplicate(shadow.version for shadow in policy.shadows)
     if twice is not None:
         raise invalid(f"shadows[{twice}].version: version {policy.shadows[twice].version} is shadowed twice")
-    answering = {variant.version for variant in policy.variants}
+    useful = useful_shadows(policy)
     for index, shadow in enumerate(policy.shadows):
-        # Beside other variants a shadow of a canary is useful: it compares both on the same inputs.
-        if answering == {shadow.version}:
+        if shadow not in useful:
             raise invalid(
                 f"shadows[{index}].version: every variant is version {shadow.version}, "
                 "so this shadow would compare it with itself; remove the shadow"

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import msgspec
 
-from router.policy.document import Policy, Variant
+from router.policy.document import Policy, Variant, parse_policy, to_document, useful_shadows
 
 Alias = tuple[str, str]
 """Model and alias."""
@@ -40,9 +40,13 @@ def moves_of(policy: Policy, pointed: Mapping[Alias, int]) -> tuple[Move, ...]:
 
 
 def swapped(policy: Policy, moves: Sequence[Move]) -> Policy:
-    """Give variants the versions that their aliases point to, with the shares that they have."""
+    """Give variants the versions that their aliases point to, with the shares that they have.
+
+    A shadow of a version that answers everything from then on goes: it would be compared with itself.
+    """
     wanted = {move.variant.name: move.version for move in moves}
     variants = tuple(
         msgspec.structs.replace(each, version=wanted.get(each.name, each.version)) for each in policy.variants
     )
-    return msgspec.structs.replace(policy, variants=variants)
+    moved = msgspec.structs.replace(policy, variants=variants)
+    return parse_policy(to_document(msgspec.structs.replace(moved, shadows=useful_shadows(moved))))

@@ -21,7 +21,7 @@ from typing import NamedTuple
 
 import msgspec
 
-from router.policy.document import Policy, ShadowRule, Variant, parse_policy, to_document
+from router.policy.document import Policy, ShadowRule, Variant, parse_policy, to_document, useful_shadows
 from router.policy.plan import ShadowStage
 from router.policy.shares import WHOLE_BP
 from serving.protocol.errors import invalid
@@ -121,10 +121,8 @@ def restored(policy: Policy, good: Policy) -> Policy:
     """Bring back the split of `good`; what else was changed meanwhile stays, as far as it fits."""
     names = {variant.name for variant in good.variants}
     rules = policy.rules if all(rule.variant in names for rule in policy.rules) else good.rules
-    answering = {variant.version for variant in good.variants}
-    shadows = tuple(shadow for shadow in policy.shadows if answering != {shadow.version})
-    changed = msgspec.structs.replace(policy, variants=good.variants, salt=good.salt, rules=rules, shadows=shadows)
-    return parse_policy(to_document(changed))
+    changed = msgspec.structs.replace(policy, variants=good.variants, salt=good.salt, rules=rules)
+    return parse_policy(to_document(msgspec.structs.replace(changed, shadows=useful_shadows(changed))))
 
 
 def mirrored(policy: Policy, version: int, stage: ShadowStage) -> Policy:
@@ -140,10 +138,10 @@ def mirrored(policy: Policy, version: int, stage: ShadowStage) -> Policy:
 
 def unmirrored(policy: Policy, good: Policy, version: int) -> Policy:
     """Take back what `mirrored` did: the version's shadow is what it was in `good`."""
-    answering = {variant.version for variant in policy.variants}
-    before = tuple(each for each in good.shadows if each.version == version and answering != {version})
+    before = tuple(each for each in good.shadows if each.version == version)
     others = tuple(each for each in policy.shadows if each.version != version)
-    return msgspec.structs.replace(policy, shadows=(*others, *before))
+    changed = msgspec.structs.replace(policy, shadows=(*others, *before))
+    return msgspec.structs.replace(changed, shadows=useful_shadows(changed))
 
 
 def shadow_of(policy: Policy, version: int) -> ShadowRule | None:

@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import aclosing
 from pathlib import Path
 
+import msgspec
 import pytest
 import pytest_asyncio
 
@@ -102,6 +103,22 @@ async def test_a_write_that_expects_another_revision_changes_nothing(store: Poli
         assert (conflict.value.model, conflict.value.expected, conflict.value.actual) == ("flights", expected, 1)
 
     assert await store.snapshot() == before
+    assert len(await store.audit()) == 1
+
+
+async def test_what_nobody_could_read_back_is_not_written(store: PolicyStore) -> None:
+    """Whoever puts a policy together without checking it hurts nobody else; nothing is changed."""
+    await put(store, policy(), 0)
+    variants = tuple(msgspec.structs.replace(each, version=5) for each in policy().variants)
+    itself = msgspec.structs.replace(policy(), variants=variants)
+    another = PolicyChange("flights", policy("trains"), 1)
+
+    with pytest.raises(ServingError, match=r"^shadows\[0\]\.version: every variant is version 5"):
+        await put(store, itself, 1)
+    with pytest.raises(ServingError, match=r"^model: the policy is for 'trains'"):
+        await store.write([another], actor="ada", reason="because", at=1_000.0)
+
+    assert [each.revision for each in await store.revisions("flights")] == [1]
     assert len(await store.audit()) == 1
 
 

@@ -171,6 +171,32 @@ async def test_a_damaged_policy_is_named_and_freezes_nothing_but_itself(valkey_s
     await store.close()
 
 
+async def test_the_youngest_readable_revision_stands_in_for_one_that_is_not(valkey_socket: Path) -> None:
+    """Another release may have written it: the other models go on, `problems` says so, and a write puts it right."""
+    prefix = f"test-{uuid.uuid4().hex}:"
+    store = RedisPolicyStore(f"unix://{valkey_socket}", prefix=prefix)
+    redis = Redis.from_url(f"unix://{valkey_socket}")
+    trains, flights = await put(store, 0, "trains"), await put(store, 0)
+    strange = b'{"policy": {"model": "flights", "magic": 1}, "revision": 2, "actor": "b", "reason": "r", "at": 1.0}'
+    await redis.hset(f"{prefix}policies", "flights", strange)
+    await redis.rpush(f"{prefix}policy_revisions:flights", strange)
+
+    successor = RedisPolicyStore(f"unix://{valkey_socket}", prefix=prefix)
+    for reader in (store, successor):
+        snapshot = await reader.snapshot()
+        assert dict(snapshot.policies) == {"trains": trains, "flights": flights}
+        (problem,) = snapshot.problems
+        assert "'flights'" in problem
+        assert "revision 1 stands in" in problem
+        assert await reader.get("flights") == flights
+        assert list(await reader.revisions("flights")) == [flights]
+    assert (await put(store, 1)).revision == 3
+    assert (await store.snapshot()).problems == ()
+    await successor.close()
+    await redis.aclose()
+    await store.close()
+
+
 @asynccontextmanager
 async def deaf_after_exec(upstream: Path, folder: Path) -> AsyncIterator[Path]:
     """A proxy that passes everything on until it has passed on an EXEC; then it hangs up without the answer."""

@@ -11,7 +11,7 @@ import pytest
 from router.adapters.memory import MemoryPolicyStore
 from router.adapters.memory_rollout_store import MemoryRolloutStore
 from router.control.aliases import AliasFollower
-from router.policy.document import parse_policy
+from router.policy.document import parse_policy, to_document
 from router.ports import PolicyChange, VersionStatus, VersionUnready
 from router.rollout.phase import Phase
 from router.rollout.rollout import Rollout
@@ -103,6 +103,24 @@ async def test_a_moved_alias_becomes_a_revision_that_says_so() -> None:
     assert stored is not None
     assert (stored.actor, stored.reason) == ("registry", "alias champion moved: 1 → 3")
     assert world.asked == [3]
+
+
+async def test_an_alias_that_moves_to_the_shadow_ends_the_shadow() -> None:
+    """Kept, it would compare the version with itself: a policy that nobody could read back."""
+    world = World()
+    alone = [{"name": "stable", "version": 3, "weight": 10_000, "alias": "champion"}]
+    store, follower = await started(
+        world, {"model": "m", "variants": alone, "shadows": [{"version": 5}, {"version": 6}]}
+    )
+    world.aliases["m", "champion"] = 5
+
+    await follower.turn()
+
+    stored = await store.get("m")
+    assert stored is not None
+    assert parse_policy(to_document(stored.policy)) == stored.policy
+    assert await versions(store) == [5]
+    assert [shadow.version for shadow in stored.policy.shadows] == [6]
 
 
 async def test_nothing_happens_while_the_alias_stays_or_is_unknown_or_the_registry_is_away() -> None:
