@@ -36,6 +36,10 @@ _VARIABLES: Final = {
     "RAY_SERVE_RUN_ROUTER_IN_SEPARATE_LOOP": "0",
     # Ray's default of 15 lets any other process of the machine starve the replicas.
     "RAY_worker_niceness": "0",
+    # When a neighbour fills the memory, Ray's monitor would kill routers and replicas first, and all of them at once.
+    # The kernel picks the largest process instead; replicas are admitted by what they were measured to take.
+    "RAY_memory_monitor_refresh_ms": "0",
+    "RAY_worker_oom_score_adjustment": "0",
     "RAY_SERVE_LOG_TO_STDERR": "0",
     "RAY_preload_python_modules": "serving.deployment.preload",
     "RAY_USAGE_STATS_ENABLED": "0",

@@ -126,6 +126,13 @@ def test_an_unreachable_registry_is_told_and_does_not_stop_the_gateway(tmp_path:
                 admin.register("add", add(1.0))
 
 
+def test_no_process_of_it_is_marked_to_go_first_when_a_neighbour_fills_the_memory(gateway: RunningGateway) -> None:
+    """Ray would kill routers and replicas, all at once; the kernel is to pick whoever takes the most."""
+    scores = {Path(f"/proc/{pid}/oom_score_adj").read_text() for pid in gateway.processes()}
+    assert scores == {Path("/proc/self/oom_score_adj").read_text()}
+    assert "MemoryMonitor disabled" in (gateway.state_dir / "logs/ray/raylet.out").read_text()
+
+
 def test_a_killed_valkey_is_brought_back_and_traffic_does_not_notice(gateway: RunningGateway) -> None:
     """Routers go on with the policies that they have; admin writes work again once it is there."""
     with gateway.admin as admin:
