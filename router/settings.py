@@ -43,174 +43,179 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
 
     state_dir: Annotated[Path, _about("Directory that holds all state; delete it to start afresh.")]
 
-    host: Annotated[str, _about("Address of the HTTP, gRPC and metrics ports.")] = "127.0.0.1"
-    http_port: Annotated[Port, _about("Inference over HTTP.")] = 8000
-    grpc_port: Annotated[Port, _about("Inference over gRPC.")] = 8001
-    metrics_port: Annotated[Port, _about("Prometheus scrape of all processes of the node.")] = 8002
-    admin_host: Annotated[str, _about("Address of the admin API and web page.")] = "127.0.0.1"
-    admin_port: Annotated[Port, _about("Admin API and web page.")] = 8080
-    allow_remote_admin: Annotated[bool, _about("Let the admin API listen beyond loopback, unencrypted.")] = False
+    host: Annotated[str, _about("Address that the HTTP, gRPC and metrics ports listen on.")] = "127.0.0.1"
+    http_port: Annotated[Port, _about("Port for inference over HTTP.")] = 8000
+    grpc_port: Annotated[Port, _about("Port for inference over gRPC.")] = 8001
+    metrics_port: Annotated[Port, _about("Port for Prometheus; covers all processes of the node.")] = 8002
+    admin_host: Annotated[str, _about("Address that the admin API and web page listen on.")] = "127.0.0.1"
+    admin_port: Annotated[Port, _about("Port of the admin API and web page.")] = 8080
+    allow_remote_admin: Annotated[bool, _about("Let the admin API listen beyond loopback, without TLS.")] = False
     admin_allowed_hosts: Annotated[
-        tuple[str, ...], _about("Names, beside loopback's, that an admin request's Host may carry.")
+        tuple[str, ...], _about("Host names that admin requests may use, besides loopback's.")
     ] = ()
 
     tls_certificate: Annotated[
-        Path | None, _about("PEM file with the certificate chain of the HTTP and gRPC ports; none serves in the clear.")
+        Path | None, _about("PEM file with the certificate chain of the HTTP and gRPC ports; default: no TLS.")
     ] = None
     tls_key: Annotated[Path | None, _about("PEM file with the certificate's private key.")] = None
     tls_client_ca: Annotated[
-        Path | None, _about("PEM file with the authorities whose certificates clients must show.")
+        Path | None, _about("PEM file with the CAs of client certificates; default: none are required.")
     ] = None
     api_keys: Annotated[
-        ApiKeys,
-        _about("Whether requests to the HTTP and gRPC ports need an API key of `shepherd key`; health does not."),
+        ApiKeys, _about("Whether the HTTP and gRPC ports require an API key (`shepherd key`); health never does.")
     ] = "ignored"
     grpc_door: Annotated[
         GrpcDoorKind,
-        _about("Who ends gRPC: envoy, aio (Python), or auto: Envoy where its wheel and our own Ray cluster are."),
+        _about("What terminates gRPC: envoy, aio (Python), or auto (Envoy if installed and Ray is local)."),
     ] = "auto"
-    grpc_threads: Annotated[int, Meta(ge=1, le=64), _about("Threads of the gRPC door's Envoy.")] = 1
+    grpc_threads: Annotated[int, Meta(ge=1, le=64), _about("Threads of Envoy.")] = 1
 
     routers: Annotated[int, Meta(ge=1, le=256), _about("Router processes that share the public ports.")] = 1
-    redis_url: Annotated[str | None, _about("Redis or Valkey to use; none starts an embedded one.")] = None
-    registry_uri: Annotated[str | None, _about("MLflow tracking server; none uses one inside the state directory.")] = (
-        None
-    )
+    redis_url: Annotated[str | None, _about("Redis or Valkey to use; default: an embedded Valkey.")] = None
+    registry_uri: Annotated[str | None, _about("MLflow tracking server; default: one in the state directory.")] = None
     registry_allowed_folders: Annotated[
-        tuple[str, ...], _about("Where versions may have local files, beside the state directory's registry.")
+        tuple[str, ...], _about("Folders, besides the embedded registry, from which versions may load local files.")
     ] = ()
-    registry_poll_s: Annotated[Seconds, _about("How often to look where the registry's aliases point.")] = 5.0
+    registry_poll_s: Annotated[Seconds, _about("How often the registry's aliases are read.")] = 5.0
     registry_webhook_key_file: Annotated[
-        Path | None, _about("File with the secret of the registry's webhooks; none leaves it to polling.")
+        Path | None, _about("File with the secret of the registry's webhooks; default: polling only.")
     ] = None
-    cache_max_bytes: Annotated[Bytes, _about("Disk for verified versions; beyond it the least used ones go.")] = (
-        20 * _GIB
-    )
+    cache_max_bytes: Annotated[
+        Bytes, _about("Disk space for verified versions; beyond it the least recently used are deleted.")
+    ] = 20 * _GIB
     backend_allowed_hosts: Annotated[
-        tuple[str, ...], _about("Machines, beside this one, where versions may live on a Triton.")
+        tuple[str, ...], _about("Hosts, besides this machine, whose Triton servers versions may use.")
     ] = ()
     triton_push_folder: Annotated[
-        Path | None, _about("Model repository of Tritons, where versions that ask for it put their ONNX file.")
+        Path | None, _about("Triton model repository for versions that ask to be pushed; default: pushing is refused.")
     ] = None
-    ray_address: Annotated[str | None, _about("Ray cluster to join; none starts a local one.")] = None
+    ray_address: Annotated[str | None, _about("Ray cluster to join; default: a local one.")] = None
 
-    request_timeout_s: Annotated[Seconds, _about("Deadline of a request that names none.")] = 30.0
+    request_timeout_s: Annotated[Seconds, _about("Deadline of every request; a client can only shorten it.")] = 30.0
     max_in_flight: Annotated[
-        int, Meta(ge=1, le=1_000_000), _about("Requests one router holds at once; beyond it: 429.")
+        int, Meta(ge=1, le=1_000_000), _about("Requests that one router handles at once; more get 429.")
     ] = 2048
-    max_body_bytes: Annotated[Bytes, _about("Largest request body; beyond it: 413.")] = 64 * _MIB
+    max_body_bytes: Annotated[Bytes, _about("Largest request body; larger requests get 413.")] = 64 * _MIB
     keep_alive_s: Annotated[Seconds, _about("How long an idle HTTP connection stays open.")] = 75.0
-    drain_timeout_s: Annotated[Seconds, _about("How long a stopping process waits for what is in flight.")] = 10.0
-    policy_poll_s: Annotated[Seconds, _about("How often routers re-read policies, beside being told.")] = 1.0
+    drain_timeout_s: Annotated[Seconds, _about("How long a stopping process waits for requests in flight.")] = 10.0
+    policy_poll_s: Annotated[Seconds, _about("How often routers re-read policies, in addition to notifications.")] = 1.0
     scale_interval_s: Annotated[Seconds, _about("How often replicas report their load to the autoscaler.")] = 0.5
     scale_up_delay_s: Annotated[
-        float, Meta(ge=0, le=3600), _about("How long load must ask for more replicas before there are.")
+        float, Meta(ge=0, le=3600), _about("How long load must ask for more replicas before they are added.")
     ] = 1.0
     scale_down_delay_s: Annotated[
-        float, Meta(ge=0, le=86_400), _about("How long load must ask for fewer replicas before there are.")
+        float, Meta(ge=0, le=86_400), _about("How long load must ask for fewer replicas before they are removed.")
     ] = 60.0
     scale_to_zero_after_s: Annotated[
         float, Meta(ge=0, le=86_400), _about("How long a version that may scale to zero keeps its last, idle replica.")
     ] = 300.0
     host_default: Annotated[
-        Literal["own", "auto"], _about("Where versions without the tag shepherd.host run: own process, or auto.")
+        Literal["own", "auto"],
+        _about("Versions without the tag shepherd.host: own process, or auto (small ones share)."),
     ] = "own"
-    host_auto_max_bytes: Annotated[Bytes, _about("Largest model that auto lets share a process.")] = 16 * _MIB
+    host_auto_max_bytes: Annotated[Bytes, _about("Largest model that auto puts into a shared process.")] = 16 * _MIB
     host_max_versions: Annotated[
-        int, Meta(ge=1, le=1000), _about("Versions that live in one shared process, loaded or cold.")
+        int, Meta(ge=1, le=1000), _about("Versions in one shared process, loaded or cold.")
     ] = 100
-    host_max_bytes: Annotated[Bytes, _about("Bytes of their files together.")] = _GIB
+    host_max_bytes: Annotated[Bytes, _about("Total file size of the versions in one shared process.")] = _GIB
     host_max_loaded: Annotated[
-        int, Meta(ge=1, le=1000), _about("Versions loaded in one shared process; beyond it the least used go cold.")
+        int, Meta(ge=1, le=1000), _about("Versions loaded in one shared process; more unload the least used.")
     ] = 32
-    host_cold_after_s: Annotated[Seconds, _about("How long a version there stays loaded without a request.")] = 300.0
-    ready_timeout_s: Annotated[Seconds, _about("How long a policy change waits for its versions to be ready.")] = 60.0
+    host_cold_after_s: Annotated[
+        Seconds, _about("How long a version in a shared process stays loaded without a request.")
+    ] = 300.0
+    ready_timeout_s: Annotated[Seconds, _about("How long a policy change waits until its versions are ready.")] = 60.0
 
     retrained_rollout: Annotated[
-        bool, _about("Roll out by itself, as a shadow first, a version whose tag names an incident.")
+        bool, _about("Start a rollout, first as a shadow, of versions whose tag names an incident.")
     ] = False
     standby_s: Annotated[
-        float, Meta(ge=0, le=30 * 86_400), _about("How long the versions of the last good policy stay loaded after it.")
+        float, Meta(ge=0, le=30 * 86_400), _about("How long versions of the last good policy stay loaded after it.")
     ] = 86_400.0
     hard_failure_watch_s: Annotated[
         float,
         Meta(ge=0, le=30 * 86_400),
-        _about("How long hard failures take a version's raised share back; 0: never."),
+        _about("Seconds after a share is raised during which hard failures undo it; 0 disables."),
     ] = 600.0
     hard_failure_cool_down_s: Annotated[
-        float, Meta(ge=0, le=30 * 86_400), _about("How long a version so taken back gets no share, unless forced.")
+        float, Meta(ge=0, le=30 * 86_400), _about("How long a version then gets no share, unless forced.")
     ] = 300.0
     webhook_hosts: Annotated[
-        tuple[str, ...],
-        _about("Hosts that webhooks may call; addresses inside a network only where IP or CIDR is listed."),
+        tuple[str, ...], _about("Hosts that webhooks may call; private addresses only if listed as IP or CIDR.")
     ] = ()
 
-    log_enabled: Annotated[bool, _about("Record requests and predictions.")] = True
+    log_enabled: Annotated[bool, _about("Log requests and predictions.")] = True
     log_sample_bp: Annotated[
-        int, Meta(ge=0, le=10_000), _about("Share of requests recorded, in basis points (10000 = all).")
+        int, Meta(ge=0, le=10_000), _about("Share of requests logged, in basis points (10000 = all).")
     ] = 10_000
-    log_payload_max_bytes: Annotated[Bytes, _about("Largest tensor payload a record keeps; larger are cut.")] = (
-        64 * _KIB
-    )
+    log_payload_max_bytes: Annotated[
+        Bytes, _about("Largest tensor payload that a record keeps; larger ones are left out.")
+    ] = 64 * _KIB
     log_rules_file: Annotated[
-        Path | None, _about("YAML file of what the log keeps of single models, and what it hides; none hides nothing.")
+        Path | None, _about("YAML file with sampling, caps and redaction per model; default: no rules.")
     ] = None
     log_retention_s: Annotated[
-        float, Meta(ge=0, le=3650 * 86_400), _about("Age at which records leave Redis; 0 keeps them while they fit.")
+        float, Meta(ge=0, le=3650 * 86_400), _about("Age at which records are deleted from Redis; 0: by size only.")
     ] = 0.0
-    log_retention_bytes: Annotated[Bytes, _about("Recorded bytes kept in Redis before the oldest go.")] = 256 * _MIB
+    log_retention_bytes: Annotated[
+        Bytes, _about("Size of the log in Redis beyond which the oldest records are deleted.")
+    ] = 256 * _MIB
     log_parquet_folder: Annotated[
-        Path | None, _about("Folder that gets the whole log as Parquet files, for good; none leaves it in Redis alone.")
+        Path | None, _about("Folder to which the whole log is written as Parquet files; default: not written.")
     ] = None
-    log_parquet_interval_s: Annotated[Seconds, _about("How long a record waits at most for its file.")] = 60.0
+    log_parquet_interval_s: Annotated[Seconds, _about("Longest time until a record is in a file.")] = 60.0
     log_parquet_max_bytes: Annotated[
-        int, Meta(ge=0, le=1 << 50), _about("Size of that folder beyond which the oldest files go; 0: no bound.")
+        int, Meta(ge=0, le=1 << 50), _about("Size at which that folder's oldest files are deleted; 0: never.")
     ] = 0
     log_parquet_retention_days: Annotated[
-        int, Meta(ge=0, le=36_500), _about("Whole days that the folder keeps beside the youngest; 0 keeps all.")
+        int, Meta(ge=0, le=36_500), _about("Full days kept in that folder besides the newest; 0: all.")
     ] = 0
-    spool_max_bytes: Annotated[Bytes, _about("Disk for records that are not shipped yet; beyond it they drop.")] = _GIB
-    spool_segment_bytes: Annotated[Bytes, _about("Size at which a spool file is closed and the next begun.")] = (
+    spool_max_bytes: Annotated[
+        Bytes, _about("Disk space for records not yet shipped; beyond it records are dropped.")
+    ] = _GIB
+    spool_segment_bytes: Annotated[Bytes, _about("Size at which a spool file is closed and a new one started.")] = (
         16 * _MIB
     )
 
-    monitor_enabled: Annotated[bool, _about("Watch the log for drift, and labels for drops of performance.")] = True
+    monitor_enabled: Annotated[bool, _about("Watch the log for drift, and labels for performance drops.")] = True
     monitor_workers: Annotated[
-        int, Meta(ge=1, le=64), _about("Processes that count what the log holds; with 1 the monitor itself does.")
+        int, Meta(ge=1, le=64), _about("Processes that read the log; with 1, the monitor reads it itself.")
     ] = 1
-    monitor_window_rows: Annotated[int, Meta(ge=1, le=1_000_000), _about("Rows on which drift is judged at once.")] = (
-        1000
-    )
+    monitor_window_rows: Annotated[int, Meta(ge=1, le=1_000_000), _about("Rows of one drift window.")] = 1000
     monitor_reference_rows: Annotated[
-        int, Meta(ge=10, le=1_000_000), _about("First rows that a version without a profile is held against.")
+        int, Meta(ge=10, le=1_000_000), _about("Rows that are the reference of a version without a profile.")
     ] = 1000
     monitor_baseline_labels: Annotated[
-        int, Meta(ge=50, le=1_000_000), _about("First labelled rows that a version without a profile is held to.")
+        int, Meta(ge=50, le=1_000_000), _about("Labelled rows that are the baseline of a version without a profile.")
     ] = 500
     monitor_label_ttl_s: Annotated[
         float, Meta(ge=60, le=400 * 86_400), _about("How long an answer waits for its label.")
     ] = 7 * 86_400.0
-    monitor_rollback: Annotated[bool, _about("Roll back by itself when performance drops by more than 15 %.")] = True
-    incident_webhooks: Annotated[tuple[str, ...], _about("URLs that get CloudEvents of incidents.")] = ()
-    incident_webhooks_at: Annotated[SeverityWord, _about("Least severity that they are told of.")] = "warning"
-    alert_webhooks: Annotated[tuple[str, ...], _about("URLs that get incidents as Alertmanager posts alerts.")] = ()
-    alert_webhooks_at: Annotated[SeverityWord, _about("Least severity that they are told of.")] = "warning"
-    alertmanager_webhooks: Annotated[
-        tuple[str, ...], _about("URLs of Alertmanagers (ending in /api/v2/alerts) that incidents are pushed to.")
+    monitor_rollback: Annotated[bool, _about("Roll back when performance drops by more than 15 %.")] = True
+    incident_webhooks: Annotated[tuple[str, ...], _about("URLs that receive incidents as CloudEvents.")] = ()
+    incident_webhooks_at: Annotated[SeverityWord, _about("Lowest severity sent to incident_webhooks.")] = "warning"
+    alert_webhooks: Annotated[
+        tuple[str, ...], _about("URLs that receive incidents in Alertmanager's webhook format.")
     ] = ()
-    alertmanager_webhooks_at: Annotated[SeverityWord, _about("Least severity that they are told of.")] = "warning"
-    retrain_at: Annotated[SeverityWord, _about("Severity at which a retraining is asked for.")] = "critical"
-    retrain_url: Annotated[str | None, _about("Where a retraining is asked for; none asks nobody.")] = None
-    retrain_format: Annotated[RetrainWords, _about("Whose words a retraining is asked for in.")] = "generic"
+    alert_webhooks_at: Annotated[SeverityWord, _about("Lowest severity sent to alert_webhooks.")] = "warning"
+    alertmanager_webhooks: Annotated[
+        tuple[str, ...], _about("Alertmanager URLs (ending in /api/v2/alerts) that receive incidents.")
+    ] = ()
+    alertmanager_webhooks_at: Annotated[SeverityWord, _about("Lowest severity sent to alertmanager_webhooks.")] = (
+        "warning"
+    )
+    retrain_at: Annotated[SeverityWord, _about("Lowest severity that requests a retraining.")] = "critical"
+    retrain_url: Annotated[str | None, _about("URL that receives retrain requests; default: none are sent.")] = None
+    retrain_format: Annotated[RetrainWords, _about("Format of retrain requests.")] = "generic"
     retrain_authorization_file: Annotated[
-        Path | None, _about("File with the Authorization header for retrain_url, as Bearer TOKEN; read for each call.")
+        Path | None, _about("File with the Authorization header for retrain_url (Bearer TOKEN); read for each call.")
     ] = None
     retrain_authorization: Annotated[
-        str | None, _about("The same from a variable or the settings file; never shown, and no flag.")
+        str | None, _about("The same header from a variable or the settings file; never shown, and no flag.")
     ] = None
 
-    metrics_interval_s: Annotated[Seconds, _about("How often a process publishes its metrics.")] = 0.5
-    log_level: Annotated[LogLevel, _about("Least severe line of the gateway's own log.")] = "info"
+    metrics_interval_s: Annotated[Seconds, _about("How often each process publishes its metrics.")] = 0.5
+    log_level: Annotated[LogLevel, _about("Lowest level of the gateway's own log.")] = "info"
 
     def __post_init__(self) -> None:
         """Check what no single field can; also when settings are built by hand."""

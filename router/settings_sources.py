@@ -40,6 +40,11 @@ _PATH_KEYS: Final = {
 _KEY_OF_VARIABLE: Final = {VARIABLE_PREFIX + key.upper(): key for key in KEYS} | {"SHEPHERD_STATE": "state_dir"}
 
 
+def variable_of(key: str) -> str:
+    """Name the environment variable of a key; `state_dir` has a short name."""
+    return "SHEPHERD_STATE" if key == "state_dir" else VARIABLE_PREFIX + key.upper()
+
+
 class ResolvedSettings(msgspec.Struct, frozen=True):
     """Settings and, by key, where each value came from: a flag, a variable, the file's name or `default`."""
 
