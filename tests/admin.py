@@ -25,7 +25,8 @@ from router.admin.services import RegistryServices, RolloutServices
 from router.analysis.counts import Moments
 from router.analysis.shadow_report import ShadowReport
 from router.cli.location import NODE_FILE, Node
-from router.monitor.book import Book, BookSettings
+from router.monitor.book import Book
+from router.monitor.book_settings import BookSettings
 from router.monitor.incident import Incident
 from router.policy.document import Policy
 from router.ports import (

@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from router.drift.building import build_profile, columns_of
 from router.drift.profile import Profile
-from router.monitor.book import BookSettings
+from router.monitor.book_settings import BookSettings
 from router.monitor.counting import Arrived
 from router.monitor.drift import WindowSettings
 from router.performance.baseline import Metric, Task

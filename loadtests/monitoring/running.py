@@ -29,7 +29,7 @@ from router.adapters.memory_rollout_store import MemoryRolloutStore
 from router.adapters.redis_monitor_state import RedisMonitorState
 from router.drift.building import build_profile, columns_of
 from router.drift.profile import Profile, encode_profile
-from router.monitor.book import BookSettings
+from router.monitor.book_settings import BookSettings
 from router.monitor.state import Arm
 from router.performance.baseline import Task
 from router.ports import VersionStatus

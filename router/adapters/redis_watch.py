@@ -13,7 +13,8 @@ from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 
 from router.adapters.redis_incidents import RedisIncidents
-from router.monitor.book import Book, BookSettings
+from router.monitor.book import Book
+from router.monitor.book_settings import BookSettings
 from router.monitor.incident import Incident
 from router.monitor.trial import TrialState, decode_trial, trial_field
 from router.ports import StoreUnavailable

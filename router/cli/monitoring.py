@@ -137,7 +137,8 @@ def _incidents(found: list[dict[str, Any]]) -> Table | str:
         return "no incidents"
     table = Table("incident", "severity", "opened", "resolved", "about", "retrained", box=None, header_style="bold")
     for each in found:
-        about = ", ".join(sorted({what for arm in each["evidence"].values() for what in arm}))
+        kinds = ", ".join(sorted({what for arm in each["evidence"].values() for what in arm}))
+        about = "; ".join(part for part in (kinds, each["resolution"]) if part)
         retrained = ", ".join(f"version {rollout['version']} {rollout['phase']}" for rollout in each["rollouts"])
         table.add_row(
             *(each["id"], each["severity"], _time(each["opened_at"]), _time(each["resolved_at"]), about, retrained)

@@ -8,20 +8,20 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Annotated, Final
-
-import msgspec
 
 from router.drift.profile import Profile, decode_profile, encode_profile
-from router.drift.verdict import DriftSettings
 from router.monitor import counting, drift, labels
 from router.monitor.baseline_choice import Standard, gather_labels, standard_of
+from router.monitor.book_settings import BookSettings
 from router.monitor.counting import ArmCounts, Arrived, Counts, Kept
-from router.monitor.evaluation import Known, evaluate
+from router.monitor.evaluation import Known, Standing, evaluate
 from router.monitor.incident import Transition
 from router.monitor.labels import Pairing
+from router.monitor.reach import Reach
 from router.monitor.references import Attached, References
 from router.monitor.state import (
+    MAX_ARMS,
+    OTHER_ARM,
     SHADOW_ARM,
     Arm,
     ArmState,
@@ -39,25 +39,6 @@ from router.monitor.state import (
     profile_field,
     version_field,
 )
-from router.performance.alarm import AlarmSettings
-from router.performance.escalation import LadderSettings, hold
-
-#: Arms of one version beyond this many are not told apart any more: variants come and go by an operator's hand.
-MAX_ARMS: Final = 64
-OTHER_ARM: Final = "(other)"
-
-
-class BookSettings(msgspec.Struct, frozen=True, kw_only=True):
-    """How versions are judged."""
-
-    window: drift.WindowSettings = drift.WindowSettings()
-    drift: DriftSettings = DriftSettings()
-    alarm: AlarmSettings = AlarmSettings()
-    ladder: LadderSettings = LadderSettings()
-    reference_rows: Annotated[int, msgspec.Meta(ge=1)] = 1000
-    """Rows of which a version without a profile makes its own reference."""
-    baseline_labels: Annotated[int, msgspec.Meta(ge=2)] = 500
-    """Labelled rows of which such a version makes its own baselines."""
 
 
 class Book:
@@ -147,7 +128,8 @@ class Book:
             state.quiet = {}
             for arm, each in self.arms.items():
                 if arm[:2] == version:
-                    each.slots, each.window, each.columns, each.verdict, each.explanation = {}, None, {}, None, None
+                    each.slots, each.window = {}, None
+                    each.begin_drift_anew()
                     self._changed.add(arm_field(arm))
 
     def judge(self, until: float) -> list[Kept]:
@@ -210,30 +192,45 @@ class Book:
         found, self._stirred = self._stirred | waiting, set()
         return found
 
-    def evaluate(
-        self, version: Version, now: float, *, target: int | None, held: bool, serving: bool
-    ) -> list[Transition]:
+    def under_incident(self) -> set[Version]:
+        """List the versions that have an incident, whether or not anything new is known of them."""
+        return {version for version, state in self.versions.items() if state.ladder.incident}
+
+    def reached(self, version: Version, reach: Reach, now: float) -> dict[str, ArmState]:
+        """Return the arms of a version whose verdicts count."""
+        own = {arm.name: each for arm, each in self.arms.items() if arm[:2] == version}
+        return {name: each for name, each in own.items() if reach.counts(name, each.answered_at, now)}
+
+    def evaluate(self, version: Version, now: float, standing: Standing) -> list[Transition]:
         """Let the ladder take what is known of a version; return the transitions, in order.
 
         Args:
             version: which.
             now: Unix seconds.
-            target: healthy version to go back to.
-            held: an operator has forbidden rollbacks.
-            serving: the version answers clients; one that does not is never rolled back from.
+            standing: how the version stands with the policy and the operators.
         """
         profile, state = self.profile(*version), self.versions.get(version)
         if profile is None or state is None:
             return []
         arms = {arm.name: each for arm, each in self.arms.items() if arm[:2] == version}
-        known = Known(arms, self.standard(*version), profile.self_referenced)
-        before = hold(state.ladder, held=held)
-        state.ladder, transitions = evaluate(
-            version, before, known, now, target=target if serving else None, settings=self._settings.ladder
-        )
+        reached = self.reached(version, standing.reach, now)
+        for name, each in arms.items():
+            self._follow(Arm(*version, name), each, is_reached=name in reached)
+        known = Known(arms, frozenset(reached), self.standard(*version), profile.self_referenced)
+        before = state.ladder
+        state.ladder, transitions = evaluate(version, before, known, now, standing, settings=self._settings.ladder)
         if state.ladder != before:
             self._changed.add(version_field(*version))
         return transitions
+
+    def _follow(self, arm: Arm, state: ArmState, *, is_reached: bool) -> None:
+        """Note that an arm left or came back; one that came back is judged by what it does from now on."""
+        if state.retired != is_reached:
+            return
+        if state.retired:
+            state.begin_anew()
+        state.retired = not is_reached
+        self._changed.add(arm_field(arm))
 
     def _add(self, arm: Arm, part: ArmCounts) -> None:
         binner = self.references.of(arm[:2])
@@ -241,6 +238,8 @@ class Book:
         state = self.arms[known]
         self._changed.add(arm_field(known))
         state.answers += part.answers
+        if part.slots:
+            state.answered_at = max(state.answered_at, self._settings.window.end_of(max(part.slots)))
         if binner is not None and binner.name == part.reference:  # else counted against a profile that has gone since
             state.slots = drift.merged(state.slots, part.slots, binner.layout)
 

@@ -36,6 +36,10 @@ class WindowSettings(msgspec.Struct, frozen=True, kw_only=True):
         """Return the slot of a record: that of its request, as far as it was open when the record came to the log."""
         return min(max(int(at // self.slot_s), self.first_open(arrived)), int(arrived // self.slot_s))
 
+    def end_of(self, slot: int) -> float:
+        """Return when a slot ends, in Unix seconds."""
+        return (slot + 1) * self.slot_s
+
     def first_open(self, at: float) -> int:
         """Return the earliest slot that is open at a time of the log's clock."""
         return int((at - self.grace_s) // self.slot_s)

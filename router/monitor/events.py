@@ -117,7 +117,8 @@ def summary(incident: Incident) -> str:
             if "estimate" in arm and arm["estimate"].get("drop") is not None
         ],
     ]
-    what = "; ".join(part for part in parts if part) or "nothing stands against it"
+    about = "; ".join(part for part in parts if part) or "no evidence at present"
+    what = f"resolved, {incident.resolution}" if incident.resolution else about
     return f"{incident.model} version {incident.version}, {incident.severity}: {what}"
 
 

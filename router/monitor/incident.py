@@ -27,6 +27,8 @@ class Incident(msgspec.Struct, frozen=True, kw_only=True):
     opened_at: float
     """Unix seconds."""
     resolved_at: float | None = None
+    resolution: str = ""
+    """Why it is resolved; empty while it is not."""
     evidence: dict[str, Any] = {}
     self_referenced: bool = False
     """Held against its own first answers, for want of a profile."""
@@ -41,7 +43,7 @@ class Transition(msgspec.Struct, frozen=True, kw_only=True):
     target: int | None = None
     """Of `roll_back`: the version to go back to."""
     reason: str = ""
-    """Of `withhold`."""
+    """Of `withhold` and `resolve`."""
 
     @property
     def id(self) -> str:
@@ -67,6 +69,7 @@ def transition(
         severity=command.severity.word,
         opened_at=state.opened_at,
         resolved_at=command.at if resolved else None,
+        resolution=command.reason if resolved else "",
         evidence=evidence,
         self_referenced=self_referenced,
     )

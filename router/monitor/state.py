@@ -24,6 +24,9 @@ from router.performance.loss import Pair
 
 #: Name of the arm of all shadow answers of a version.
 SHADOW_ARM: Final = "(shadow)"
+#: Arms of one version beyond `MAX_ARMS` are not told apart any more: variants come and go by an operator's hand.
+MAX_ARMS: Final = 64
+OTHER_ARM: Final = "(other)"
 #: Labelled rows of an arm that its metrics are measured on, at most: the latest.
 MEASURED_ROWS: Final = 2000
 
@@ -89,6 +92,10 @@ class ArmState(msgspec.Struct, kw_only=True):
     """Performance as estimated without labels."""
     answers: int = 0
     """Records folded."""
+    answered_at: float = 0.0
+    """Unix seconds: end of the last slot with an answer."""
+    retired: bool = False
+    """No request reaches it any more: its verdicts are history, and begin anew should it come back."""
     alarm: AlarmState = AlarmState()
     second_opinion: SecondOpinion = msgspec.field(default_factory=SecondOpinion)
     pending: tuple[Pair, ...] = ()
@@ -99,6 +106,16 @@ class ArmState(msgspec.Struct, kw_only=True):
     """Answers with a label."""
     lag_total_s: float = 0.0
     """Sum over them of the time from answer to label."""
+
+    def begin_anew(self) -> None:
+        """Forget the verdicts and what led to them; what was measured of labels stays."""
+        self.begin_drift_anew()
+        self.hint = LabelFreeEstimate()
+        self.alarm, self.second_opinion, self.pending = AlarmState(), SecondOpinion(), ()
+
+    def begin_drift_anew(self) -> None:
+        """Forget what windows have shown so far; those that are not full yet go on."""
+        self.columns, self.verdict, self.explanation = {}, None, None
 
 
 class Sample(NamedTuple):

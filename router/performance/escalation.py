@@ -10,16 +10,22 @@ An incident has one id from its opening to its resolution, and its severity neve
 emergency rolls back, once per incident, unless something stands against it: a manual hold, no healthy version to go to,
 the cool-down after the last rollback. Then it is withheld, said once per reason, and done as soon as the reason is gone
 and the evidence still holds.
+
+An incident is also resolved when no request reaches the version any more, after its own rollback for one: see `retire`.
 """
 
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import Annotated, NamedTuple
+from typing import Annotated, Final, NamedTuple
 
 import msgspec
 
 from router.performance.severity import Severity
+
+#: Why an incident is resolved.
+CLEAN: Final = "nothing speaks against the version any more"
+NOT_REACHED: Final = "the version no longer gets requests"
 
 Seconds = Annotated[float, msgspec.Meta(ge=0)]
 
@@ -104,7 +110,7 @@ class Command(NamedTuple):
     version: int | None = None
     """Of `ROLL_BACK`: where to."""
     reason: str = ""
-    """Of `WITHHOLD`."""
+    """Of `WITHHOLD` and `RESOLVE`."""
 
 
 def advance(
@@ -141,6 +147,11 @@ def advance(
     return state, (*commands, *more, *last)
 
 
+def retire(state: LadderState, at: float) -> tuple[LadderState, tuple[Command, ...]]:
+    """End the incident of a version that no request reaches: nothing it did is being done any more."""
+    return _resolve(state, at, NOT_REACHED) if state.incident else (state, ())
+
+
 def hold(state: LadderState, *, held: bool) -> LadderState:
     """Forbid rollbacks, or allow them again."""
     return msgspec.structs.replace(state, held=held)
@@ -151,13 +162,17 @@ def _calm(state: LadderState, at: float, settings: LadderSettings) -> tuple[Ladd
         return state, ()
     if state.clean + 1 < settings.clean_to_resolve:
         return msgspec.structs.replace(state, clean=state.clean + 1), ()
+    return _resolve(state, at, CLEAN)
+
+
+def _resolve(state: LadderState, at: float, reason: str) -> tuple[LadderState, tuple[Command, ...]]:
     resolved = LadderState(
         opened=state.opened,
         held=state.held,
         last_rollback_at=state.last_rollback_at,
         last_retrain_at=state.last_retrain_at,
     )
-    return resolved, (Command(Act.RESOLVE, state.incident, state.severity, at),)
+    return resolved, (Command(Act.RESOLVE, state.incident, state.severity, at, reason=reason),)
 
 
 def _retrain(

@@ -21,6 +21,10 @@ def refresh(metrics: Registry, monitor: Monitor) -> None:
         labels = {"model": arm.model, "version": str(arm.version), "variant": arm.name}
         metrics.gauge(MONITORED, **labels).set(state.answers)
         metrics.gauge(LABELLED, **labels).set(state.labelled)
+        if state.retired:  # what it was judged to be stays in the book; an alert rule must not go on firing about it
+            for metric in (DRIFT_EVIDENCE, DRIFTING_COLUMNS, PERFORMANCE_DROP):
+                metrics.gauge(metric, **labels).clear()
+            continue
         if state.verdict is not None:
             evidence = max((each.evidence for each in state.verdict.columns), default=0.0)
             metrics.gauge(DRIFT_EVIDENCE, **labels).set(evidence / state.verdict.level)

@@ -12,8 +12,10 @@ from typing import Final
 from router.adapters.monitor_turn import Commit, Entries
 from router.adapters.redis_monitor_state import LeaseLost, RedisMonitorState
 from router.adapters.stream_entries import StreamEntry
-from router.monitor.book import Book, BookSettings
+from router.monitor.book import Book
+from router.monitor.book_settings import BookSettings
 from router.monitor.counting import Arrived, Counts, decode_counts, shadow_id
+from router.monitor.evaluation import Standing
 from router.monitor.incident import Transition
 from router.monitor.labels import Label, Pairing, read_label
 from router.monitor.state import Arm, Version
@@ -23,7 +25,7 @@ from router.ports import StoreUnavailable
 from router.requestlog.record import FirstSeen
 from router.watch.cancellation import end_if_cancelled
 from router.watch.entries import read_entries
-from router.watch.rollback import Rollback, Standing
+from router.watch.rollback import Rollback
 from router.watch.trial_finder import TrialFinder
 
 #: Entries of either stream that are taken at once.
@@ -69,6 +71,7 @@ class Monitor:
         self._until = 0.0
         """By the log's clock: what came before has been entered."""
         self._looked_at = 0.0
+        self._checked_at = 0.0
         self._renewed_at = 0.0
         self._careful = False
         """The last turn failed: entries are taken in one by one, to find the one that is to blame."""
@@ -242,26 +245,25 @@ class Monitor:
         return [(key, name) for name, key in labelled.items()], over
 
     async def _evaluate(self, now: float) -> list[Transition]:
-        stirred = self.book.stirred()
-        if not stirred:
+        stirred, silent = self.book.stirred(), set[Version]()
+        if now - self._checked_at >= _LOOK_AGAIN_S:  # of a version that gets no requests there is never any news
+            self._checked_at = now
+            silent = self.book.under_incident() - stirred
+        if not stirred | silent:
             return []
         holds = await self._state.holds()
         transitions: list[Transition] = []
-        for model, version in sorted(stirred):
-            standing = await self._standing((model, version))
-            transitions += self.book.evaluate(
-                (model, version), now, target=standing.target, held=model in holds, serving=standing.serving
-            )
+        for version in sorted(stirred | silent):
+            reach = await self._rollback.reach(*version)
+            reached = self.book.reached(version, reach, now)
+            if version in silent and reached:
+                continue
+            worst = max((arm.alarm.severity for arm in reached.values()), default=Severity.OK)
+            target = await self._rollback.target(*version) if worst >= Severity.EMERGENCY else None
+            transitions += self.book.evaluate(version, now, Standing(reach, target, held=version[0] in holds))
         for each in transitions:
             _log.info("Incident %s: %s, %s", each.incident.id, each.act, each.incident.severity)
         return transitions
-
-    async def _standing(self, version: Version) -> Standing:
-        """Ask where traffic could go only when that matters."""
-        worst = max((arm.alarm.severity for key, arm in self.book.arms.items() if key[:2] == version), default=None)
-        if worst is None or worst < Severity.EMERGENCY:
-            return Standing(serving=False, target=None)
-        return await self._rollback.standing(*version)
 
 
 def _read(entry: StreamEntry) -> Label | None:

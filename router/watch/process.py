@@ -19,7 +19,7 @@ from router.adapters.redis_rollout_store import RedisRolloutStore
 from router.adapters.redis_version_board import RedisVersionBoard
 from router.adapters.webhook import Webhooks, ensure_secret
 from router.layout import Layout
-from router.monitor.book import BookSettings
+from router.monitor.book_settings import BookSettings
 from router.monitor.drift import WindowSettings
 from router.monitor.incident import Transition
 from router.monitor.retraining import retrain_payload

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Sequence
-from typing import Final, NamedTuple, Protocol
+from typing import Final, Protocol
 
 from router.monitor.incident import Transition
+from router.monitor.reach import Reach, reach_of
 from router.policy.history import last_good
 from router.ports import PolicyChange, PolicyStore, RevisionConflict, StoredPolicy, VersionStatus
 from router.rollout import operator_acts
@@ -23,15 +24,6 @@ class Board(Protocol):
         """Read the board."""
 
 
-class Standing(NamedTuple):
-    """Where a version stands with regard to a rollback."""
-
-    serving: bool
-    """It has a share of the traffic."""
-    target: int | None
-    """The heaviest version of the policy to go back to, when all of that policy's versions are ready."""
-
-
 class Rollback:
     """Takes traffic from a version, whatever gave it to it."""
 
@@ -40,20 +32,30 @@ class Rollback:
         self._rollouts = rollouts
         self._board = board
 
-    async def standing(self, model: str, version: int) -> Standing:
-        """Look whether a version answers clients, and what could answer instead."""
+    async def reach(self, model: str, version: int) -> Reach:
+        """Look how requests reach a version now."""
+        stored = await self._policies.get(model)
+        return reach_of(stored.policy if stored is not None else None, version)
+
+    async def target(self, model: str, version: int) -> int | None:
+        """Look what could answer clients instead of a version.
+
+        Returns:
+            The heaviest version of the policy to go back to; None when the version answers no clients, when there is
+            nothing to go back to, or when one of that policy's versions is not ready.
+        """
         revisions = await self._policies.revisions(model)
         stored = await self._policies.get(model)
         if stored is None or not _serves(stored, version):
-            return Standing(serving=False, target=None)
+            return None
         good = last_good(revisions)
         if good is None or _serves(good, version):
-            return Standing(serving=True, target=None)
+            return None
         variants = [variant for variant in good.policy.variants if variant.weight]
         ready = {each.version for each in await self._board.read() if each.model == model and each.serves}
         if not {variant.version for variant in variants} <= ready:
-            return Standing(serving=True, target=None)
-        return Standing(serving=True, target=max(variants, key=lambda variant: variant.weight).version)
+            return None
+        return max(variants, key=lambda variant: variant.weight).version
 
     async def perform(self, transition: Transition, now: float) -> bool:
         """Take a step back; true when the version has no traffic (any more), so that repeating it does nothing."""

@@ -247,7 +247,10 @@ async def test_a_label_of_an_answer_that_has_expired_is_unknown(world: World) ->
 
 
 async def test_an_emergency_takes_the_traffic_back_once(world: World) -> None:
-    """The worst of labels on a version: one transition, one policy write by the monitor, to the version before."""
+    """The worst of labels on a version: one transition, one policy write by the monitor, to the version before.
+
+    The version gets no requests any more, which resolves its incident; what it was about stays on record.
+    """
     for revision, version in ((0, 2), (1, 1)):
         variants = [{"name": "stable", "version": version, "weight": 10_000}]
         policy = parse_policy({"model": MODEL, "variants": variants})
@@ -272,9 +275,17 @@ async def test_an_emergency_takes_the_traffic_back_once(world: World) -> None:
     assert [each.version for each in stored.policy.variants] == [2]
     assert stored.actor == "monitor"
     assert transition.incident.id in stored.reason
-    incident = next(iter(await world.watch.incidents(10)))
-    assert json.dumps(incident.evidence)
+
+    async def is_resolved() -> bool:
+        world.clock += 1.0
+        (incident,) = await world.watch.incidents(10)
+        return incident.resolved_at is not None
+
+    await eventually(is_resolved)
+    (incident,) = await world.watch.incidents(10)
+    assert incident.resolution == "the version no longer gets requests"
     assert incident.severity == "emergency"
+    assert json.loads(json.dumps(incident.evidence))["stable"]["performance"]["drop"] > 0.15
     await kill(running, world)
 
 

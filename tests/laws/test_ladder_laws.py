@@ -8,7 +8,7 @@ from itertools import pairwise
 from hypothesis import given
 from hypothesis import strategies as st
 
-from router.performance.escalation import Act, Command, Evidence, LadderSettings, LadderState, advance
+from router.performance.escalation import Act, Command, Evidence, LadderSettings, LadderState, advance, retire
 from router.performance.severity import Severity
 
 severities = st.sampled_from(list(Severity))
@@ -64,6 +64,25 @@ def test_rollbacks_go_somewhere_and_keep_their_distance(
     assert all(command.version == 2 and command.severity is Severity.EMERGENCY for command in rollbacks)
     gaps = [later.at - earlier.at for earlier, later in pairwise(rollbacks)]
     assert all(gap >= SETTINGS.rollback_cool_down_s for gap in gaps)
+
+
+@given(steps)
+def test_a_version_without_requests_has_no_incident(
+    given_steps: list[tuple[float, bool, Severity, Severity, int | None]],
+) -> None:
+    """Whatever stood is resolved once, under its own id and severity; the cool-downs go on."""
+    state, at = LadderState(), 0.0
+    for passed, drift, labelled, estimated, target in given_steps:
+        at += passed
+        state, _ = advance(state, Evidence(at, drift, labelled, estimated, target), SETTINGS, "m/1")
+    after, commands = retire(state, at)
+
+    assert [(each.act, each.incident, each.severity) for each in commands] == (
+        [(Act.RESOLVE, state.incident, state.severity)] if state.incident else []
+    )
+    assert after.incident == ""
+    assert (after.last_rollback_at, after.last_retrain_at) == (state.last_rollback_at, state.last_retrain_at)
+    assert retire(after, at) == (after, ())
 
 
 @given(steps)

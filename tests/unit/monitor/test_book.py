@@ -11,8 +11,10 @@ from hypothesis import strategies as st
 from router.drift.profile import encode_profile
 from router.monitor.book import Book
 from router.monitor.counting import Kept, count, decode_counts, encode_counts
+from router.monitor.evaluation import Standing
 from router.monitor.incident import Transition
 from router.monitor.labels import Label, Pairing
+from router.monitor.reach import Reach
 from router.monitor.state import SHADOW_ARM, Arm, encode
 from router.performance.escalation import Act
 from router.performance.severity import Severity
@@ -22,6 +24,7 @@ from tests.watched import MODEL, SETTINGS, START, Log, arrived, profile, rows, t
 PROFILE = profile()
 DOCUMENT = encode_profile(PROFILE)
 ARM = Arm(MODEL, 1, "stable")
+REACH = Reach(frozenset({"stable"}))
 LATER = START + 1e6
 
 
@@ -37,7 +40,7 @@ def labelled(kept: list[Kept], values: list[float], delay_s: float = 60.0) -> li
 
 
 def evaluate(made: Book, target: int | None = None) -> list[Transition]:
-    return made.evaluate((MODEL, 1), LATER, target=target, held=False, serving=True)
+    return made.evaluate((MODEL, 1), LATER, Standing(REACH, target=target))
 
 
 def test_shifted_inputs_are_an_incident_of_warning() -> None:

@@ -10,8 +10,10 @@ from router.drift.binning import Binner
 from router.drift.layout import SCORE_GRID
 from router.drift.profile import encode_profile
 from router.monitor.book import Book
+from router.monitor.evaluation import Standing
 from router.monitor.label_free_estimate import LabelFreeEstimate, hint_of
 from router.monitor.labels import Label, Pairing, second_opinion
+from router.monitor.reach import Reach
 from router.monitor.state import Arm, SecondOpinion
 from router.performance.baseline import Baseline, Metric
 from router.performance.calibration import calibrated
@@ -22,6 +24,7 @@ from tests.watched import MODEL, SETTINGS, Log, arrived, profile, rows, scores, 
 PROFILE = profile()
 DOCUMENT = encode_profile(PROFILE)
 ARM = Arm(MODEL, 1, "stable")
+REACH = Reach(frozenset({"stable"}))
 LATER = 1e12
 
 
@@ -50,7 +53,7 @@ def test_unsure_answers_in_two_windows_are_a_critical_hint_and_never_an_emergenc
         x = rows(seed, 200) * 0.01
         made.enter(arrived(log.records(x)))
         made.judge(log.at + 1)
-        transitions = made.evaluate((MODEL, 1), log.at, target=7, held=False, serving=True)
+        transitions = made.evaluate((MODEL, 1), log.at, Standing(REACH, target=7))
         assert made.arms[ARM].hint.latest is Severity.CRITICAL
         assert made.arms[ARM].hint.severity is (Severity.OK if severity is None else Severity.CRITICAL)
     acts = [each.act.value for each in transitions]
@@ -79,7 +82,7 @@ def test_adwin_sees_losses_change_and_acts_on_nothing() -> None:
     assert opinion.changes >= 1
     assert opinion.last_change_at > 1000
     assert opinion.mean_before > 0
-    assert made.evaluate((MODEL, 1), LATER, target=7, held=False, serving=True) == []
+    assert made.evaluate((MODEL, 1), LATER, Standing(REACH, target=7)) == []
 
 
 def test_adwin_goes_on_where_it_was_stored() -> None:
@@ -105,7 +108,7 @@ def test_an_alarm_is_explained_by_the_features_that_tell_its_rows_from_quiet_one
     made.enter(arrived(log.records(rows(5, 600, shift=1.5))))
     made.judge(LATER)
     explanation = made.arms[ARM].explanation
-    (opened,) = made.evaluate((MODEL, 1), LATER, target=None, held=False, serving=True)
+    (opened,) = made.evaluate((MODEL, 1), LATER, Standing(REACH, target=None))
 
     assert explanation is not None
     assert explanation.auc > 0.7

@@ -1,0 +1,50 @@
+"""Which arms of a version requests still reach: only their verdicts count against it. Pure.
+
+A verdict is about a stretch of traffic. It stands while that traffic goes on, and says nothing once the arm gets none:
+the shadow that has been taken away, the canary that was promoted under another name, the version that was rolled back.
+The policy tells, and not how long an arm has been silent, since a night without clients ends no incident. It cannot
+tell of requests that name the version in their URL: an arm that only these reach counts while some came of late.
+"""
+
+from __future__ import annotations
+
+from typing import Final, NamedTuple
+
+from router.monitor.state import OTHER_ARM, SHADOW_ARM
+from router.policy.document import Policy
+
+#: An arm that only requests with the version in their URL reach counts for this long after the last of them.
+PINNED_FOR_S: Final = 3600.0
+#: Name of the arm of answers by a version that is in no variant.
+_NO_VARIANT: Final = ""
+
+
+class Reach(NamedTuple):
+    """How the arms of one version can be reached."""
+
+    routed: frozenset[str] = frozenset()
+    """The policy sends them requests, or copies."""
+    pinnable: frozenset[str] = frozenset({_NO_VARIANT, OTHER_ARM})
+    """Only requests that name the version in their URL do."""
+
+    def counts(self, arm: str, answered_at: float, now: float) -> bool:
+        """Tell whether the verdicts of an arm count.
+
+        Args:
+            arm: its name.
+            answered_at: Unix seconds of its last answer.
+            now: Unix seconds.
+        """
+        return arm in self.routed or (arm in self.pinnable and now - answered_at <= PINNED_FOR_S)
+
+
+def reach_of(policy: Policy | None, version: int) -> Reach:
+    """Read from a model's policy, None where it has none, how requests reach a version."""
+    if policy is None:
+        return Reach()
+    own = {variant.name: variant.weight for variant in policy.variants if variant.version == version}
+    ruled = {rule.variant for rule in policy.rules}
+    routed = {name for name, weight in own.items() if weight or name in ruled}
+    if any(shadow.version == version and shadow.sample for shadow in policy.shadows):
+        routed.add(SHADOW_ARM)
+    return Reach(frozenset(routed), frozenset({_NO_VARIANT, OTHER_ARM} | (set(own) - routed)))
