@@ -7,11 +7,15 @@ nothing of the tensor's place in the request: `located` adds it to the message, 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Final
 
 from serving.protocol.datatypes import DATATYPES
 from serving.protocol.elements import check_framing
 from serving.protocol.errors import ErrorKind, ServingError, invalid, too_large
 from serving.protocol.messages import Buffer, Limits, Parameter
+
+#: Characters that a tensor's name, or a sequence's, may have: both are kept by routers beyond their request.
+MAX_NAME_CHARS: Final = 256
 
 _MIN_INT, _MAX_INT = -(1 << 63), (1 << 64) - 1
 
@@ -28,9 +32,12 @@ def check_body_size(size_bytes: int, limits: Limits) -> None:
 
 
 def check_names(field: str, names: Sequence[str], limits: Limits) -> None:
-    """Refuse too many tensors, and two of the same name."""
+    """Refuse too many tensors, names that are too long, and two of the same name."""
     if len(names) > limits.max_tensors:
         raise too_large(f"{field}: {len(names)} tensors, the limit is {limits.max_tensors}")
+    if max(map(len, names), default=0) > MAX_NAME_CHARS:
+        index, length = next((i, len(name)) for i, name in enumerate(names) if len(name) > MAX_NAME_CHARS)
+        raise invalid(f"{field}[{index}].name: has {length} characters, the limit is {MAX_NAME_CHARS}")
     if len(names) > 1 and len(set(names)) != len(names):
         twice = next(name for index, name in enumerate(names) if name in names[:index])
         raise invalid(f'{field}: "{twice}" appears more than once')
@@ -45,6 +52,8 @@ def check_datatype(datatype: str) -> None:
 def check_parameters(parameters: dict[str, Parameter]) -> None:
     """Refuse integers beyond 64 bits, which no later stage could carry, and names that only a server may set.
 
+    Sequences are remembered by their ids, which therefore have the bound of names.
+
     Triton reserves `triton_`; a backend that is one would take such a parameter for the gateway's own word. Clients of
     streams send a single one of them.
     """
@@ -52,7 +61,10 @@ def check_parameters(parameters: dict[str, Parameter]) -> None:
         if name.startswith("triton_") and name != "triton_enable_empty_final_response":
             raise invalid(f'parameters: "{name[:64]}": names that begin with triton_ are reserved')
         if isinstance(value, int) and not _MIN_INT <= value <= _MAX_INT:
-            raise invalid(f'parameters: "{name}" is beyond 64 bits')
+            raise invalid(f'parameters: "{name[:64]}" is beyond 64 bits')
+    sequence = parameters.get("sequence_id")
+    if isinstance(sequence, str) and len(sequence) > MAX_NAME_CHARS:
+        raise invalid(f"parameters.sequence_id: has {len(sequence)} characters, the limit is {MAX_NAME_CHARS}")
 
 
 def refuse_shared_memory(parameters: dict[str, Parameter]) -> None:

@@ -2,16 +2,15 @@
 
 Layout: u32 little-endian header length, the header, then each tensor's raw data without gaps. The header is a
 MessagePack array of `[name, datatype, shape, nbytes]`. Serving sees the same few headers again and again, so both
-directions keep them in a bounded cache: packing one FP32 row costs one join, unpacking one lookup and one slice per
-tensor.
+directions remember them: packing one FP32 row costs one join, unpacking one lookup and one slice per tensor. Names are
+chosen by clients, and packed before a model has seen them, so what is remembered is bounded in number and in size.
 """
 
 from __future__ import annotations
 
 import struct
 from collections.abc import Sequence
-from functools import lru_cache
-from typing import Final
+from typing import Final, TypeVar
 
 import msgspec
 
@@ -25,12 +24,41 @@ _encode = msgspec.msgpack.Encoder().encode
 Entry = tuple[str, str, tuple[int, ...], int]
 _decode_entries = msgspec.msgpack.Decoder(tuple[Entry, ...]).decode
 
+#: Headers remembered in one direction; as Python objects they take up to twenty times as much.
+REMEMBERED_BYTES: Final = 512 * 1024
 
-@lru_cache(maxsize=4096)
+_Key = TypeVar("_Key")
+_Value = TypeVar("_Value")
+
+
+class _Remembered(dict[_Key, _Value]):
+    """What was made before. When it is full it starts anew: making a header again costs a microsecond."""
+
+    size_bytes = 0
+
+    def keep(self, key: _Key, value: _Value, size_bytes: int) -> None:
+        """Remember an entry whose header has this size; one of a whole sixteenth of the room is not worth it."""
+        if size_bytes > REMEMBERED_BYTES // 16:
+            return
+        if self.size_bytes + size_bytes > REMEMBERED_BYTES:
+            self.clear()
+            self.size_bytes = 0
+        self[key] = value
+        self.size_bytes += size_bytes
+
+
+_headers: Final = _Remembered[tuple[Entry, ...], bytes]()
+_entries: Final = _Remembered[bytes, tuple[Entry, ...]]()
+
+
 def pack_header(entries: tuple[Entry, ...]) -> bytes:
     """Build the length-prefixed header for tensors of these names, datatypes, shapes and sizes."""
-    header: bytes = _encode(entries)
-    return _LENGTH.pack(len(header)) + header
+    header = _headers.get(entries)
+    if header is None:
+        encoded = _encode(entries)
+        header = _LENGTH.pack(len(encoded)) + encoded
+        _headers.keep(entries, header, len(header))
+    return header
 
 
 def pack_tensors(tensors: Sequence[Tensor]) -> bytes:
@@ -44,14 +72,17 @@ def header_bytes(packed: Buffer) -> bytes:
     return bytes(packed[: 4 + int.from_bytes(packed[:4], "little")])
 
 
-@lru_cache(maxsize=4096)
 def read_entries(header: bytes) -> tuple[Entry, ...]:
     """Read a header without its length.
 
     Raises:
         msgspec.MsgspecError, UnicodeDecodeError: the bytes are not of this form.
     """
-    return _decode_entries(header)
+    entries = _entries.get(header)
+    if entries is None:
+        entries = _decode_entries(header)
+        _entries.keep(header, entries, len(header))
+    return entries
 
 
 def unpack_tensors(packed: Buffer) -> tuple[Tensor, ...]:

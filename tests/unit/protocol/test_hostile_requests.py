@@ -17,7 +17,8 @@ from serving.protocol.binary_codec import decode_binary
 from serving.protocol.errors import ErrorKind, ServingError
 from serving.protocol.grpc_codec import decode_infer
 from serving.protocol.json_codec import decode_json
-from serving.protocol.messages import InferRequest, Limits
+from serving.protocol.messages import InferRequest, Limits, Tensor
+from serving.protocol.packing import pack_tensors, unpack_tensors
 from serving.protocol.pb import open_inference_pb2 as pb
 
 LIMITS = Limits()
@@ -246,3 +247,55 @@ def test_the_one_reserved_name_that_stream_clients_send_is_accepted() -> None:
     body = {"inputs": [], "parameters": {"triton_enable_empty_final_response": True}}
 
     assert decode_json(json.dumps(body).encode(), LIMITS).parameters == body["parameters"]
+
+
+def long_names_by_json(field: str, name: str) -> object:
+    tensor = {"name": "x", "datatype": "UINT8", "shape": [1], "data": [0]}
+    body: dict[str, Any] = {"inputs": [tensor, {**tensor, "name": name}]} if field == "inputs" else {"inputs": [tensor]}
+    if field == "outputs":
+        body["outputs"] = [{"name": "y"}, {"name": name}]
+    elif field == "sequence_id":
+        body["parameters"] = {"sequence_id": name}
+    return decode_json(json.dumps(body).encode(), LIMITS)
+
+
+def long_names_by_grpc(field: str, name: str) -> object:
+    message = pb.ModelInferRequest()
+    for each in ("x", name) if field == "inputs" else ("x",):
+        message.inputs.add(name=each, datatype="UINT8", shape=[1])
+        message.raw_input_contents.append(b"0")
+    if field == "outputs":
+        message.outputs.add(name="y")
+        message.outputs.add(name=name)
+    elif field == "sequence_id":
+        message.parameters["sequence_id"].string_param = name
+    return decode_infer(message.SerializeToString(), LIMITS)
+
+
+@pytest.mark.parametrize("decode", [long_names_by_json, long_names_by_grpc])
+@pytest.mark.parametrize(
+    ("field", "named"),
+    [("inputs", "inputs[1].name"), ("outputs", "outputs[1].name"), ("sequence_id", "parameters.sequence_id")],
+)
+def test_a_name_cannot_be_as_long_as_a_body(decode: Callable[[str, str], object], field: str, named: str) -> None:
+    """Names and sequence ids outlive their request, in caches and tables: of 256 characters at most."""
+    decode(field, "n" * 256)
+
+    with pytest.raises(ServingError) as raised:
+        decode(field, "n" * 257)
+
+    assert raised.value.kind is ErrorKind.INVALID
+    assert raised.value.message == f"{named}: has 257 characters, the limit is 256"
+
+
+def test_headers_of_clients_own_making_do_not_pile_up() -> None:
+    """What packing and unpacking remember is bounded in bytes, however many different headers come."""
+    tracemalloc.start()
+    try:
+        before = tracemalloc.get_traced_memory()[0]
+        for number in range(2000):
+            tensors = tuple(Tensor(f"{number}-{index}" + "n" * 240, "UINT8", (1,), b"0") for index in range(32))
+            unpack_tensors(pack_tensors(tensors))
+        assert tracemalloc.get_traced_memory()[0] - before < 16 << 20
+    finally:
+        tracemalloc.stop()
