@@ -13,6 +13,8 @@ from router.gateway.http2.headers import header, read_head
 from tests.grpc_calls import INFER
 
 PATIENCE_S = 10.0
+#: Payload that a frame may have unless the peer has agreed to more (RFC 9113, 4.2).
+MAX_FRAME_BYTES = 16_384
 FrameParts = tuple[int, int, int, bytes]
 
 
@@ -39,9 +41,17 @@ def call_head(**metadata: str) -> bytes:
 
 
 def call(stream: int, message: bytes, **metadata: str) -> bytes:
-    """Write a whole inference: its headers and, in one frame, its message."""
+    """Write a whole inference: its headers and its message, in as many frames as it takes."""
     head = frame(HEADERS, END_HEADERS, stream, call_head(**metadata))
-    return head + frame(DATA, END_STREAM, stream, framed(message))
+    body = framed(message)
+    pieces = [body[start : start + MAX_FRAME_BYTES] for start in range(0, len(body), MAX_FRAME_BYTES)]
+    return b"".join(
+        [
+            head,
+            *[frame(DATA, 0, stream, piece) for piece in pieces[:-1]],
+            frame(DATA, END_STREAM, stream, pieces[-1]),
+        ]
+    )
 
 
 class Http2Peer:

@@ -9,6 +9,7 @@ next.
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from collections.abc import Callable
 from typing import Final
@@ -24,14 +25,17 @@ from router.gateway.recorder import Recorder
 from router.gateway.recording import record_call
 from router.gateway.sequences import Sequences, sequence_id
 from router.policy.decision import Decision, decide
-from serving.channel.frames import Frame, Kind, pack_extra
-from serving.protocol.errors import ErrorKind, ServingError, not_found
+from serving.channel.frames import MAX_BODY_BYTES, Frame, Kind, pack_extra
+from serving.protocol.errors import ErrorKind, ServingError, not_found, too_large
+from serving.protocol.messages import InferRequest
 from serving.protocol.packing import pack_tensors
 
 #: Replicas that one call may be sent to: an inference is idempotent, so a lost one is tried once more.
 MAX_ATTEMPTS: Final = 2
 #: Protocol parameters that models must see; the rest stays with the gateway.
 _MODEL_PARAMETERS: Final = frozenset({"sequence_id", "sequence_start", "sequence_end"})
+
+_log = logging.getLogger(__name__)
 
 PoolOf = Callable[[str, int], VersionPool]
 Mirror = Callable[[Call], None]
@@ -73,27 +77,22 @@ class Dispatcher:
 
     def dispatch(self, call: Call, pinned: int | None) -> None:
         """Send a decoded call on its way; it is settled later, or at once when it is refused."""
-        assert call.request is not None, "only a decoded request is dispatched; others are refused"
+        request = call.request
+        assert request is not None, "only a decoded request is dispatched; others are refused"
         try:
             decision = self.decide(call, pinned)
             if self.in_flight >= self._max_in_flight:
                 raise ServingError(
                     ErrorKind.OVERLOADED, f"this gateway already holds {self.in_flight} requests; retry later"
                 )
+            _pack(call, request)
         except ServingError as error:
             self.refuse(call, error)
             return
-        request = call.request
         if request.parameters:
             call.sequence = self._sequences.follow(call.model, request.parameters, decision)
             if call.sequence is not None:
                 call.decision = decision = call.sequence.decision
-        call.packed = pack_tensors(request.inputs)
-        if request.outputs or request.parameters:
-            call.extra = pack_extra(
-                tuple([output.name for output in request.outputs]),
-                {name: value for name, value in request.parameters.items() if name in _MODEL_PARAMETERS},
-            )
         self.launch(call, self._pool_of(call.model, decision.version))
 
     def launch(self, call: Call, pool: VersionPool) -> None:
@@ -137,6 +136,12 @@ class Dispatcher:
                 call.run_us = frame.second
             self._finish(call)
         self._release()
+
+    def on_unsent(self, call: Call, error: Exception) -> None:
+        """Settle a call that could not be sent, for a reason that is a defect of ours."""
+        _log.error("Cannot send %r", call, exc_info=error)
+        call.error = ServingError(ErrorKind.INTERNAL, "the request could not be sent to the model")
+        self._finish(call)
 
     def on_lost_calls(self, calls: list[Call]) -> None:
         """Try each call once more on another replica, or on the one that takes the lost one's place."""
@@ -263,3 +268,20 @@ class Dispatcher:
             for call in settled:
                 if call.decision is not None and call.decision.shadows and call.packed:
                     self.mirror(call)
+
+
+def _pack(call: Call, request: InferRequest) -> None:
+    """Make what goes to a replica.
+
+    Raises:
+        ServingError: TOO_LARGE where it does not fit into a frame.
+    """
+    if request.outputs or request.parameters:
+        call.extra = pack_extra(
+            tuple([output.name for output in request.outputs]),
+            {name: value for name, value in request.parameters.items() if name in _MODEL_PARAMETERS},
+        )
+    packed = pack_tensors(request.inputs)
+    if len(packed) + len(call.extra) > MAX_BODY_BYTES:
+        raise too_large(f"inputs: {len(packed)} bytes as tensors, the limit is {MAX_BODY_BYTES}")
+    call.packed = packed

@@ -34,6 +34,9 @@ class PoolOwner(Protocol):
     def on_lost_calls(self, calls: list[Call]) -> None:
         """The replica of these calls is gone; they may or may not have run."""
 
+    def on_unsent(self, call: Call, error: Exception) -> None:
+        """This call cannot be sent to any replica."""
+
     def now(self) -> float:
         """Monotonic seconds."""
 
@@ -171,12 +174,16 @@ class VersionPool:
         return channel
 
     def _send(self, call: Call, channel: ReplicaChannel[Call]) -> None:
-        call.channel = channel
         call.attempts += 1
         if call.sequence is not None:
             call.sequence.replica_id = channel.endpoint.replica_id
         timeout_ms = max(1, int((call.deadline - self._owner.now()) * 1e3))
-        call.number = channel.send(call, call.packed, extra=call.extra, timeout_ms=timeout_ms, shadow=self._shadow)
+        try:
+            call.number = channel.send(call, call.packed, extra=call.extra, timeout_ms=timeout_ms, shadow=self._shadow)
+        except Exception as error:  # noqa: BLE001 - whatever it is, it must not end others' calls on this connection
+            self._owner.on_unsent(call, error)
+        else:
+            call.channel = channel
 
     async def _keep_linked(self, endpoint: Endpoint) -> None:
         """Stay connected to a replica for as long as discovery lists it."""

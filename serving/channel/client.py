@@ -79,11 +79,15 @@ class ReplicaChannel(asyncio.Protocol, Generic[T]):
                 await self._loop.create_connection(lambda: self, host, int(port))
 
     def send(self, call: T, packed: Buffer, *, extra: bytes = b"", timeout_ms: int = 0, shadow: bool = False) -> int:
-        """Send a call; returns its number on this channel. The caller has checked `free`."""
+        """Send a call; returns its number on this channel. The caller has checked `free`.
+
+        Raises:
+            struct.error: the call does not fit into a frame; nothing was sent, and no credit is taken.
+        """
         number = next(self._numbers) & 0xFFFFFFFF
-        self.pending[number] = call
         size = len(extra) + len(packed)
         head = infer_head(number, size, len(extra), timeout_ms, shadow)
+        self.pending[number] = call
         self._queue((head, extra, packed) if extra else (head, packed), size + HEAD_BYTES)
         return number
 

@@ -28,6 +28,7 @@ from typing import Final
 
 import msgspec
 
+from serving.protocol.errors import too_large
 from serving.protocol.messages import Parameter
 
 VERSION: Final = 1
@@ -35,6 +36,8 @@ HEAD: Final = struct.Struct("<IBBHIII")
 HEAD_BYTES: Final = HEAD.size
 #: Largest body that a peer accepts: above any request limit, far below what would hurt to allocate by mistake.
 MAX_BODY_BYTES: Final = 1 << 30
+#: Largest `extra`: what its length in the head can say.
+MAX_EXTRA_BYTES: Final = 0xFFFF
 
 
 class Kind(IntEnum):
@@ -105,8 +108,18 @@ def result_head(call_id: int, body_bytes: int, batch_size: int, queued_us: int, 
 
 
 def pack_extra(outputs: tuple[str, ...], parameters: dict[str, Parameter]) -> bytes:
-    """Encode an INFER's rare parts; nothing at all when there are none."""
-    return _encode_extra((outputs, parameters)) if outputs or parameters else b""
+    """Encode an INFER's rare parts; nothing at all when there are none.
+
+    Raises:
+        ServingError: TOO_LARGE when they do not fit into a frame.
+    """
+    if not outputs and not parameters:
+        return b""
+    extra = _encode_extra((outputs, parameters))
+    if len(extra) > MAX_EXTRA_BYTES:
+        named = [*(["outputs"] if outputs else []), *[f"parameters.{name}" for name in parameters]]
+        raise too_large(f"{', '.join(named)}: {len(extra)} bytes together, the limit is {MAX_EXTRA_BYTES}")
+    return extra
 
 
 def unpack_extra(extra: memoryview) -> _Extra:

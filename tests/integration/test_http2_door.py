@@ -27,6 +27,7 @@ from router.gateway.http2.headers import header
 from router.layout import Layout
 from serving.backends.echo import EchoBackend, EchoOptions
 from serving.protocol.messages import TensorSpec
+from serving.protocol.pb import open_inference_pb2 as pb
 from tests.data_plane import DataPlane, running_data_plane
 from tests.grpc_calls import infer_message, message_of_size, row_of
 from tests.http2_frames import call, call_head, framed, http2_peer
@@ -82,6 +83,29 @@ async def test_an_answer_says_who_gave_it_and_how_it_went(socket: Path) -> None:
     assert status == {"grpc-status": "0"}
     assert (body, failed["grpc-status"]) == (b"", "5")
     assert "nope" in failed["grpc-message"]
+
+
+@pytest.mark.parametrize("field", ["inputs", "outputs", "sequence_id", "sequence_start"])
+async def test_a_name_that_is_too_long_is_refused_and_its_neighbours_are_answered(
+    plane: DataPlane, socket: Path, field: str
+) -> None:
+    """At once, by the name of its field: many clients share the connection, and the replica's credits."""
+    long = pb.ModelInferRequest.FromString(infer_message(3))
+    if field == "inputs":
+        long.inputs[0].name = "x" * 70_000
+    elif field == "outputs":
+        long.outputs.add(name="x" * 70_000)
+    else:
+        long.parameters[field].string_param = "x" * 70_000
+    async with http2_peer(socket) as peer:
+        await peer.send(call(1, infer_message(1)) + call(3, long.SerializeToString()) + call(5, infer_message(5)))
+
+        refused, good, too = [(await peer.answer(number))[2] for number in (3, 1, 5)]
+
+    assert refused["grpc-status"] in {"3", "8"}  # wrong for ever, or too large
+    assert field in refused["grpc-message"]
+    assert good == too == {"grpc-status": "0"}
+    assert plane.gateway.in_flight == 0
 
 
 async def test_the_clients_deadline_reaches_the_router(plane: DataPlane, socket: Path) -> None:

@@ -35,6 +35,7 @@ class Answered:
 
     def __init__(self) -> None:
         self.event = asyncio.Event()
+        self.unsent: list[Call] = []
 
     now = staticmethod(time.monotonic)
 
@@ -43,6 +44,9 @@ class Answered:
 
     def on_lost_calls(self, calls: list[Call]) -> None:
         raise AssertionError("the replica is there")
+
+    def on_unsent(self, call: Call, error: Exception) -> None:
+        self.unsent.append(call)
 
 
 class GreetedEarly(ReplicaChannel[Call]):
@@ -59,6 +63,11 @@ def answer(connection: Connection, frame: Frame) -> None:
         connection.send([result_head(frame.call_id, 0, 1, 0, 0)])
 
 
+def a_call() -> Call:
+    now = time.monotonic()
+    return Call(Nowhere(), id="1", protocol="http", model="m", request=None, headers={}, started=now, deadline=now + 30)
+
+
 @pytest.mark.asyncio
 @pytest.mark.parametrize("channel", [ReplicaChannel, GreetedEarly], ids=["greeted after", "greeted before"])
 async def test_a_call_that_waits_goes_out_when_its_replica_comes(
@@ -72,15 +81,35 @@ async def test_a_call_that_waits_goes_out_when_its_replica_comes(
     with short_folder() as folder:
         socket = str(Path(folder) / "replica.sock")
         await server.listen(socket)
-        now = time.monotonic()
-        call = Call(
-            Nowhere(), id="1", protocol="http", model="m", request=None, headers={}, started=now, deadline=now + 30
-        )
-        pool.submit(call)
+        pool.submit(a_call())
         assert pool.waiting
 
         pool.set_endpoints([Endpoint("r-1", socket, "", "node", 1, Signature((), ()), 4)])
 
         await asyncio.wait_for(answered.event.wait(), 10)
+        await pool.close()
+        await server.close()
+
+
+@pytest.mark.asyncio
+async def test_a_call_that_no_frame_can_hold_harms_no_other() -> None:
+    """It is settled alone and takes no credit, whether it waited or not; those behind it are answered."""
+    server = ChannelServer(token=TOKEN, max_in_flight=1, on_frame=answer, on_lost=lambda _: None)
+    answered = Answered()
+    pool = VersionPool(answered, token=TOKEN, node="node")
+    waited, sent, good = a_call(), a_call(), a_call()
+    waited.extra = sent.extra = b"x" * 70_000
+    with short_folder() as folder:
+        socket = str(Path(folder) / "replica.sock")
+        await server.listen(socket)
+        pool.submit(waited)
+        pool.submit(good)
+        pool.set_endpoints([Endpoint("r-1", socket, "", "node", 1, Signature((), ()), 4)])
+
+        await asyncio.wait_for(answered.event.wait(), 10)
+        pool.submit(sent)
+
+        assert answered.unsent == [waited, sent]
+        assert pool.in_flight == 0
         await pool.close()
         await server.close()

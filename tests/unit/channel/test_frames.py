@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from serving.channel.frames import HEAD, Frame, FrameBuffer, Kind, MalformedFrame, frame_head, pack_extra, unpack_extra
+from serving.protocol.errors import ErrorKind, ServingError
 
 frames = st.tuples(
     st.sampled_from(list(Kind)), st.integers(0, 2**32 - 1), st.binary(max_size=8), st.binary(max_size=60)
@@ -68,3 +69,23 @@ def test_rare_parts_survive_and_cost_nothing_when_absent(outputs: list[str], par
 
     assert unpack_extra(memoryview(extra)) == (tuple(outputs), parameters)
     assert bool(extra) == bool(outputs or parameters)
+
+
+@pytest.mark.parametrize(
+    ("outputs", "parameters", "named"),
+    [
+        (("y" * 70_000,), {}, "outputs: "),
+        ((), {"sequence_start": "x" * 70_000}, "parameters.sequence_start: "),
+        (tuple(f"{i:0300}" for i in range(256)), {"sequence_id": 7}, "outputs, parameters.sequence_id: "),
+    ],
+)
+def test_extras_that_no_frame_can_hold_are_refused(
+    outputs: tuple[str, ...], parameters: dict[str, int | str], named: str
+) -> None:
+    """Their length is a u16: beyond it the request is refused, by the names of its fields."""
+    with pytest.raises(ServingError) as raised:
+        pack_extra(outputs, dict(parameters))
+
+    assert raised.value.kind is ErrorKind.TOO_LARGE
+    assert raised.value.message.startswith(named)
+    assert "the limit is 65535" in raised.value.message
