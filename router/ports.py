@@ -234,10 +234,17 @@ class RecordSink(Protocol):
         """Place in the stream up to which everything is kept: as last given to `commit`, `0-0` before the first."""
 
     def add(self, rows: Rows) -> None:
-        """Take one record's rows; they need not be kept yet."""
+        """Take one record's rows; they need not be kept yet.
 
-    def commit(self, upto: str) -> None:
-        """Keep for good what was added, and the place with it; `OSError` means that the same is to be tried again."""
+        Raises `ValueError` for a record that this place can never hold: it is counted and left out.
+        """
+
+    def commit(self, upto: str) -> int:
+        """Keep for good what was added, and the place with it; `OSError` means that the same is to be tried again.
+
+        Returns how many of the records turned out to be such that this place can never hold them. They were left out,
+        and the log says which: one bad record must not keep out all that come after it.
+        """
 
 
 class LabelSink(Protocol):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Final, Protocol
 
-from router.adapters.parquet_parts import Part, Schema, partition
+from router.adapters.parquet_parts import Parts, partition
 from router.requestlog.rows import Rows
 
 _PART_ROWS: Final = 50_000
@@ -17,8 +17,8 @@ class RowSink(Protocol):
     def write(self, rows: Rows) -> None:
         """Take one record's rows."""
 
-    def close(self) -> None:
-        """Finish."""
+    def close(self) -> int:
+        """Finish; return how many records could not be kept in such a place, and were left out."""
 
 
 class ParquetFolder:
@@ -30,24 +30,26 @@ class ParquetFolder:
             raise FileExistsError(17, "is not empty; export into a fresh folder", str(root))
         self._root = root
         self._part_rows = part_rows
-        self._waiting: dict[tuple[str, str, Schema], Part] = {}
+        self._waiting = Parts()
         self._rows_waiting = 0
-        self._parts = 0
+        self._written = 0
+        self._left_out = 0
 
     def write(self, rows: Rows) -> None:
-        """Keep rows until a part is full; records of another schema go into a part of their own."""
-        key = (rows.model, rows.day.isoformat(), rows.schema)
-        if key not in self._waiting:
-            self._waiting[key] = Part(rows.schema)
-        self._waiting[key].add(rows.rows)
+        """Keep rows until there are enough for files."""
+        self._waiting.add(rows)
         self._rows_waiting += len(rows.rows)
         if self._rows_waiting >= self._part_rows:
-            self.close()
+            self._write_parts()
 
-    def close(self) -> None:
-        """Write what waits."""
-        for (model, day, _), part in self._waiting.items():
-            self._parts += 1
-            part.write(partition(self._root, model, day) / f"part-{self._parts:05d}.parquet")
-        self._waiting.clear()
+    def close(self) -> int:
+        """Write what waits; see `RowSink`."""
+        self._write_parts()
+        return self._left_out
+
+    def _write_parts(self) -> None:
+        for model, day, _, part in self._waiting:
+            self._written += 1
+            part.write(partition(self._root, model, day) / f"part-{self._written:05d}.parquet")
+        self._left_out += self._waiting.clear()
         self._rows_waiting = 0

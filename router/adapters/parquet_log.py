@@ -9,7 +9,6 @@ twice, and drops it by `record_id`.
 
 from __future__ import annotations
 
-import hashlib
 import os
 import re
 from collections.abc import Mapping
@@ -18,12 +17,12 @@ from pathlib import Path
 from typing import Final
 
 from router.adapters.file_lock import try_lock
-from router.adapters.parquet_parts import Part, Schema, partition
+from router.adapters.parquet_parts import Parts, partition
 from router.requestlog.rows import FIXED, Rows
 
 _START: Final = "0-0"
 _CURSOR: Final = "_cursor"
-_PART = re.compile(r"part-(\d+)-(\d+)-[0-9a-f]{8}\.parquet")
+_PART = re.compile(r"part-(\d+)-(\d+)-(\d+)\.parquet")
 
 
 class FolderTaken(Exception):
@@ -59,10 +58,9 @@ class ParquetLog:
             raise FolderTaken(f"{root}: another process writes into it")
         self._lock = lock
         self._root = root
-        self._columns = columns
         self._max_bytes = max_bytes
         self._retention_days = retention_days
-        self._waiting: dict[tuple[str, str, Schema], Part] = {}
+        self._waiting = Parts(columns)
         cursor = root / _CURSOR
         self._cursor = cursor.read_text() if cursor.exists() else _START
         for path, place in self._parts():
@@ -78,26 +76,22 @@ class ParquetLog:
 
     def add(self, rows: Rows) -> None:
         """See the port."""
-        key = (rows.model, rows.day.isoformat(), rows.schema)
-        if key not in self._waiting:
-            self._waiting[key] = Part(rows.schema, self._columns)
-        self._waiting[key].add(rows.rows)
+        self._waiting.add(rows)
 
-    def commit(self, upto: str) -> None:
+    def commit(self, upto: str) -> int:
         """See the port; then delete what is too old or too much."""
-        for (model, day, schema), part in self._waiting.items():
-            name = hashlib.sha256(repr(schema).encode()).hexdigest()[:8]
-            folder = partition(self._root, model, day)
-            part.write(folder / f"part-{self._cursor}-{name}.parquet", durable=True)
+        for model, day, number, part in self._waiting:
+            part.write(partition(self._root, model, day) / f"part-{self._cursor}-{number}.parquet", durable=True)
         fresh = self._root / f"{_CURSOR}.new"
         with fresh.open("w") as file:
             file.write(upto)
             file.flush()
             os.fsync(file.fileno())
         fresh.replace(self._root / _CURSOR)
-        self._waiting.clear()
+        left_out = self._waiting.clear()
         self._cursor = upto
         self._retire()
+        return left_out
 
     def close(self) -> None:
         """Let the folder go; what was not committed is read again by the next one."""

@@ -6,19 +6,19 @@ The layout is Hive's, `model=NAME/date=YYYY-MM-DD/part-….parquet`: pandas, Pol
 
 from __future__ import annotations
 
+import logging
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 from urllib.parse import quote
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from router.requestlog.rows import FIXED
+from router.requestlog.rows import FIXED, Rows
 
-Schema = tuple[tuple[str, str], ...]
-"""Names and datatypes of the columns beyond the fixed ones."""
+_log = logging.getLogger(__name__)
 
 #: How Hive calls a partition without a value: requests that named no known model.
 _NO_MODEL: Final = "__HIVE_DEFAULT_PARTITION__"
@@ -47,38 +47,112 @@ _DATATYPES: Final = {
 }
 
 
+#: What pyarrow raises for a value that its column cannot hold.
+_UNFIT: Final = (ValueError, TypeError, OverflowError)
+
+
 class Part:
-    """Rows on their way into one file; packed into columns as they come, so that many take little memory."""
+    """Rows on their way into one file; packed into columns as they come, so that many take little memory.
+
+    The file has the columns of all its records, empty where a record has them not.
+    """
 
     _CHUNK_ROWS: Final = 1000
 
-    def __init__(self, schema: Schema, fixed: Mapping[str, str] = FIXED) -> None:
-        fields = [(name, _TYPES[kind]) for name, kind in fixed.items()]
-        fields += [(name, _type_of(datatype)) for name, datatype in schema]
-        self._schema = pa.schema(fields)
-        self._rows: list[dict[str, Any]] = []
+    def __init__(self, fixed: Mapping[str, str] = FIXED) -> None:
+        self.left_out = 0
+        """Records that no Parquet file can hold, among those packed so far."""
+        self._fields = [(name, _TYPES[kind]) for name, kind in fixed.items()]
+        self._datatypes: dict[str, str] = {}
+        self._records: list[list[dict[str, Any]]] = []
+        self._rows_waiting = 0
         self._tables: list[Any] = []
 
-    def add(self, rows: list[dict[str, Any]]) -> None:
-        """Take rows."""
-        self._rows += rows
-        if len(self._rows) >= self._CHUNK_ROWS:
+    def fits(self, rows: Rows) -> bool:
+        """Tell whether no column would need two types."""
+        return all(self._datatypes.get(name, datatype) == datatype for name, datatype in rows.schema)
+
+    def add(self, rows: Rows) -> None:
+        """Take the rows of a record that fits."""
+        self._datatypes.update(rows.schema)
+        self._records.append(rows.rows)
+        self._rows_waiting += len(rows.rows)
+        if self._rows_waiting >= self._CHUNK_ROWS:
             self._pack()
 
     def write(self, path: Path, *, durable: bool = False) -> None:
         """Put the file in place, with its folders; `durable` also against a loss of power."""
-        self._pack()
+        if self._records or not self._tables:  # a write that failed is tried again
+            self._pack()
         path.parent.mkdir(parents=True, exist_ok=True)
         unfinished = path.with_name(f".{path.name}.tmp")  # hidden: readers of folders take every other name for data
-        pq.write_table(pa.concat_tables(self._tables), unfinished, compression="zstd")
+        table = pa.concat_tables(self._tables, promote_options="default")
+        pq.write_table(table, unfinished, compression="zstd")
         if durable:
             with unfinished.open("rb") as file:
                 os.fsync(file.fileno())
         unfinished.replace(path)
 
     def _pack(self) -> None:
-        self._tables.append(pa.Table.from_pylist(self._rows, schema=self._schema))
-        self._rows = []
+        schema = pa.schema([*self._fields, *((name, _type_of(each)) for name, each in self._datatypes.items())])
+        try:
+            self._tables.append(_table(self._records, schema))
+        except _UNFIT:
+            self._tables.append(_table([each for each in self._records if self._can_be_kept(each, schema)], schema))
+        self._records = []
+        self._rows_waiting = 0
+
+    def _can_be_kept(self, record: list[dict[str, Any]], schema: Any) -> bool:
+        try:
+            _table([record], schema)
+        except _UNFIT as error:
+            self.left_out += 1
+            name = record[0].get("record_id") or record[0].get("request_id")
+            _log.error("Parquet cannot hold what the log has of %s, and it is left out: %s", name, error)
+            return False
+        return True
+
+
+class Placed(NamedTuple):
+    """A part and where it belongs."""
+
+    model: str
+    day: str
+    number: int
+    """Among the parts of that model and day, from 0."""
+    part: Part
+
+
+class Parts:
+    """Rows on their way into files: one for each model and day, and further ones only where datatypes contradict."""
+
+    def __init__(self, fixed: Mapping[str, str] = FIXED) -> None:
+        self._fixed = fixed
+        self._parts: dict[tuple[str, str], list[Part]] = {}
+
+    def add(self, rows: Rows) -> None:
+        """Take a record's rows."""
+        parts = self._parts.setdefault((rows.model, rows.day.isoformat()), [])
+        part = next((each for each in parts if each.fits(rows)), None)
+        if part is None:
+            part = Part(self._fixed)
+            parts.append(part)
+        part.add(rows)
+
+    def __iter__(self) -> Iterator[Placed]:
+        for (model, day), parts in self._parts.items():
+            for number, part in enumerate(parts):
+                yield Placed(model, day, number, part)
+
+    def clear(self) -> int:
+        """Forget what was written; return how many of its records no file could hold."""
+        left_out = sum(each.part.left_out for each in self)
+        self._parts.clear()
+        return left_out
+
+
+def _table(records: list[list[dict[str, Any]]], schema: Any) -> Any:
+    return pa.Table.from_pylist([row for record in records for row in record], schema=schema)
 
 
 def partition(root: Path, model: str, day: str) -> Path:

@@ -68,6 +68,8 @@ class LogEntry(msgspec.Struct, frozen=True):
     offset: int
     records: bytes
     """For `router.requestlog.record.read_records`."""
+    is_after_gap: bool = False
+    """Entries between this and the one before were deleted: whoever reads will never see them."""
 
 
 class RedisRequestLog:
@@ -123,24 +125,34 @@ class RedisRequestLog:
         with _reporting():
             await self._redis.hdel(self._offsets, incarnation)
 
-    async def has_lost_after(self, place: str) -> bool:
-        """Tell whether an entry after a place was deleted, so that who stands there will never see it."""
-        with _reporting():
-            if not await self._redis.exists(self._stream):
-                return False
-            deleted: Any = (await self._redis.xinfo_stream(self._stream))["max-deleted-entry-id"]
-        return _order(deleted.decode()) > _order(place)
-
     async def entries(self, after: str = "0-0") -> AsyncGenerator[LogEntry, None]:
-        """Yield what the stream holds after an id, oldest first, and end where the stream ends."""
+        """Yield what the stream holds after an id, oldest first, and end where the stream ends.
+
+        Entries may be deleted while this reads, too; the next one that is left says so. Before the beginning, `0-0`,
+        nothing counts as missed.
+        """
         while True:
             with _reporting():
-                page: Any = await self._redis.xrange(self._stream, min=f"({after}", count=_PAGE_ENTRIES)
+                page, is_gap = await self._page(after)
             for raw_id, fields in page:
                 after = raw_id.decode()
-                yield LogEntry(after, fields[b"incarnation"].decode(), int(fields[b"offset"]), fields[b"records"])
+                incarnation, offset = fields[b"incarnation"].decode(), int(fields[b"offset"])
+                yield LogEntry(after, incarnation, offset, fields[b"records"], is_gap)
+                is_gap = False
             if len(page) < _PAGE_ENTRIES:
                 return
+
+    async def _page(self, after: str) -> tuple[Any, bool]:
+        """Read some entries, and whether any between `after` and them was deleted, as of one moment."""
+        async with self._redis.pipeline(transaction=True) as both:
+            both.xrange(self._stream, min=f"({after}", count=_PAGE_ENTRIES)
+            both.xinfo_stream(self._stream)
+            page, about = await both.execute(raise_on_error=False)
+        if isinstance(page, Exception):
+            raise page
+        if isinstance(about, Exception) or after == "0-0":  # there is no stream yet
+            return page, False
+        return page, _order(about["max-deleted-entry-id"].decode()) > _order(after)
 
     async def entries_backwards(self) -> AsyncGenerator[LogEntry, None]:
         """Yield what the stream holds, newest first."""

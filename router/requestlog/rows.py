@@ -1,9 +1,14 @@
 """Records as rows of a table: features as served, answers, and labels as of a time. Pure.
 
-One row of the table for each row of the request. Columns: those of `FIXED`, then for each tensor `input.NAME` and
-`output.NAME`, with `[i]` where a row has several values; a row of more than `MAX_WIDTH` values, and a tensor that has
-no rows, is one column of lists. BYTES become text. A payload that was left out leaves its columns out. Looked-up
-features are `feature.NAME`, the same in each row of a request.
+One row of the table for each row of the request. Columns: those of `FIXED`, then for each tensor of an answered request
+`input.NAME` and `output.NAME`, with `[i]` where a row has several values; a row of more than `MAX_WIDTH` values, and a
+tensor that has no rows, is one column of lists, `[]`. BYTES become text. A payload that was left out leaves its columns
+out.
+
+Clients choose neither the names of columns nor their datatypes. A request that was refused may name tensors that no
+model has, so it has no tensor columns; looked-up features, whose names clients make up, share one column. A name stands
+for one datatype within a version: the three forms of name tell apart a value, one of several, and a list, also for a
+tensor whose own name ends in a bracket (which is always a list).
 """
 
 from __future__ import annotations
@@ -15,9 +20,8 @@ from typing import Any, Final, NamedTuple
 import msgspec
 import numpy as np
 
-from router.requestlog.features import PREFIX
 from router.requestlog.label import Label, LabelValue
-from router.requestlog.record import Record
+from router.requestlog.record import OK, Record
 from serving.protocol.arrays import Array, to_array
 from serving.protocol.errors import ServingError
 from serving.protocol.messages import Tensor
@@ -49,10 +53,10 @@ FIXED: Final[Mapping[str, str]] = {
     "label_number": "real",
     "label_at": "time",
     "outcome_value": "real",
+    "features": "text",
 }
-"""Columns that every row has, and their kinds. Those of a record are named as its fields; `label` is JSON."""
-#: Numbers are real, since JSON writes 3.0 as 3 and a column has one type.
-_FEATURE_TYPES: Final = {bool: "BOOL", int: "FP64", float: "FP64", str: "BYTES"}
+"""Columns that every row has, and their kinds. Those of a record are named as its fields; `label` and `features` are
+JSON."""
 LABEL_COLUMNS: Final[Mapping[str, str]] = {
     "request_id": "text",
     "row": "integer",
@@ -63,6 +67,7 @@ LABEL_COLUMNS: Final[Mapping[str, str]] = {
 }
 """Columns of a table of labels: one row for each value, in the order in which they came; `label` is JSON."""
 _OF_RECORD: Final = [name for name in FIXED if name in Record.__struct_fields__]
+_to_json = msgspec.json.Encoder(order="sorted").encode
 
 
 class KnownLabel(NamedTuple):
@@ -79,7 +84,7 @@ class Rows(NamedTuple):
     day: date
     """UTC."""
     schema: tuple[tuple[str, str], ...]
-    """Name and datatype of each tensor column: records with the same one fit into one table."""
+    """Name and datatype of each tensor column: records in which a name has one datatype fit into one table."""
     rows: list[dict[str, Any]]
 
 
@@ -110,29 +115,29 @@ class LabelsAsOf:
 
 
 def rows_of(record: Record, known: KnownLabel | None = None) -> Rows:
-    """Lay a record out; a payload that cannot be read counts as left out."""
-    tensors = [
-        (f"{side}.{tensor.name}", tensor)
-        for side, packed in (("input", record.inputs), ("output", record.outputs))
-        for tensor in _tensors(packed)
-    ]
-    count = _common_rows(tensor for _, tensor in tensors)
-    columns = [column for name, tensor in tensors for column in _columns(name, tensor, count)]
-    features = {f"{PREFIX}{name}": value for name, value in sorted(record.features.items())}
+    """Lay a record out; a payload that cannot be read counts as left out.
+
+    Raises:
+        ValueError: the record's time is in no calendar.
+    """
+    at = _moment(record.at)
+    payloads = (("input", record.inputs), ("output", record.outputs)) if record.outcome == OK else ()
+    tensors = {f"{side}.{tensor.name}": tensor for side, packed in payloads for tensor in _tensors(packed)}
+    count = _common_rows(tensors.values())
+    columns = [column for name, tensor in tensors.items() for column in _columns(name, tensor, count)]
     fixed = {name: getattr(record, name) for name in _OF_RECORD}
-    fixed |= {"record_id": record.id, "at": _moment(record.at), "outcome_value": known.label.outcome if known else None}
+    fixed |= {"record_id": record.id, "at": at, "outcome_value": known.label.outcome if known else None}
+    fixed["features"] = _to_json(record.features).decode() if record.features else None
     values = [array.tolist() for _, _, array in columns]
     rows = []
     for row in range(count):
         data = {name: _plain(column[row]) for (name, _, _), column in zip(columns, values, strict=True)}
-        rows.append({**fixed, "row": row, **_label(known, row, count), **data, **features})
-    schema = tuple((name, datatype) for name, datatype, _ in columns)
-    schema += tuple((name, _FEATURE_TYPES[type(value)]) for name, value in features.items())
-    return Rows(record.model, _moment(record.at).date(), schema, rows)
+        rows.append({**fixed, "row": row, **_label(known, row, count), **data})
+    return Rows(record.model, at.date(), tuple((name, datatype) for name, datatype, _ in columns), rows)
 
 
 def label_rows(model: str, label: Label, at: float) -> Rows:
-    """Lay a posted label out; one with an outcome alone has one row without label."""
+    """Lay a posted label out; one with an outcome alone has one row without label. Raises as `rows_of`."""
     values = label.label if isinstance(label.label, tuple) else (label.label,)
     fixed = {"request_id": label.request_id, "at": _moment(at), "outcome_value": label.outcome}
     rows = [{**fixed, "row": row, **_value(value)} for row, value in enumerate(values)]
@@ -161,8 +166,8 @@ def _columns(name: str, tensor: Tensor, rows: int) -> Iterator[tuple[str, str, A
         array = (array.astype(np.uint32) << 16).view(np.float32)
     flat = array.reshape(rows, -1) if tensor.shape and tensor.shape[0] == rows and array.size else array.reshape(1, -1)
     width = flat.shape[1]
-    if len(flat) != rows or width > MAX_WIDTH or not width:
-        yield name, f"{tensor.datatype}[]", np.broadcast_to(flat, (rows, width)) if len(flat) != rows else flat
+    if len(flat) != rows or width > MAX_WIDTH or not width or name.endswith("]"):
+        yield f"{name}[]", f"{tensor.datatype}[]", np.broadcast_to(flat, (rows, width)) if len(flat) != rows else flat
     elif width == 1:
         yield name, tensor.datatype, flat[:, 0]
     else:
@@ -189,7 +194,10 @@ def _value(value: LabelValue | None) -> dict[str, Any]:
 
 
 def _moment(at: float) -> datetime:
-    return datetime.fromtimestamp(at, UTC)
+    try:
+        return datetime.fromtimestamp(at, UTC)
+    except (ValueError, OverflowError, OSError):
+        raise ValueError(f"{at} s is in no calendar") from None
 
 
 def _plain(value: Any) -> Any:

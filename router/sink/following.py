@@ -10,7 +10,7 @@ from typing import Final
 
 from router.ports import RecordSink, StoreUnavailable
 from router.sink.sources import Read, Source
-from serving.telemetry.catalog import SINK_GAPS, SINK_ROWS
+from serving.telemetry.catalog import SINK_GAPS, SINK_LEFT_OUT, SINK_ROWS
 from serving.telemetry.instruments import Registry
 
 _POLL_S: Final = 1.0
@@ -28,6 +28,7 @@ class Following:
         metrics: Registry,
         *,
         stretch_bytes: int = 32 << 20,
+        stretch_rows: int = 100_000,
         stretch_s: float = 60.0,
         clock: Callable[[], float] = time.time,
     ) -> None:
@@ -38,16 +39,19 @@ class Following:
             sink: where they go.
             metrics: what is counted, is counted here.
             stretch_bytes: about how much is taken before it is committed.
+            stretch_rows: about how many rows are: a request of a few bytes may have very many.
             stretch_s: seconds after which less is committed too.
             clock: Unix seconds.
         """
         self._source = source
         self._sink = sink
         self._stretch_bytes = stretch_bytes
+        self._stretch_rows = stretch_rows
         self._stretch_s = stretch_s
         self._clock = clock
         self._rows = metrics.counter(SINK_ROWS)
         self._gaps = metrics.counter(SINK_GAPS)
+        self._left_out = metrics.counter(SINK_LEFT_OUT)
         self._pending_bytes = self._pending_rows = 0
         self._since: float | None = None
         """When the first row of the stretch was read."""
@@ -57,13 +61,14 @@ class Following:
     async def run(self) -> None:
         """Go on until cancelled, whatever goes away and comes back."""
         after = self._sink.cursor
-        await self._look_for_gap(after)
         while True:
             try:
                 async for read in self._source.read(after):
+                    if read.is_after_gap:
+                        self._tell_gap(after)
                     after = read.place
                     self._take(read)
-                    if self._pending_bytes >= self._stretch_bytes:
+                    if self._pending_bytes >= self._stretch_bytes or self._pending_rows >= self._stretch_rows:
                         await self._commit(after)
                 if self._since is not None and self._clock() - self._since >= self._stretch_s:
                     await self._commit(after)
@@ -75,9 +80,15 @@ class Following:
                 await asyncio.sleep(_RETRY_S)
 
     def _take(self, read: Read) -> None:
+        self._left_out.add(read.left_out)
         for rows in read.rows:
-            self._sink.add(rows)
-            self._pending_rows += len(rows.rows)
+            try:
+                self._sink.add(rows)
+            except ValueError as error:
+                _log.error("The sink cannot hold a record of %s, and it is left out: %s", rows.model, error)
+                self._left_out.add(1)
+            else:
+                self._pending_rows += len(rows.rows)
         self._pending_bytes += read.size_bytes
         if self._since is None:
             self._since = self._clock()
@@ -86,24 +97,17 @@ class Following:
         """Commit, however long the sink refuses; nothing is read meanwhile, so no more piles up."""
         while True:
             try:
-                await asyncio.to_thread(self._sink.commit, upto)
+                left_out = await asyncio.to_thread(self._sink.commit, upto)
                 break
             except OSError as error:
                 _log.warning("The sink cannot be written: %s", error)
                 await asyncio.sleep(_RETRY_S)
+        self._left_out.add(left_out)
         self._rows.add(self._pending_rows)
         self.lag_s = max(0.0, self._clock() - int(upto.partition("-")[0]) / 1000)
         self._pending_bytes = self._pending_rows = 0
         self._since = None
 
-    async def _look_for_gap(self, cursor: str) -> None:
-        """Say when Redis has let something go that the sink never had."""
-        while True:
-            try:
-                is_gap = cursor != "0-0" and await self._source.has_lost_after(cursor)
-                break
-            except StoreUnavailable:
-                await asyncio.sleep(_RETRY_S)
-        if is_gap:
-            self._gaps.add(1)
-            _log.warning("Records after %s left Redis before the sink read them; log_retention_bytes is small", cursor)
+    def _tell_gap(self, after: str) -> None:
+        self._gaps.add(1)
+        _log.error("Records after %s left Redis before the sink had read them: they are lost to it", after)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
+from functools import partial
 from typing import NamedTuple, Protocol
 
 from router.adapters.redis_labels import RedisLabels
 from router.adapters.redis_request_log import RedisRequestLog
-from router.requestlog.record import FirstSeen, Record, read_records
+from router.requestlog.record import FirstSeen, read_records
 from router.requestlog.rows import Rows, label_rows, rows_of
 
 _LABEL_BYTES = 100
@@ -23,16 +24,17 @@ class Read(NamedTuple):
     rows: Sequence[Rows]
     size_bytes: int
     """About; bounds what is held until the next commit."""
+    left_out: int = 0
+    """Records that could not be read, or not be laid out as rows."""
+    is_after_gap: bool = False
+    """Something between this and the stretch before is gone for good, as far as that can be told."""
 
 
 class Source(Protocol):
-    """One stream. Both methods may raise `StoreUnavailable`."""
+    """One stream."""
 
     def read(self, after: str) -> AsyncIterator[Read]:
-        """Yield what comes after a place, and end where the stream ends."""
-
-    async def has_lost_after(self, place: str) -> bool:
-        """Tell whether something after a place is gone for good, as far as that can be told."""
+        """Yield what comes after a place, and end where the stream ends; may raise `StoreUnavailable`."""
 
 
 class Records:
@@ -41,18 +43,19 @@ class Records:
     def __init__(self, log: RedisRequestLog) -> None:
         self._log = log
         self._seen = FirstSeen()
-        self.has_lost_after = log.has_lost_after
 
     async def read(self, after: str) -> AsyncIterator[Read]:
         """See `Source`."""
         async for entry in self._log.entries(after):
-            records = [each for each in read_records(entry.records).records if self._seen.is_new(each)]
-            rows = [laid_out for record in records if (laid_out := _lay_out(record)) is not None]
-            yield Read(entry.id, rows, len(entry.records))
+            found = read_records(entry.records)
+            records = [each for each in found.records if self._seen.is_new(each)]
+            rows = [laid_out for each in records if (laid_out := _lay_out(partial(rows_of, each), each.id)) is not None]
+            left_out = len(records) - len(rows) + len(found.corrupt)
+            yield Read(entry.id, rows, len(entry.records), left_out, entry.is_after_gap)
 
 
 class Labels:
-    """Labels and outcomes as they were posted, repetitions too."""
+    """Labels and outcomes as they were posted, repetitions too. Their stream is trimmed by length and tells no gaps."""
 
     def __init__(self, labels: RedisLabels) -> None:
         self._labels = labels
@@ -60,16 +63,13 @@ class Labels:
     async def read(self, after: str) -> AsyncIterator[Read]:
         """See `Source`."""
         async for posted in self._labels.entries(after):
-            yield Read(posted.id, [label_rows(posted.model, posted.label, posted.at)], _LABEL_BYTES)
-
-    async def has_lost_after(self, place: str) -> bool:
-        """Say no: a stream that is trimmed by length does not tell."""
-        return False
+            rows = _lay_out(partial(label_rows, posted.model, posted.label, posted.at), posted.id)
+            yield Read(posted.id, [] if rows is None else [rows], _LABEL_BYTES, left_out=rows is None)
 
 
-def _lay_out(record: Record) -> Rows | None:
+def _lay_out(lay_out: Callable[[], Rows], name: str) -> Rows | None:
     try:
-        return rows_of(record)
-    except (ValueError, OverflowError):  # a clock that was far off: no calendar has its day
-        _log.warning("Record %s cannot be laid out and is left out", record.id)
+        return lay_out()
+    except ValueError as error:
+        _log.error("%s cannot be laid out as rows, and is left out: %s", name, error)
         return None

@@ -218,6 +218,10 @@ SINK_LAG: Final = GaugeMetric(
 SINK_GAPS: Final = CounterMetric(
     "shepherd_log_sink_gaps_total", "Times that records left Redis before the sink had read them."
 )
+SINK_LEFT_OUT: Final = CounterMetric(
+    "shepherd_log_sink_left_out_total",
+    "Records and labels that the sink could not read or not hold; its log says which.",
+)
 
 # ── monitor ──────────────────────────────────────────────────────────────────────────────────────────────────────────
 

@@ -18,9 +18,10 @@ from router.adapters.redis_request_log import RedisRequestLog
 from router.cli.main import cli
 from router.gateway.shipper import Transfer
 from router.requestlog.label import Label
+from router.requestlog.record import Record, encode_record
 from serving.protocol.arrays import to_tensor
 from serving.protocol.packing import pack_tensors
-from tests.answers import a_recorder, a_spool, add_answer
+from tests.answers import a_record, a_recorder, a_spool, add_answer
 
 pq = pytest.importorskip("pyarrow.parquet")
 
@@ -59,6 +60,14 @@ async def _fill(url: str, root: Path) -> None:
     await asyncio.gather(stream.close(), labels.close())
 
 
+async def _add(url: str, *records: Record) -> None:
+    stream = RedisRequestLog(url)
+    frames = b"".join(map(encode_record, records))
+    known = await stream.shipped("other")
+    await stream.append("other", known, frames, known=known)
+    await stream.close()
+
+
 def f32(values: Any) -> Any:
     return np.array(values, dtype=np.float32)
 
@@ -79,7 +88,7 @@ def test_the_log_is_exported_once_by_model_and_day(redis: str, tmp_path: Path) -
     result = run("export", str(tmp_path / "out"), "--redis-url", redis, "-o", "json")
 
     assert result.exit_code == 0, result.output
-    assert json.loads(result.stdout) == {"records": 40, "rows": 40, "labelled": 1}
+    assert json.loads(result.stdout) == {"records": 40, "rows": 40, "labelled": 1, "left_out": 0}
     folders = {str(part.parent.relative_to(tmp_path / "out")) for part in (tmp_path / "out").rglob("*.parquet")}
     assert folders == {
         *(f"model={model}/date={day}" for model in ("flights", "a%2Fb") for day in ("2023-11-14", "2023-11-15")),
@@ -89,6 +98,20 @@ def test_the_log_is_exported_once_by_model_and_day(redis: str, tmp_path: Path) -
     assert len(rows) == 40
     assert [rows["request-3"][name] for name in ("input.x[0]", "input.x[1]", "output.y")] == [3.0, 1.5, 6.0]
     assert (rows["request-1"]["label_number"], rows["request-1"]["outcome_value"]) == (0.0, 3.5)
+
+
+def test_no_record_ends_an_export(redis: str, tmp_path: Path) -> None:
+    """What is no row of a table is left out and counted, beside whole numbers that no float is equal to."""
+    asyncio.run(_add(redis, a_record(41, at=1e300), a_record(42, revision=1 << 63)))
+    asyncio.run(_add(redis, *(a_record(n, features={"id": 9007199254740993 + n}) for n in range(43, 48))))
+
+    result = run("export", str(tmp_path / "out"), "--redis-url", redis, "-o", "json")
+
+    assert result.exit_code == 0, result.output
+    assert json.loads(result.stdout)["left_out"] == 2
+    found = {row["request_id"]: row["features"] for row in exported(tmp_path / "out")}
+    assert len(found) == 45
+    assert found["request-43"] == '{"id":9007199254741036}'
 
 
 def test_an_export_as_of_a_time_knows_nothing_later(redis: str, tmp_path: Path) -> None:

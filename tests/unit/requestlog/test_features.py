@@ -1,11 +1,14 @@
-"""Looked-up features: kept with the record, hidden and cut like payloads, and columns of an export."""
+"""Looked-up features: kept with the record, hidden and cut like payloads, and a column of an export."""
 
 from __future__ import annotations
 
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from router.requestlog.features import MAX_FEATURES, looked_up
 from router.requestlog.redaction import Redactor, Redactors
@@ -80,14 +83,18 @@ def test_a_hash_needs_the_key_and_keeps_equal_values_equal(tmp_path: Path) -> No
     assert b"ann" not in b"".join(segment.read_bytes() for segment in spool.folder.path.glob("*.seg"))
 
 
-def test_an_export_has_a_column_for_each() -> None:
-    """Numbers are real whether or not they have a fraction, so that a column has one type."""
+def test_an_export_has_one_column_for_all_of_them() -> None:
+    """Clients choose their names: a column for each would let clients choose what the table looks like."""
     found = rows_of(a_record(inputs=b"", outputs=b"", features=FOUND))
 
-    assert dict(found.schema) == {
-        "feature.delay_7d": "FP64",
-        "feature.trips": "FP64",
-        "feature.member": "BOOL",
-        "feature.profile": "BYTES",
-    }
-    assert found.rows[0]["feature.trips"] == 4
+    assert found.schema == ()
+    assert msgspec.json.decode(found.rows[0]["features"]) == FOUND
+    assert rows_of(a_record(inputs=b"", outputs=b"")).rows[0]["features"] is None
+
+
+@given(features=st.dictionaries(st.text(), st.booleans() | st.integers(-(1 << 63), (1 << 64) - 1) | st.text()))
+def test_an_export_has_them_as_they_came(features: dict[str, Any]) -> None:
+    """Whole numbers to their last digit, also those that no float is equal to."""
+    rows = rows_of(a_record(inputs=b"", outputs=b"", features=features)).rows
+
+    assert msgspec.json.decode(rows[0]["features"] or "{}") == features

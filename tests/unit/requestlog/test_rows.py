@@ -6,12 +6,13 @@ from datetime import UTC, date, datetime
 from typing import Any
 
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from router.requestlog.label import Label
 from router.requestlog.record import SHADOW, Record
-from router.requestlog.rows import FIXED, MAX_WIDTH, KnownLabel, LabelsAsOf, rows_of
+from router.requestlog.rows import FIXED, MAX_WIDTH, KnownLabel, LabelsAsOf, label_rows, rows_of
 from serving.protocol.arrays import to_tensor
 from serving.protocol.messages import Tensor
 from serving.protocol.packing import pack_tensors
@@ -78,10 +79,45 @@ def test_wide_rows_and_tensors_without_rows_are_lists() -> None:
     mixed = rows_of(served(x=f64([[1], [2]]), rate=i64([16000])))
     empty = rows_of(served(x=np.zeros((2, 0))))
 
-    assert wide.schema == (("input.x", "FP64[]"),)
-    assert len(wide.rows[1]["input.x"]) == MAX_WIDTH + 1
+    assert wide.schema == (("input.x[]", "FP64[]"),)
+    assert len(wide.rows[1]["input.x[]"]) == MAX_WIDTH + 1
     assert mixed.schema == (("input.x[0]", "FP64"), ("input.x[1]", "FP64"), ("input.rate", "INT64"))
-    assert [row["input.x"] for row in empty.rows] == [[], []]
+    assert [row["input.x[]"] for row in empty.rows] == [[], []]
+
+
+@given(
+    names=st.lists(st.sampled_from(["x", "x[0]", "x[1]", "x[]", "x[0][0]", "x[0][]", "y"]), unique=True),
+    widths=st.lists(st.sampled_from([0, 1, 2, MAX_WIDTH + 1]), min_size=7, max_size=7),
+)
+def test_no_two_tensors_share_a_column(names: list[str], widths: list[int]) -> None:
+    """Whatever they are called: a table with two columns of one name cannot be read."""
+    tensors = {name: np.zeros((2, width)) for name, width in zip(names, widths, strict=False)}
+    found = rows_of(served(**tensors))
+
+    columns = [name for name, _ in found.schema]
+    assert len(columns) == len(set(columns)) == sum(width if width == 2 else 1 for _, width in _spread(tensors))
+
+
+def _spread(tensors: dict[str, Any]) -> list[tuple[str, int]]:
+    """Which are columns of their own: those of names that end in a bracket never are."""
+    return [(name, 1 if name.endswith("]") else array.shape[1]) for name, array in tensors.items()]
+
+
+def test_what_was_not_answered_has_no_columns_of_its_own() -> None:
+    """A request that was refused may name tensors that no model has."""
+    refused = a_record(inputs=packed(nobody=[1.0], knows=[2.0]), outputs=b"", outcome="invalid")
+
+    assert rows_of(refused).schema == ()
+    assert len(rows_of(refused).rows) == 1
+
+
+def test_a_time_that_no_calendar_has_is_an_error() -> None:
+    """One that says so, for those who read on."""
+    for at in (1e300, float("nan"), -1e18):
+        with pytest.raises(ValueError, match="no calendar"):
+            rows_of(a_record(at=at))
+        with pytest.raises(ValueError, match="no calendar"):
+            label_rows("flights", Label("r", 1), at)
 
 
 def test_bf16_is_widened() -> None:
