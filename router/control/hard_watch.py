@@ -1,29 +1,42 @@
-"""Watches a version under trial for hard failures, look by look."""
+"""Watches a version under trial for hard failures, look by look.
+
+Errors are counted by routers. Rows that are not numbers are counted by replicas, which do not know for whom they ran:
+a shadow's copies, warm-up and probes have such rows as well. So rows count against a version only once its share has
+settled and somebody has been answered, and against no more answers than came with them.
+"""
 
 from __future__ import annotations
 
 from collections import deque
 from collections.abc import Collection
+from typing import Final
 
 from router.analysis.counts import Counts
+from router.rollout.advance import SETTLE_S
 from router.rollout.evidence import Counters, since
 from router.rollout.hard_failure import Suspicion, watch
 
 #: How far back the reference looks for trouble that everybody has: seconds.
-_RECENT_S = 15.0
+_RECENT_S: Final = 15.0
 #: Requests without which a rate says nothing.
-_ENOUGH = 20
+_ENOUGH: Final = 20
+#: Rows that are not numbers per answer of the reference from which on they are how this model answers.
+_USUAL: Final = 0.5
 
 
 class HardWatch:
-    """What has gathered against one version. Kept in memory: a successor begins anew, seconds behind."""
+    """What has gathered against one version since its share was raised.
+
+    Kept in memory: a successor begins anew, seconds behind.
+    """
 
     def __init__(self, version: int) -> None:
         self._version = version
         self._suspicion = Suspicion()
-        self._origin: Counters | None = None
-        self._seen = Counts(0, 0)
-        """Since the origin, as far as it has gone into the suspicion."""
+        self._began_at: float | None = None
+        self._is_answering = False
+        self._rows_ahead = 0
+        """Rows that were not numbers, whose answers the routers have not published yet."""
         self._looks: deque[tuple[float, Counters]] = deque()
 
     def look(self, counters: Counters, now: float, *, beside: Collection[int], began: Counters | None = None) -> str:
@@ -35,22 +48,44 @@ class HardWatch:
             beside: versions that it is held against.
             began: counters when it got traffic, where that is known: from there on the others are like it.
         """
-        self._origin = self._origin or counters
-        total, failed = since(counters, self._origin).answered_and_failed({self._version})
-        # A failure that is known before its answer is counted waits for it.
-        seen = Counts(total - self._seen.total, min(total - self._seen.total, failed - self._seen.events))
-        self._seen += seen
-        if seen.total:
-            self._suspicion = watch(self._suspicion, seen, self._reference(counters, beside, began))
+        if self._began_at is None:
+            self._began_at = now
+        fresh = since(counters, self._looks[-1][1] if self._looks else counters)
+        errors = fresh.errors_of({self._version})
+        self._is_answering = self._is_answering or errors.total > 0
+        reference = self._reference(counters, beside, began)
+        are_usual = _are_rows_usual(reference, beside)
+        rows = self._rows_ahead + fresh.rows_of({self._version})
+        if not self._is_answering or self._settles(now) or are_usual:
+            rows = 0
+        if errors.total:
+            seen = Counts(errors.total, min(errors.total, errors.events + rows))
+            theirs = reference.errors_of(beside) if are_usual else reference.failures_of(beside)
+            self._suspicion = watch(self._suspicion, seen, theirs)
+        self._rows_ahead = 0 if errors.total else rows
         self._looks.append((now, counters))
         while len(self._looks) > 1 and not 0 <= now - self._looks[0][0] <= _RECENT_S:
             self._looks.popleft()
         return self._suspicion.words if self._suspicion.is_alarm else ""
 
-    def _reference(self, counters: Counters, beside: Collection[int], began: Counters | None) -> Counts:
-        """The others' failures: their habit, or what befalls them just now when that is worse."""
-        ever = counters.failures_of(beside)
-        in_trial = since(counters, began).failures_of(beside) if began else ever
-        recent = since(counters, self._looks[0][1]).failures_of(beside) if self._looks else Counts(0, 0)
-        habit = in_trial if in_trial.total >= _ENOUGH else ever
-        return max(habit, recent, key=lambda counts: counts.rate if counts.total >= _ENOUGH else 0.0)
+    def _settles(self, now: float) -> bool:
+        """Tell whether copies that were under way when the share was raised may still be counted."""
+        assert self._began_at is not None, "set by the first look"
+        return 0 <= now - self._began_at < SETTLE_S
+
+    def _reference(self, counters: Counters, beside: Collection[int], began: Counters | None) -> Counters:
+        """Choose the time by which the others are judged: their habit, or just now when that is worse."""
+        in_trial = since(counters, began) if began else counters
+        habit = in_trial if in_trial.errors_of(beside).total >= _ENOUGH else counters
+        recent = since(counters, self._looks[0][1]) if self._looks else Counters()
+        return max(habit, recent, key=lambda of: _rate(of.failures_of(beside)))
+
+
+def _rate(counts: Counts) -> float:
+    return counts.rate if counts.total >= _ENOUGH else 0.0
+
+
+def _are_rows_usual(reference: Counters, beside: Collection[int]) -> bool:
+    """Tell whether the others answer so too: then infinity, or NaN, is a word of this model's language."""
+    answers = reference.errors_of(beside).total
+    return answers >= _ENOUGH and reference.rows_of(beside) >= _USUAL * answers

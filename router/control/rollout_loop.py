@@ -16,7 +16,7 @@ from router.ports import PolicyChange, PolicyStore, RevisionConflict, StoreUnava
 from router.rollout.advance import advance
 from router.rollout.counters import read_counters
 from router.rollout.evidence import Counters, Judgement, Observation
-from router.rollout.phase import Phase
+from router.rollout.phase import EXPOSED, Phase
 from router.rollout.rollout import CHAMPION, Rollout
 from router.rollout.writes import AskGates, Command, LoadVersion, SetPolicy, Turn, WriteRegistry
 from router.rollout_ports import Note, RolloutConflict, RolloutMonitor, RolloutStore
@@ -175,6 +175,10 @@ class RolloutLoop:
         )
 
     def _watch(self, rollout: Rollout, counters: Counters, now: float) -> str:
+        """Watch from its first share on: what was counted before were copies and probes."""
+        if rollout.phase not in EXPOSED:
+            self._watches.pop(rollout.id, None)
+            return ""
         watch = self._watches.setdefault(rollout.id, HardWatch(rollout.version))
         return watch.look(counters, now, beside={rollout.stable_version}, began=rollout.origin)
 

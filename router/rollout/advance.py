@@ -111,7 +111,7 @@ def _try_as_shadow(rollout: Rollout, observed: Observation, now: float) -> Turn:
     compared = seen.comparisons.get(rollout.version, (0, 0))
     checks = [check for check in rollout.plan.checks if isinstance(check, ShadowAgreement)]
     nobody = ArmCounters("", rollout.version)
-    copies = judge_copies(seen.copies.get(rollout.version, {}), seen.failures_of({rollout.stable_version}))
+    copies = judge_copies(seen.copies.get(rollout.version, {}), seen.answers_of({rollout.stable_version}))
     findings = (*judge_checks(checks, nobody, nobody, compared=compared), *([copies] if copies else []))
     if overall(findings) is Verdict.FAIL:
         failed = "; ".join(f.words for f in findings if f.verdict is Verdict.FAIL and not f.dry_run)

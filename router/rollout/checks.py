@@ -13,15 +13,11 @@ from router.analysis.sample_ratio import sample_ratio
 from router.analysis.verdict import Finding, Verdict, judge
 from router.policy.plan import AnyCheck, ErrorRate, Latency, ShadowAgreement
 from router.rollout.evidence import ArmCounters, Judgement
+from router.rollout.faults import EXCUSED_COPIES, LATE
 from router.rollout.hard_failure import Suspicion, watch
-from serving.protocol.errors import ErrorKind
-from serving.telemetry.catalog import OK
 
 #: Below this probability of seeing them by chance, the arms' numbers contradict their shares.
 SAMPLE_RATIO_ALPHA = 0.001
-#: How a copy that nobody waits for may end without a fault of its version: shadows get what time primaries leave.
-_LATE = ErrorKind.DEADLINE.name.lower()
-_NO_FAULT = frozenset({OK, _LATE, ErrorKind.OVERLOADED.name.lower(), ErrorKind.CANCELLED.name.lower()})
 
 
 def judge_checks(
@@ -69,10 +65,10 @@ def judge_copies(copies: Mapping[str, int], reference: Counts) -> Judgement | No
         reference: answers of the version that serves in the same time, and its failures.
     """
     total = sum(copies.values())
-    failed = sum(n for outcome, n in copies.items() if outcome not in _NO_FAULT)
+    failed = sum(n for outcome, n in copies.items() if outcome not in EXCUSED_COPIES)
     if watch(Suspicion(), Counts(total, failed), reference).is_alarm:
         return Judgement("shadow_copies", Verdict.FAIL, f"{failed} of {total} copies of the traffic failed")
-    late = copies.get(_LATE, 0)
+    late = copies.get(LATE, 0)
     if 2 * late <= total:
         return None
     words = f"not yet: {late} of {total} copies of the traffic got no answer within the shadow's timeout_ms"

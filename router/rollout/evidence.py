@@ -6,7 +6,7 @@ means that the counting began anew, and differs from it by nothing.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Mapping
 from typing import Final
 
 import msgspec
@@ -15,6 +15,7 @@ from router.analysis.counts import Counts, Histogram
 from router.analysis.verdict import Verdict
 from router.policy.document import Policy
 from router.policy.plan import AnyCheck
+from router.rollout.faults import CLIENT_FAULTS
 from serving.telemetry.catalog import OK
 
 
@@ -47,6 +48,13 @@ class ArmCounters(msgspec.Struct, frozen=True):
         return Counts(total, total - mine.get(OK, 0))
 
     @property
+    def charged(self) -> Counts:
+        """Answers that tell of the version, and the failures among them: of directed ones, no client's own fault."""
+        excused = sum(n for outcome, n in self.directed.items() if outcome in CLIENT_FAULTS)
+        total = max(0, self.answered - excused)
+        return Counts(total, max(0, total - self.outcomes.get(OK, 0)))
+
+    @property
     def latency(self) -> Histogram | None:
         """Durations in seconds; None when there is none."""
         return Histogram(self.bounds, self.durations) if self.bounds else None
@@ -68,21 +76,24 @@ class Counters(msgspec.Struct, frozen=True):
         found = (each for each in self.arms if (each.variant, each.version) == (variant, version))
         return next(found, ArmCounters(variant, version))
 
-    def failures_of(self, versions: Iterable[int]) -> Counts:
-        """Count answers of versions that failed hard: not `ok`, or not a number."""
-        total, failed = self.answered_and_failed(versions)
-        return Counts(total, min(total, failed))
-
-    def answered_and_failed(self, versions: Iterable[int]) -> tuple[int, int]:
-        """Count answers, and failures among them and in rows: of these there may be more than answers.
-
-        A request may hold many rows; and rows are counted by replicas, whose files may be ahead of the routers'.
-        """
-        wanted = set(versions)
-        mine = [arm for arm in self.arms if arm.version in wanted]
+    def answers_of(self, versions: Collection[int]) -> Counts:
+        """Count answers of versions, and those among them that are not `ok`."""
+        mine = [arm for arm in self.arms if arm.version in versions]
         total = sum(arm.answered for arm in mine)
-        failed = total - sum(arm.outcomes.get(OK, 0) for arm in mine)
-        return total, failed + sum(self.nonfinite.get(version, 0) for version in wanted)
+        return Counts(total, total - sum(arm.outcomes.get(OK, 0) for arm in mine))
+
+    def errors_of(self, versions: Collection[int]) -> Counts:
+        """Count answers that tell of versions, and the failures among them."""
+        return sum((arm.charged for arm in self.arms if arm.version in versions), Counts(0, 0))
+
+    def rows_of(self, versions: Collection[int]) -> int:
+        """Count rows that were not numbers: a request may hold many, and copies and probes have them too."""
+        return sum(n for version, n in self.nonfinite.items() if version in versions)
+
+    def failures_of(self, versions: Collection[int]) -> Counts:
+        """Count answers that tell of versions, and those among them that failed hard: an error, or not a number."""
+        errors = self.errors_of(versions)
+        return Counts(errors.total, min(errors.total, errors.events + self.rows_of(versions)))
 
 
 class Judgement(msgspec.Struct, frozen=True):

@@ -171,6 +171,8 @@ async def test_rows_that_are_not_numbers_count_though_every_answer_was_ok(world:
     """Also when a replica's file is ahead of the routers'."""
     await world.start()
     await world.look(4)
+    world.count("canary", NEW, 1)
+    await world.look()
     world.metrics.counter(catalog.NONFINITE, model=MODEL, version=str(NEW)).add(20)
     await world.look()
     world.count("canary", NEW, 20)
