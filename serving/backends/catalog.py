@@ -44,7 +44,7 @@ class BackendOptions(Protocol):
 
     @property
     def settings(self) -> Mapping[str, Any]:
-        """The backend's own settings, by name."""
+        """The backend's own settings, by name; `onnx` has none."""
 
 
 def create(
@@ -84,7 +84,6 @@ def _onnx(artifact: ModelFiles, options: BackendOptions, _reach: Reach) -> Backe
         "threads": options.threads if isinstance(options.threads, int) else 1,
         "provider": options.provider,
         "gpu_mem_limit_bytes": options.gpu_mem_limit_bytes,
-        **options.settings,
     }
     return OnnxBackend(artifact.onnx, _convert(settings, OnnxOptions, "onnx"))
 

@@ -43,7 +43,7 @@ _UNNAMED_AXIS = re.compile(r"unk__\d+")
 _SOURCE_LINE = re.compile(r"\S+\.(?:cc|h|cu|cuh):\d+ ")
 
 
-class OnnxOptions(msgspec.Struct, frozen=True):
+class OnnxOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """How to run a model."""
 
     threads: int = 1

@@ -73,6 +73,9 @@ class ServingOptions(msgspec.Struct, frozen=True):
     """The backend's own settings: `shepherd.echo.delay_ms` is the setting `delay_ms` of the backend `echo`."""
 
 
+_WITHOUT_SETTINGS: Final = frozenset({"onnx"})
+"""Backends that are set by the options alone, whose bounds and contradictions are checked here."""
+
 _FIELDS: Final = {field.name: field for field in msgspec.structs.fields(ServingOptions) if field.name != "settings"}
 
 
@@ -136,6 +139,8 @@ def _own_settings(backend: str, settings: Mapping[str, tuple[str, str]]) -> dict
     for tag, (owner, text) in settings.items():
         if owner != backend:
             raise invalid(f"tag '{tag}' is for backend '{owner}', but the version's backend is '{backend}'")
+        if owner in _WITHOUT_SETTINGS:
+            raise invalid(f"tag '{tag}' is unknown: backend '{owner}' has no settings of its own")
         own[tag.removeprefix(f"{PREFIX}{owner}.")] = _setting_value(tag, text)
     return own
 

@@ -9,6 +9,8 @@ import pytest
 from serving.protocol.errors import ErrorKind, ServingError
 from serving.registry.options import ServingOptions, parse_options
 
+ECHO = {"shepherd.backend": "echo"}
+
 
 def test_a_version_without_tags_has_the_defaults() -> None:
     """One replica, one thread, onnxruntime."""
@@ -61,8 +63,8 @@ def test_settings_of_the_backend_are_read_as_text_or_json() -> None:
         ({"shepherd.golden_rtol": "nan"}, "tag 'shepherd.golden_rtol' is 'nan'"),
         ({"shepherd.min_replicas": "3"}, "tag 'shepherd.max_replicas': 1 is below shepherd.min_replicas (3)"),
         ({"shepherd.echo.delay_ms": "5"}, "for backend 'echo', but the version's backend is 'onnx'"),
-        ({"shepherd.onnx.list": "[1"}, "tag 'shepherd.onnx.list' is no valid JSON"),
-        ({"shepherd.onnx.list": "[" * 100_000}, "tag 'shepherd.onnx.list' is no valid JSON"),
+        (ECHO | {"shepherd.echo.inputs": "[1"}, "tag 'shepherd.echo.inputs' is no valid JSON"),
+        (ECHO | {"shepherd.echo.inputs": "[" * 100_000}, "tag 'shepherd.echo.inputs' is no valid JSON"),
         ({"shepherd.threads": "1000000000"}, "tag 'shepherd.threads' is '1000000000': Expected `int` <= 1024"),
         ({"shepherd.max_replicas": "1000000"}, "tag 'shepherd.max_replicas' is '1000000': Expected `int` <= 1024"),
         ({"shepherd.max_batch": "999999999999"}, "tag 'shepherd.max_batch'"),
@@ -79,3 +81,12 @@ def test_a_wrong_tag_is_named_with_what_is_wrong(tags: dict[str, str], reason: s
 
     assert caught.value.kind is ErrorKind.INVALID
     assert reason in caught.value.message
+
+
+@pytest.mark.parametrize("setting", ["threads", "provider", "gpu_mem_limit_bytes", "bogus"])
+def test_no_tag_sets_the_onnx_backend_past_the_checked_options(setting: str) -> None:
+    """`shepherd.threads` has bounds and decides who may share a process; `shepherd.onnx.threads` would have neither."""
+    with pytest.raises(
+        ServingError, match=rf"tag 'shepherd.onnx.{setting}' is unknown: backend 'onnx' has no settings"
+    ):
+        parse_options({f"shepherd.onnx.{setting}": "500"})
