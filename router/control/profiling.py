@@ -25,6 +25,7 @@ from router.drift.profile import (
     MAX_CATEGORIES,
     MAX_COLUMNS,
     MAX_PROBABILITIES,
+    MAX_PROFILE_BYTES,
     Profile,
     UnfitProfile,
     decode_profile,
@@ -136,7 +137,10 @@ def profile_version(artifact: Artifact, reference: Reference | Table) -> Profile
 def read_profile(folder: Path) -> Profile | None:
     """Read the profile of a version's folder; None when it has none. `UnfitProfile` when it is no profile."""
     path = folder / PROFILE
-    return decode_profile(path.read_bytes()) if path.is_file() else None
+    if not path.is_file():
+        return None
+    with path.open("rb") as file:
+        return decode_profile(file.read(MAX_PROFILE_BYTES + 1))
 
 
 def _build(rows: Reference, outputs: Mapping[str, Array], sha256: str) -> Profile:

@@ -26,9 +26,14 @@ def file_digests(folder: Path) -> dict[str, str]:
         if path.is_symlink() or not (path.is_file() or path.is_dir()):
             raise invalid(f"'{path.relative_to(folder)}' of the version is neither a plain file nor a folder")
         if path.is_file():
-            with path.open("rb") as file:
-                digests[path.relative_to(folder).as_posix()] = hashlib.file_digest(file, "sha256").hexdigest()
+            digests[path.relative_to(folder).as_posix()] = file_digest(path)
     return digests
+
+
+def file_digest(path: Path) -> str:
+    """Hash one file, of any size."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def tree_digest(digests: Mapping[str, str]) -> str:

@@ -20,7 +20,7 @@ from serving.protocol.errors import ServingError, invalid
 from serving.registry.artifact import PROFILE, Artifact, VersionInfo, is_model_file
 from serving.registry.assembly import assemble, origin_of
 from serving.registry.cache import ArtifactCache
-from serving.registry.digest import file_digests, model_digest
+from serving.registry.digest import file_digest, file_digests, model_digest
 from serving.registry.golden import Golden
 from serving.registry.golden_json import golden_digest
 from serving.registry.golden_recording import Recorder, read_golden, write_golden
@@ -149,7 +149,7 @@ def _verify_profile(info: VersionInfo, folder: Path) -> None:
     attached, path = info.tags.get(PROFILE_TAG), folder / PROFILE
     if attached is None:
         return
-    found = hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else "none"
+    found = file_digest(path) if path.is_file() else "none"
     if found != attached:
         raise _refused(info, "reference profile", found, attached)
 

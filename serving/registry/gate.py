@@ -17,6 +17,7 @@ from serving.registry.artifact import PROFILE, is_wanted
 from serving.registry.digest import file_digests, model_digest
 from serving.registry.finding import Finding, Report, failed, ok, skipped, warning
 from serving.registry.isolated_load import DEFAULT_TIMEOUT_S, try_version
+from serving.registry.metadata import read_metadata
 from serving.registry.model_files import find_model
 from serving.registry.node_memory import node_room
 from serving.registry.options import GOLDEN_SHA256_TAG, PROFILE_TAG, SHA256_TAG, parse_options
@@ -117,8 +118,10 @@ def _profile(folder: Path, tags: Mapping[str, str]) -> Finding:
     if not path.is_file():
         return warning("profile", f"no {PROFILE}: drift would be measured from the first requests", mend)
     try:
-        content = path.read_bytes()
+        content = read_metadata(path)
         document = json.loads(content)
+    except ServingError as error:
+        return failed("profile", str(error), mend)
     except (ValueError, RecursionError) as error:
         return failed("profile", f"{PROFILE} is no JSON: {error}", mend)
     if not isinstance(document, dict):

@@ -17,6 +17,7 @@ from serving.registry.artifact import GOLDEN_REQUEST, GOLDEN_RESPONSE
 from serving.registry.example import inputs_from_mlflow, invented_inputs
 from serving.registry.golden import Golden, Origin, arrays, replay_golden
 from serving.registry.golden_json import decode_request, decode_response, encode_request, encode_response
+from serving.registry.metadata import check_metadata_size, read_metadata
 from serving.registry.model_files import ModelFiles, find_model
 from serving.registry.options import ServingOptions, parse_options
 
@@ -77,22 +78,31 @@ def record_here(folder: Path, tags: Mapping[str, str], example: bytes | None, re
 
 
 def write_golden(folder: Path, golden: Golden) -> None:
-    """Write the example and its answer into a version's folder."""
-    (folder / GOLDEN_REQUEST).parent.mkdir(exist_ok=True)
-    (folder / GOLDEN_REQUEST).write_bytes(encode_request(golden.inputs))
-    (folder / GOLDEN_RESPONSE).write_bytes(encode_response(golden.outputs))
+    """Write the example and its answer into a version's folder.
+
+    Raises:
+        ServingError: TOO_LARGE, they could not be read again.
+    """
+    request, response = folder / GOLDEN_REQUEST, folder / GOLDEN_RESPONSE
+    request.parent.mkdir(exist_ok=True)
+    for path, content in (
+        (request, encode_request(golden.inputs)),
+        (response, encode_response(golden.outputs)),
+    ):
+        check_metadata_size(path.name, len(content))
+        path.write_bytes(content)
 
 
 def read_golden(folder: Path, origin: Origin) -> Golden | None:
     """Read the example and its answer from a version's folder; None when it has none.
 
     Raises:
-        ServingError: INVALID, they cannot be read.
+        ServingError: INVALID, they cannot be read; TOO_LARGE.
     """
     request, response = folder / GOLDEN_REQUEST, folder / GOLDEN_RESPONSE
     if not (request.is_file() and response.is_file()):
         return None
-    return Golden(decode_request(request.read_bytes()), decode_response(response.read_bytes()), origin)
+    return Golden(decode_request(read_metadata(request)), decode_response(read_metadata(response)), origin)
 
 
 def _inputs(files: ModelFiles, signature: Signature, example: bytes | None) -> tuple[tuple[Tensor, ...], Origin]:
@@ -100,6 +110,6 @@ def _inputs(files: ModelFiles, signature: Signature, example: bytes | None) -> t
         inputs = decode_request(example)
         validate_request(signature, InferRequest(inputs))
         return inputs, "given"
-    if files.example and (found := inputs_from_mlflow(files.example.read_bytes(), signature)):
+    if files.example and (found := inputs_from_mlflow(read_metadata(files.example), signature)):
         return decode_request(encode_request(found)), "given"  # as it will be read back
     return invented_inputs(signature), "synthetic"

@@ -235,8 +235,7 @@ class MlflowStore:
         """Open the store that holds a version's files, once its address is found acceptable."""
         with self._reaching():
             address = self._client.get_model_version_download_uri(info.model, str(info.version))
-        self._sources.check(address)
-        return get_artifact_repository(address, tracking_uri=self.uri, registry_uri=self.uri)
+        return get_artifact_repository(self._sources.check(address), tracking_uri=self.uri, registry_uri=self.uri)
 
     @contextlib.contextmanager
     def _reaching(self) -> Iterator[None]:

@@ -6,8 +6,8 @@ MLflow's own loaders import the module that the card names; we take from it only
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
-from typing import Any, Final
+from collections.abc import Sequence
+from typing import Final
 
 import msgspec
 import numpy as np
@@ -19,6 +19,7 @@ from serving.protocol.messages import Signature, TensorSpec
 from serving.registry.artifact import check_path
 
 ONNX_FILE: Final = "model.onnx"
+_STRING: Final = "tag:yaml.org,2002:str"
 
 
 class ModelCard(msgspec.Struct, frozen=True):
@@ -39,16 +40,18 @@ def parse_mlmodel(text: str) -> ModelCard:
         ServingError: INVALID, it is no YAML mapping, or a path in it leads out of its folder.
     """
     try:
-        document = yaml.safe_load(text)
+        card = yaml.compose(text, Loader=yaml.SafeLoader)  # no values are made: tags and merges could take any memory
     except yaml.YAMLError as error:
         raise invalid(f"MLmodel is no valid YAML: {error}") from error
-    if not isinstance(document, dict):
+    except RecursionError:
+        raise invalid("MLmodel is no valid YAML: it is nested too deeply") from None
+    if not isinstance(card, yaml.MappingNode):
         raise invalid("MLmodel is no YAML mapping")
     return ModelCard(
-        onnx_file=_path(document, "flavors", "onnx", "data"),
-        example_file=_path(document, "saved_input_example_info", "serving_input_path")
-        or _path(document, "saved_input_example_info", "artifact_path"),
-        signature=_signature(document.get("signature")),
+        onnx_file=_path(card, "flavors", "onnx", "data"),
+        example_file=_path(card, "saved_input_example_info", "serving_input_path")
+        or _path(card, "saved_input_example_info", "artifact_path"),
+        signature=_signature(card),
     )
 
 
@@ -76,11 +79,11 @@ def render_mlmodel(signature: Signature, *, run_id: str, created_at: str, has_on
     return yaml.safe_dump(document, sort_keys=False)
 
 
-def _signature(declared: Any) -> Signature | None:
+def _signature(card: yaml.Node) -> Signature | None:
     """Read a tensor-based signature; one that is broken declares nothing, since the graph itself is what is served."""
     try:
-        inputs, outputs = (_specs(declared.get(side)) for side in ("inputs", "outputs"))
-    except (AttributeError, KeyError, TypeError, ValueError):
+        inputs, outputs = (_specs(_text(card, "signature", side)) for side in ("inputs", "outputs"))
+    except (AttributeError, KeyError, TypeError, ValueError, OverflowError, RecursionError):
         return None
     return Signature(inputs, outputs) if inputs else None
 
@@ -97,11 +100,24 @@ def _specs(schema: str | None) -> tuple[TensorSpec, ...]:
     )
 
 
-def _path(document: Mapping[str, Any], *keys: str) -> str | None:
-    value: Any = document
+def _path(card: yaml.Node, *keys: str) -> str | None:
+    text = _text(card, *keys)
+    return check_path(text) if text else None
+
+
+def _text(card: yaml.Node, *keys: str) -> str | None:
+    """Find the text at a place of the card; None where there is none, or a value of another kind."""
+    node: yaml.Node | None = card
     for key in keys:
-        value = value.get(key) if isinstance(value, dict) else None
-    return check_path(value) if isinstance(value, str) and value else None
+        node = _entry(node, key)
+    return str(node.value) if isinstance(node, yaml.ScalarNode) and node.tag == _STRING else None
+
+
+def _entry(node: yaml.Node | None, key: str) -> yaml.Node | None:
+    """Find an entry of a mapping; of two with one key the last, as a loader would."""
+    if not isinstance(node, yaml.MappingNode):
+        return None
+    return next((value for name, value in reversed(node.value) if name.value == key), None)
 
 
 def _schema(specs: Sequence[TensorSpec]) -> str:

@@ -12,6 +12,7 @@ from serving.backends.onnx_file import OnnxFile, read_onnx_file
 from serving.protocol.errors import invalid
 from serving.protocol.messages import Signature
 from serving.registry.artifact import MLMODEL, check_path
+from serving.registry.metadata import MAX_CARD_BYTES, read_metadata
 from serving.registry.mlmodel import ONNX_FILE, ModelCard, parse_mlmodel
 
 
@@ -70,7 +71,7 @@ def find_model(folder: Path) -> ModelFiles:
 def _card(folder: Path) -> ModelCard:
     path = folder / MLMODEL
     if path.is_file():
-        return parse_mlmodel(path.read_text(encoding="utf-8", errors="replace"))
+        return parse_mlmodel(read_metadata(path, MAX_CARD_BYTES).decode(errors="replace"))
     candidates = [path.relative_to(folder).as_posix() for path in folder.rglob("*.onnx")]
     if len(candidates) > 1:
         raise invalid(f"the version has no MLmodel and {len(candidates)} ONNX files; which to serve is unknown")

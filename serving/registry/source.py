@@ -25,19 +25,37 @@ class SourcePolicy:
         self._registry = urlsplit(registry_uri)
         self._roots = [root.resolve() for root in roots]
 
-    def check(self, source: str) -> None:
+    def check(self, source: str) -> str:
         """Accept a source URI.
+
+        Returns:
+            The address to fetch from: of local files the resolved one, so that no other reader of the URI could take
+            it for another.
 
         Raises:
             ServingError: INVALID, it is not acceptable: the message says why and what is.
         """
-        uri = urlsplit(source)
-        if uri.scheme in ("", "file"):
-            self._check_folder(Path(unquote(uri.path)), source)
-        elif not (uri.scheme in _OBJECT_STORES or self._is_registry(uri)):
-            raise _refused(source, "files may come from the registry itself, an object store or an allowed folder")
+        try:
+            uri = urlsplit(source)
+            if uri.scheme not in ("", "file"):
+                return self._check_server(uri, source)
+            if uri.scheme and (uri.query or uri.fragment):
+                raise _refused(source, "the address of a folder has no query ('?') and no fragment ('#')")
+            # Where there is no scheme the text is a path, and '?' and '#' are characters like others.
+            return self._check_folder(Path(unquote(uri.path if uri.scheme else source)), source)
+        except ValueError as error:
+            raise invalid(f"the version's files are refused: their address cannot be read: {error}") from error
 
-    def _check_folder(self, folder: Path, source: str) -> None:
+    def _check_server(self, uri: SplitResult, source: str) -> str:
+        if uri.scheme in _OBJECT_STORES:
+            return source
+        if not self._is_registry(uri):
+            raise _refused(source, "files may come from the registry itself, an object store or an allowed folder")
+        if uri.query or uri.fragment:
+            raise _refused(source, "an address in the registry has no query ('?') and no fragment ('#')")
+        return source
+
+    def _check_folder(self, folder: Path, source: str) -> str:
         resolved = folder.resolve()
         if not any(resolved.is_relative_to(root) for root in self._roots):
             allowed = ", ".join(str(root) for root in self._roots) or "none"
@@ -45,6 +63,7 @@ class SourcePolicy:
         for path in resolved.rglob("*"):
             if path.is_symlink():
                 raise _refused(source, f"'{path.relative_to(resolved)}' in it is a symbolic link")
+        return resolved.as_uri()
 
     def _is_registry(self, uri: SplitResult) -> bool:
         if uri.scheme == "mlflow-artifacts":

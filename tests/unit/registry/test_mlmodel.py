@@ -29,6 +29,7 @@ def test_what_is_written_is_read_back() -> None:
         """'[{"type": "double", "name": "a"}]'""",
         "null",
         """'[{"tensor-spec": {"dtype": "c8"}}]'""",
+        f"'{'[' * 100_000}'",
     ],
 )
 def test_a_signature_of_columns_or_nonsense_declares_no_tensors(inputs: str) -> None:
@@ -54,6 +55,8 @@ saved_input_example_info: {artifact_path: input_example.json, serving_input_path
         "!!python/object/apply:os.system ['true']",
         "flavors: {onnx: {data: ../model.onnx}}",
         "flavors: {onnx: {data: /etc/model.onnx}}",
+        "[" * 20_000,
+        "a: " + "{a: " * 20_000,
     ],
 )
 def test_a_card_that_is_none_or_leads_astray_is_refused(card: str) -> None:
@@ -66,3 +69,19 @@ def test_a_card_that_is_none_or_leads_astray_is_refused(card: str) -> None:
 def test_a_card_of_another_flavor_names_no_file(card: str) -> None:
     """Whether that matters is for the backend to say."""
     assert parse_mlmodel(card).onnx_file is None
+
+
+@pytest.mark.parametrize("stranger", ["!!int x", "!!bool x", "!!timestamp x", "2026-99-99", "9" * 5000])
+def test_only_what_is_asked_for_is_read(stranger: str) -> None:
+    """A value that YAML could not make is nobody's business where nobody asks for it."""
+    assert (
+        parse_mlmodel(f"flavors: {{onnx: {{data: model.onnx}}}}\nutc_time_created: {stranger}").onnx_file
+        == "model.onnx"
+    )
+
+
+def test_merges_of_merges_take_no_memory() -> None:
+    """Ten merges of ten merges of ten: a card of a kilobyte, made into values, would fill any machine."""
+    merges = "".join(f"a{i}: &a{i} {{<<: [{', '.join([f'*a{i - 1}'] * 10)}]}}\n" for i in range(1, 12))
+
+    assert parse_mlmodel(f"a0: &a0 {{x: y}}\n{merges}flavors: {{onnx: {{data: m.onnx}}}}").onnx_file == "m.onnx"

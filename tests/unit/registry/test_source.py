@@ -54,11 +54,41 @@ def test_folders_below_an_allowed_one_are_acceptable_and_paths_out_of_it_are_not
     (tmp_path / "artifacts" / "1").mkdir(parents=True)
     (tmp_path / "artifacts" / "out").symlink_to("/etc")
 
-    policy.check((tmp_path / "artifacts" / "1").as_uri())
-    policy.check(str(tmp_path / "artifacts" / "1"))
+    address = (tmp_path / "artifacts" / "1").as_uri()
+    assert policy.check(address) == policy.check(str(tmp_path / "artifacts" / "1")) == address
+    assert policy.check(f"file://{tmp_path}/artifacts/x/../1") == address
     for path in ("artifacts/../..", "artifacts/out", "artifacts-of-another", "artifacts/%2e%2e/%2e%2e"):
         with pytest.raises(ServingError, match="allowed folders"):
             policy.check(f"file://{tmp_path}/{path}")
+
+
+@pytest.mark.parametrize("mark", ["?", "#", "%3F", ";"])
+def test_a_mark_of_uris_in_a_path_does_not_hide_the_rest_of_it(tmp_path: Path, mark: str) -> None:
+    """MLflow takes what has no scheme for a path as it stands: what is checked is what it reads."""
+    policy = SourcePolicy("sqlite:///x", [tmp_path / "artifacts"])
+    (tmp_path / "artifacts" / f"m{mark}").mkdir(parents=True)
+    (tmp_path / "secret").mkdir()
+
+    for prefix in ("", "file://"):
+        with pytest.raises(ServingError, match="refused"):
+            policy.check(f"{prefix}{tmp_path}/artifacts/m{mark}/../../secret")
+
+
+@pytest.mark.parametrize(
+    "source",
+    ["file:///models/1?x", "file:///models/1#x", "mlflow-artifacts:/1/run?x", "http://models.example:5000/a#x"],
+)
+def test_an_address_with_a_query_or_a_fragment_is_refused(source: str) -> None:
+    """One reader of the URI cuts there, another does not."""
+    with pytest.raises(ServingError, match=r"no query \('\?'\) and no fragment"):
+        SourcePolicy("http://models.example:5000", [Path("/models")]).check(source)
+
+
+@pytest.mark.parametrize("source", ["http://[", "/models/\0", "file:///models/%00"])
+def test_an_address_that_cannot_be_read_is_refused(source: str) -> None:
+    """As a mistake of whoever wrote it, not as one of ours."""
+    with pytest.raises(ServingError, match="cannot be read"):
+        SourcePolicy("http://models.example:5000", [Path("/models")]).check(source)
 
 
 def test_credentials_are_not_shown() -> None:
