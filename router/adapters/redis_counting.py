@@ -23,7 +23,7 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import RedisError, ResponseError
 
-from router.adapters.redis_predictions import PredictionKeys
+from router.adapters.redis_predictions import MAX_ANSWER_BYTES, RedisPredictions
 from router.adapters.stream_entries import GROUP, MAX_POISON, StreamEntry, by_stream
 from router.monitor.counting import Kept
 from router.monitor.state import Version, profile_field
@@ -40,8 +40,8 @@ _FORGET_MS: Final = 3600 * 1000
 
 # KEYS: log, counts, poison, references, one per run, one per key of predictions.
 # ARGV: lists, each after its length: references (version, name), runs (first, last), ids, counts, predictions (fields
-# and values, one list a key), poison (entry, bytes); then room and seconds of a key of predictions, seconds of runs,
-# most runs, most poison.
+# and values, one list a key), poison (entry, bytes); then seconds of a key of predictions, seconds of runs, most runs,
+# most poison.
 # Returns {} when all is stored; {'reference'} or {'taken', number of run, first, last, ...} when nothing is.
 _STORE: Final = """
 local at = 0
@@ -55,7 +55,7 @@ local references, runs, ids, counts = list(), list(), list(), list()
 local answers = {}
 for i = 5 + #runs / 2, #KEYS do answers[i] = list() end
 local poison = list()
-local room, expire, keep, most, most_poison = unpack(ARGV, at + 1)
+local expire, keep, most, most_poison = unpack(ARGV, at + 1)
 for i = 1, #references, 2 do
   if redis.call('HGET', KEYS[4], references[i]) ~= references[i + 1] then return {'reference'} end
 end
@@ -98,8 +98,7 @@ for i = 1, #runs, 2 do
   redis.call('EXPIRE', key, keep)
 end
 for i = 5 + #runs / 2, #KEYS do
-  local left = tonumber(room) - redis.call('HLEN', KEYS[i])
-  for j = 1, math.min(#answers[i], 2 * left), 2 do redis.call('HSETNX', KEYS[i], answers[i][j], answers[i][j + 1]) end
+  for j = 1, #answers[i], 2 do redis.call('HSETNX', KEYS[i], answers[i][j], answers[i][j + 1]) end
   redis.call('EXPIRE', KEYS[i], expire)
 end
 for i = 1, #poison, 2 do
@@ -145,6 +144,7 @@ class RedisCounting:
         consumer: str,
         label_ttl_s: float,
         stale_ms: int = STALE_MS,
+        max_answer_bytes: int = MAX_ANSWER_BYTES,
         prefix: str = "shepherd:",
         timeout_s: float = 5.0,
     ) -> None:
@@ -153,7 +153,7 @@ class RedisCounting:
         )
         self._consumer = consumer
         self._stale_ms = stale_ms
-        self._predictions = PredictionKeys(prefix, label_ttl_s)
+        self._predictions = RedisPredictions(self._redis, prefix, label_ttl_s, max_answer_bytes)
         self._log = f"{prefix}log"
         self._counts = f"{prefix}monitor:counts"
         self._references = f"{prefix}monitor:references"
@@ -230,6 +230,8 @@ class RedisCounting:
         Raises:
             ReferenceChanged, RecordsTaken: nothing was stored; count again.
         """
+        with _reporting():
+            await self._predictions.refresh()
         answers = self._predictions.group(batch.kept)
         lists: list[Sequence[str | bytes | int]] = [
             [part for (model, number), name in batch.references.items() for part in (f"{model} {number}", name)],
@@ -239,7 +241,7 @@ class RedisCounting:
             *[[part for pair in fields.items() for part in pair] for fields in answers.values()],
             [part for pair in batch.poison for part in pair],
         ]
-        limits = [self._predictions.room, self._predictions.expire_s, _TAKEN_EXPIRE_S, _MAX_RUNS, MAX_POISON]
+        limits = [self._predictions.expire_s, _TAKEN_EXPIRE_S, _MAX_RUNS, MAX_POISON]
         keys = [self._log, self._counts, self._poison, self._references]
         keys += [self._taken + run.incarnation for run in batch.runs]
         with _reporting():
@@ -256,6 +258,8 @@ class RedisCounting:
                     for number, first, last in zip(numbers[::3], numbers[1::3], numbers[2::3], strict=True)
                 ]
             )
+        with _reporting():
+            await self._predictions.fit(batch.kept)
 
 
 @contextmanager

@@ -10,7 +10,7 @@ Keys, under one prefix (default `shepherd:`):
 - `monitor:seen`                hash     incarnation of a router -> sequence number of its last record that was entered
 - `monitor:holds`               hash     model -> why automatic rollbacks are held
 - `monitor:lease`               string   who may write; expires
-- `predictions:<model>:<part>`  hash     answers that wait for their labels: see `redis_predictions`
+- `predictions:*`               hashes   answers that wait for their labels: see `redis_predictions`
 - `log:poison`                  stream   what could not be read: `entry`, `bytes`; bounded
 - `incidents`                   stream   transitions as JSON; bounded
 
@@ -32,10 +32,9 @@ from redis.backoff import NoBackoff
 from redis.exceptions import RedisError, ResponseError, WatchError
 
 from router.adapters.monitor_turn import Commit, Entries, Found
-from router.adapters.redis_predictions import MAX_PREDICTIONS, PredictionKeys
+from router.adapters.redis_predictions import MAX_ANSWER_BYTES, RedisPredictions
 from router.adapters.stream_entries import GROUP, MAX_POISON, StreamEntry, by_stream
 from router.monitor.incident import encode_transition
-from router.monitor.labels import decode_prediction
 from router.ports import StoreUnavailable
 
 _CONSUMER: Final = "monitor"
@@ -75,7 +74,7 @@ class RedisMonitorState:
         holder: str,
         label_ttl_s: float,
         counts_itself: bool = True,
-        max_predictions: int = MAX_PREDICTIONS,
+        max_answer_bytes: int = MAX_ANSWER_BYTES,
         prefix: str = "shepherd:",
         timeout_s: float = 5.0,
     ) -> None:
@@ -86,7 +85,7 @@ class RedisMonitorState:
             holder: names this process for ever.
             label_ttl_s: how long an answer waits for its label.
             counts_itself: reads the log; False leaves that to counters, and reads what they counted.
-            max_predictions: answers that wait for labels at most, of one model.
+            max_answer_bytes: what the answers of one model that wait for labels take up at most, about.
             prefix: of all keys.
             timeout_s: of one call.
         """
@@ -95,7 +94,7 @@ class RedisMonitorState:
         )
         self._holder = holder.encode()
         self._counts_itself = counts_itself
-        self._predictions = PredictionKeys(prefix, label_ttl_s, max_predictions)
+        self._predictions = RedisPredictions(self._redis, prefix, label_ttl_s, max_answer_bytes)
         self._log = f"{prefix}log"
         self._counts = f"{prefix}monitor:counts"
         self._labels = f"{prefix}labels"
@@ -133,6 +132,7 @@ class RedisMonitorState:
         with _reporting():
             parts: Any = await self._redis.hgetall(self._state)
             seen: Any = await self._redis.hgetall(self._seen)
+            await self._predictions.refresh()
         return {k.decode(): v for k, v in parts.items()}, {k.decode(): int(v) for k, v in seen.items()}
 
     async def unacknowledged(self) -> Entries:
@@ -164,18 +164,16 @@ class RedisMonitorState:
 
     async def find(self, model: str, request_ids: Sequence[str], now: float) -> dict[str, Found]:
         """Look up answers that wait for labels, of the whole time to live."""
-        keys = self._predictions.around(model, now)
         with _reporting():
-            pipe: Pipeline = self._redis.pipeline(transaction=False)
-            for key in keys:
-                pipe.hmget(key, list(request_ids))
-            rows = await pipe.execute()
-        found: dict[str, Found] = {}
-        for key, row in zip(keys, rows, strict=True):
-            for request_id, data in zip(request_ids, row, strict=True):
-                if data is not None:
-                    found[request_id] = Found(key, decode_prediction(data) if data else None)
-        return found
+            return await self._predictions.find(model, request_ids, now)
+
+    def is_kept(self, model: str, request_id: str) -> bool:
+        """Tell whether an answer is among those that wait for labels, as of the last `find`."""
+        return self._predictions.is_kept(model, request_id)
+
+    def levels(self) -> dict[str, int]:
+        """Return the level of each model's sample of answers that wait for labels, where not all of them do."""
+        return self._predictions.levels
 
     async def holds(self) -> dict[str, str]:
         """Read for which models automatic rollbacks are held, and why."""
@@ -191,7 +189,6 @@ class RedisMonitorState:
         """
         with _reporting():
             answers = self._predictions.group(commit.kept)
-            room = {key: self._predictions.room - int(await self._redis.hlen(key)) for key in answers}
             async with self._redis.pipeline(transaction=True) as pipe:
                 await pipe.watch(self._lease)
                 if await pipe.get(self._lease) != self._holder:
@@ -199,11 +196,12 @@ class RedisMonitorState:
                 pipe.multi()  # type: ignore[no-untyped-call]
                 pipe.pexpire(self._lease, LEASE_MS)
                 self._queue(pipe, commit)
-                self._queue_answers(pipe, answers, room)
+                self._queue_answers(pipe, answers)
                 try:
                     await pipe.execute()
                 except WatchError:
                     raise LeaseLost from None
+            await self._predictions.fit(commit.kept)
 
     def _queue(self, pipe: Pipeline, commit: Commit) -> None:
         names = {f"{model} {version}": name for (model, version), name in commit.references.items()}
@@ -224,17 +222,16 @@ class RedisMonitorState:
             pipe.xdel(self._counts, *commit.count_ids)
         for key, request_id in commit.labelled:
             pipe.hset(key, request_id, b"")
+            pipe.expire(key, self._predictions.expire_s)  # it may have been dropped since
         for entry, data in commit.poison:
             pipe.xadd(self._poison, {"entry": entry, "bytes": data}, maxlen=MAX_POISON)
         for each in commit.transitions:
             pipe.xadd(self._incidents, {"transition": encode_transition(each)}, maxlen=_MAX_INCIDENTS)
 
-    def _queue_answers(self, pipe: Pipeline, answers: Mapping[str, dict[str, bytes]], room: Mapping[str, int]) -> None:
+    def _queue_answers(self, pipe: Pipeline, answers: Mapping[str, dict[str, bytes]]) -> None:
         for key, found in answers.items():
-            fitting = dict(list(found.items())[: max(0, room[key])])
-            if fitting:
-                pipe.hset(key, mapping=dict[Any, Any](fitting))
-                pipe.expire(key, self._predictions.expire_s)
+            pipe.hset(key, mapping=dict[Any, Any](found))
+            pipe.expire(key, self._predictions.expire_s)
 
     async def _ensure_groups(self) -> None:
         for stream in (self._log, self._counts, self._labels):

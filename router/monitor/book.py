@@ -179,12 +179,13 @@ class Book:
         for arm, members in by_arm.items():
             self._learn(self._known(arm), members)
 
-    def miss(self, model: str, *, unknown: int = 0, duplicate: int = 0, invalid: int = 0) -> None:
+    def miss(self, model: str, *, unknown: int = 0, duplicate: int = 0, invalid: int = 0, unsampled: int = 0) -> None:
         """Count labels that told nothing."""
         counts = self._counts(model)
         counts.unknown += unknown
         counts.duplicate += duplicate
         counts.invalid += invalid
+        counts.unsampled += unsampled
 
     def stirred(self) -> set[Version]:
         """Take out the versions of which something new is known, and those whose rollback still waits for a reason."""

@@ -168,6 +168,8 @@ class LabelCounts(msgspec.Struct, kw_only=True):
     duplicate: int = 0
     unknown: int = 0
     """No answer of that id, or one that has expired, or one of a version that cannot be judged by labels."""
+    unsampled: int = 0
+    """The answer is none of those that wait for labels, since the model gives more of them than fit."""
     invalid: int = 0
     """Not a label of this task."""
 

@@ -7,6 +7,7 @@ from serving.telemetry.catalog import (
     DRIFT_EVIDENCE,
     DRIFTING_COLUMNS,
     INCIDENT_SEVERITY,
+    LABEL_SAMPLE,
     LABELLED,
     MONITORED,
     PERFORMANCE_DROP,
@@ -34,6 +35,8 @@ def refresh(metrics: Registry, monitor: Monitor) -> None:
         if baseline is not None and state.alarm.losses:
             drop = baseline.drop_of_loss(max(0.0, state.alarm.current_loss))
             metrics.gauge(PERFORMANCE_DROP, **labels).set(drop)
+    for model in {model for model, _ in book.versions}:
+        metrics.gauge(LABEL_SAMPLE, model=model).set(monitor.sampled.get(model, 1.0))
     for (model, version), known in book.versions.items():
         severity = int(known.ladder.severity) if known.ladder.incident else 0
         metrics.gauge(INCIDENT_SEVERITY, model=model, version=str(version)).set(severity)

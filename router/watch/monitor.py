@@ -18,6 +18,7 @@ from router.monitor.counting import Arrived, Counts, decode_counts, shadow_id
 from router.monitor.evaluation import Standing
 from router.monitor.incident import Transition
 from router.monitor.labels import Label, Pairing, read_label
+from router.monitor.sampling import share_kept
 from router.monitor.state import Arm, Version
 from router.monitor.trial import Trials
 from router.performance.severity import Severity
@@ -75,6 +76,11 @@ class Monitor:
         self._renewed_at = 0.0
         self._careful = False
         """The last turn failed: entries are taken in one by one, to find the one that is to blame."""
+
+    @property
+    def sampled(self) -> dict[str, float]:
+        """By model: the share of its answers that wait for labels, where that is not all of them."""
+        return {model: share_kept(level) for model, level in self._state.levels().items()}
 
     async def run(self) -> None:
         """Go on until cancelled, whatever goes away and comes back."""
@@ -223,6 +229,10 @@ class Monitor:
         over: list[str] = []
         for entry_id, label in waiting.items():
             answers = {name: found[name] for name in names[label.request_id] if name in found}
+            if not answers and not self._state.is_kept(model, label.request_id):
+                self.book.miss(model, unsampled=1)
+                over.append(entry_id)
+                continue
             if not answers:
                 is_late = now - self._waiting[entry_id][1] > self._label_patience_s
                 if is_late or len(self._waiting) - len(over) > _MAX_WAITING:

@@ -227,6 +227,11 @@ SINK_LEFT_OUT: Final = CounterMetric(
 
 MONITORED: Final = GaugeMetric("shepherd_monitored_answers", "Answers that the monitor has counted.", _VARIANT)
 LABELLED: Final = GaugeMetric("shepherd_labelled_answers", "Those of them whose label has come.", _VARIANT)
+LABEL_SAMPLE: Final = GaugeMetric(
+    "shepherd_label_sample_ratio",
+    "Share of answers that wait for a label, a sample by request id: 1 unless a model gives more than can be kept.",
+    ("model",),
+)
 DRIFT_EVIDENCE: Final = GaugeMetric(
     "shepherd_drift_evidence_ratio",
     "Evidence of drift of the column that has most, over the level that alarms.",

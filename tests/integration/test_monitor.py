@@ -25,6 +25,7 @@ from router.analysis.counts import NOTHING
 from router.analysis.verdict import Verdict
 from router.control.trial_judge import TrialJudge
 from router.drift.profile import encode_profile
+from router.monitor.sampling import rank_of
 from router.monitor.state import Arm, ArmState
 from router.performance.baseline import Metric
 from router.performance.escalation import Act
@@ -243,6 +244,24 @@ async def test_a_label_of_an_answer_that_has_expired_is_unknown(world: World) ->
         return counts is not None and (counts.joined, counts.unknown) == (0, 1)
 
     await eventually(is_given_up)
+    await kill(running, world)
+
+
+async def test_a_label_of_an_answer_that_was_not_drawn_is_counted_as_such_at_once(world: World) -> None:
+    """Where a model's answers are too many, a sample of them waits for labels; the label says nothing wrong."""
+    await world.redis.hset(f"{world.prefix}monitor:sampling", MODEL, "2")
+    records = Log().records(rows(8, 200))
+    drawn = sum(rank_of(each) >= 2 for each in ids(records))
+    await world.ship(records)
+    await world.post(ids(records), [1.0] * 200)
+    running = asyncio.create_task(world.monitor().run())
+
+    async def is_done() -> bool:
+        counts = (await world.watch.book()).labels.get(MODEL)
+        return counts is not None and (counts.joined, counts.unsampled, counts.unknown) == (drawn, 200 - drawn, 0)
+
+    await eventually(is_done)
+    assert 30 < drawn < 70
     await kill(running, world)
 
 
