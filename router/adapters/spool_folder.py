@@ -55,7 +55,6 @@ class SpoolFolder:
         """First logical offset of each segment, ascending."""
         self.end = self.starts[-1] + self.segment_path(self.starts[-1]).stat().st_size if self.starts else 0
         """Logical offset after the last whole record."""
-        self._synced = 0
 
     @property
     def start(self) -> int:
@@ -103,15 +102,6 @@ class SpoolFolder:
     def write_checkpoint(self) -> None:
         """Put on disk what is logged up to `end`, where the next segment is to begin."""
         replace_file(self.path / "checkpoint", msgspec.msgpack.encode(Checkpoint(self.end, self.books.logged())))
-
-    def sync(self) -> None:
-        """Bring segments and books to the disk's own memory; slow, may run in another thread."""
-        starts = tuple(self.starts)
-        for start in starts[max(0, bisect.bisect_right(starts, self._synced) - 1) :]:
-            with suppress(FileNotFoundError), self.segment_path(start).open("rb", buffering=0) as segment:
-                os.fdatasync(segment.fileno())
-        self._synced = starts[-1] if starts else 0
-        self._map.flush()
 
     def mend(self) -> None:
         """Cut off a torn record at the end and count what the books lag behind; may be killed and repeated."""

@@ -76,7 +76,7 @@ class Transfer:
 
 
 class Shipper:
-    """Owns the spool's way out of the process: shipping, adopting, folding, syncing."""
+    """Owns the spool's way out of the process: shipping, adopting, folding."""
 
     def __init__(
         self,
@@ -86,7 +86,6 @@ class Shipper:
         root: Path,
         interval_s: float = 0.2,
         adopt_interval_s: float = 5.0,
-        sync_interval_s: float | None = None,
     ) -> None:
         """Ship `spool` and orphans under `root`.
 
@@ -96,7 +95,6 @@ class Shipper:
             root: folder of the node's spools.
             interval_s: pause when all is shipped; the age of a record in the stream is about this.
             adopt_interval_s: how often to look for spools of dead routers.
-            sync_interval_s: how often to fsync the spool, against loss of power; None leaves it to the system.
         """
         self._spool = spool
         self._own = Transfer(spool.folder, stream) if spool.folder is not None else None
@@ -106,7 +104,6 @@ class Shipper:
         self._root = root
         self._interval_s = interval_s
         self._adopt_interval_s = adopt_interval_s
-        self._sync_interval_s = sync_interval_s
         self._tasks: list[asyncio.Task[None]] = []
         self._stopping = asyncio.Event()
 
@@ -119,8 +116,6 @@ class Shipper:
     def start(self) -> None:
         """Begin, in the running loop."""
         self._tasks = [asyncio.create_task(self._keep_shipping()), asyncio.create_task(self._keep_adopting())]
-        if self._sync_interval_s is not None:
-            self._tasks.append(asyncio.create_task(self._keep_syncing(self._sync_interval_s)))
 
     async def stop(self, timeout_s: float = 5.0) -> bool:
         """Ship what is left, for so long at most, and close the spool; call after the recorder's last flush.
@@ -181,13 +176,23 @@ class Shipper:
         if self._stopping.is_set():
             return more
         for orphan in tuple(self._orphans):
-            if await orphan.ship(_ENTRIES_PER_TURN):
-                more = True
+            try:
+                if await orphan.ship(_ENTRIES_PER_TURN):
+                    more = True
+                    continue
+            except (OSError, ValueError) as error:  # its own files': the other spools go on
+                self._set_aside(orphan, error)
                 continue
             self._orphans.remove(orphan)
             _log.info("shipped what the dead router %s had left", orphan.folder.incarnation)
             await self._let_go(orphan.folder, complete=True)
         return more
+
+    def _set_aside(self, orphan: Transfer, error: Exception) -> None:
+        """Let an orphan go that cannot be read now; it is taken over again as its files are then."""
+        self._orphans.remove(orphan)
+        orphan.folder.close()
+        self._tell_unusable(orphan.folder.path, error)
 
     async def _keep_adopting(self) -> None:
         while not self._stopping.is_set():
@@ -203,13 +208,8 @@ class Shipper:
         for path in incarnation_folders(self._root):
             try:
                 folder = adopt(path)
-            except (
-                OSError,
-                ValueError,
-            ):  # said once, tried again: the disk, or the files that may be open, may recover
-                if path not in self._unusable:
-                    _log.exception("%s cannot be read and is left as it is: look at it, then delete it", path)
-                self._unusable.add(path)
+            except (OSError, ValueError) as error:  # tried again: the disk, or the files that may be open, may recover
+                self._tell_unusable(path, error)
                 continue
             if folder is None:
                 continue
@@ -219,13 +219,10 @@ class Shipper:
                 adopted.append(folder)
         return adopted
 
-    async def _keep_syncing(self, interval_s: float) -> None:
-        while self._spool.folder is not None and not self._stopping.is_set():
-            await self._pause(interval_s)
-            try:
-                await asyncio.to_thread(self._spool.folder.sync)
-            except OSError as error:
-                _log.warning("the spool could not be synced: %s", error)
+    def _tell_unusable(self, path: Path, error: Exception) -> None:
+        if path not in self._unusable:  # once, though it is tried again and again
+            _log.error("%s cannot be read: look at it, and delete it if it stays so", path, exc_info=error)
+        self._unusable.add(path)
 
     async def _pause(self, seconds: float) -> None:
         with suppress(TimeoutError):

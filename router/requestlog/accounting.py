@@ -24,9 +24,10 @@ Every answer that left was therefore counted once: it was sampled out (rule 2), 
 and the whole batch was cut off again and counted as dropped (rule 2). A batch that was counted and whose answers did
 not leave is no contradiction: those requests were settled, and their records say how.
 
-Loss of power is different: the page cache is lost, and the books are exact up to the last sync of the segments.
+Loss of power is different: the page cache is lost, of segments and books alike, and nothing here syncs them. What had
+reached the disk is read and counted as after a kill.
 
-This module has the values; `books` the counters in the file, `router.adapters.spool` the order of the writes.
+This module has the values; `counters` those in the file, `router.adapters.spool` the order of the writes.
 """
 
 from __future__ import annotations

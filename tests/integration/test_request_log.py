@@ -301,6 +301,32 @@ async def test_an_orphan_that_could_not_be_read_is_tried_again(tmp_path: Path, s
     assert await _raw_ids(stream) == [f"orphan#{n}" for n in range(1, 51)]
 
 
+async def test_an_orphan_whose_files_were_deleted_holds_up_no_other_spool(tmp_path: Path) -> None:
+    """It is set aside and told of once; taken over again, what is left of it goes out too."""
+    for name in ("a-broken-one", "b-sound-one"):
+        orphan = a_spool(tmp_path, name)
+        _answer(orphan, 200)
+        die(orphan)
+    spool = a_spool(tmp_path)
+    with short_folder() as folder:
+        async with _stream(folder / "valkey.sock") as stream:
+            shipper = _shipper(spool, stream, tmp_path)
+            shipper.start()
+            await _until(lambda: _has_adopted(shipper, 2))
+            max((tmp_path / "a-broken-one").glob("*.seg")).unlink()
+            with running_valkey(folder):
+                for name in ("a-broken-one", "b-sound-one"):
+                    await _until(lambda name=name: _folded(tmp_path, name))  # type: ignore[misc]
+                _answer(spool, 20)
+                assert await shipper.stop()
+
+                arrived = Counter(each.partition("#")[0] for each in await _raw_ids(stream))
+    assert arrived["b-sound-one"] == 200
+    assert arrived["r1"] == 20
+    assert 100 < arrived["a-broken-one"] < 200
+    assert {path.name for path in shipper._unusable} == {"a-broken-one"}
+
+
 async def test_a_stream_that_was_lost_does_not_stop_the_log(
     tmp_path: Path, valkey_socket: Path, stream: RedisRequestLog, prefix: str
 ) -> None:
@@ -388,6 +414,10 @@ async def _fails(stream: RedisRequestLog) -> bool:
 
 async def _is_noticed(shipper: Shipper) -> bool:
     return bool(shipper._unusable)
+
+
+async def _has_adopted(shipper: Shipper, count: int) -> bool:
+    return len(shipper._orphans) == count
 
 
 async def _folded(root: Path, incarnation: str) -> bool:

@@ -181,13 +181,3 @@ def test_a_node_without_a_log_has_empty_books(tmp_path: Path) -> None:
     document = LocalLogAccounting(tmp_path / "none").read()
 
     assert (document["requests"], document["models"]) == (0, {})
-
-
-def test_syncing_follows_the_segments(tmp_path: Path) -> None:
-    """It may run while segments come and go."""
-    spool = a_spool(tmp_path)
-    spool.folder.sync()
-    _fill(spool, 50)
-    spool.folder.segment_path(0).unlink()
-
-    spool.folder.sync()
