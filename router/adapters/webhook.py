@@ -83,7 +83,7 @@ class Webhooks:
         """Post; return the answer's status.
 
         The signature is HMAC-SHA256 over `<delivery>.<at>.<body>`, `at` in whole Unix seconds: a receiver that refuses
-        old ones and known delivery ids cannot be replayed to.
+        old ones and known delivery ids cannot be replayed to. So give the time of sending, also when it is tried again.
 
         Raises:
             WebhookRefused: the host or its address may not be called.

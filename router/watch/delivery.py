@@ -7,6 +7,7 @@ transitions in their order; a receiver that is slow or gone holds up nobody else
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, Final
 
@@ -41,6 +42,7 @@ class Delivery:
         authorization: Authorization | None = None,
         pauses_s: Sequence[float] = PAUSES_S,
         timeout_s: float = TIMEOUT_S,
+        clock: Callable[[], float] = time.time,
     ) -> None:
         """Prepare to tell.
 
@@ -54,6 +56,7 @@ class Delivery:
             authorization: what the receiver of retrainings asks for; no other receiver is shown it.
             pauses_s: before each further try.
             timeout_s: of one try.
+            clock: Unix seconds; each try is signed with the time at which it is sent.
         """
         self._webhooks = webhooks
         self._receiver = receiver
@@ -64,6 +67,7 @@ class Delivery:
         self._authorization = authorization or Authorization()
         self._pauses_s = pauses_s
         self._timeout_s = timeout_s
+        self._clock = clock
 
     async def deliver(self, transition: Transition) -> None:
         """Tell of a transition, if the receiver wants it; returns when it has been told, or was given up."""
@@ -96,7 +100,7 @@ class Delivery:
             self._receiver.url,
             body,
             delivery=transition.id,
-            at=transition.at,
+            at=self._clock(),
             timeout_s=self._timeout_s,
             content_type=content_type,
             authorization=await asyncio.to_thread(self._authorization.read) if is_retrain else None,

@@ -14,7 +14,7 @@ from __future__ import annotations
 import fcntl
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Final, NamedTuple
 
@@ -57,7 +57,7 @@ def write_snapshot(folder: Path, process: str, snapshot: Snapshot) -> None:
 
 
 def read_folder(folder: Path) -> Reading:
-    """Merge all processes, the dead ones included, and fold these away.
+    """Merge all processes, the dead ones included, and fold these away if the disk lets us.
 
     Raises:
         OSError: the folder is not there or not accessible.
@@ -65,13 +65,13 @@ def read_folder(folder: Path) -> Reading:
     with _only_reader(folder):
         retired, unreadable = _read_retired(folder / _RETIRED)
         found = _sort(folder, retired.folded)
+        ended = merge([retired.snapshot, *map(without_gauges, found.dead)])
         if found.ended:
-            snapshot = merge([retired.snapshot, *map(without_gauges, found.dead)])
-            retired = Retired(snapshot, frozenset(path.name for path in found.ended))
-            _replace(folder / _RETIRED, encode(retired))
-            for path in found.ended:
-                path.unlink(missing_ok=True)
-        return Reading(merge([retired.snapshot, *found.living]), unreadable + found.unreadable)
+            with suppress(OSError):  # a full disk: whoever reads next finds the same files and tries again
+                _replace(folder / _RETIRED, encode(Retired(ended, frozenset(path.name for path in found.ended))))
+                for path in found.ended:
+                    path.unlink(missing_ok=True)
+        return Reading(merge([ended, *found.living]), unreadable + found.unreadable)
 
 
 class _Found(NamedTuple):

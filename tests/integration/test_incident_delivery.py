@@ -158,6 +158,16 @@ async def test_a_receiver_that_fails_is_told_again(receiver: Receiver) -> None:
     assert outgoing.dead == []
 
 
+async def test_each_try_is_signed_with_the_time_at_which_it_is_sent(receiver: Receiver) -> None:
+    """However long ago the incident was: a receiver that refuses old signatures, against replays, would refuse it."""
+    receiver.statuses = [503]
+    moments = iter((2e9 + 0.5, 2e9 + 7.5))
+    await Outgoing(receiver.url, clock=lambda: next(moments)).tell(transition(at=1e9))
+
+    assert [post.headers["X-Shepherd-Timestamp"] for post in receiver.posts] == ["2000000000", "2000000007"]
+    assert len(set(receiver.deliveries)) == 1
+
+
 async def test_a_receiver_that_does_not_answer_is_given_up(receiver: Receiver) -> None:
     """Each try has its time, and there are only so many."""
     answer = threading.Event()

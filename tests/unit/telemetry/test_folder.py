@@ -71,6 +71,20 @@ def test_living_processes_are_added(tmp_path: Path) -> None:
     assert snapshot.histograms["seconds", (1.0,)] == {(): Distribution((2, 0), 0.5)}
 
 
+def test_a_disk_that_refuses_stops_no_reading(tmp_path: Path) -> None:
+    """What has ended is counted from its files, once, until it can be folded away: rollouts are judged by it."""
+    count_here(tmp_path, "router-0", 3)
+    counted_by_a_process_that_has_ended(tmp_path, 4)
+    obstacle = tmp_path / "retired.metrics.tmp"
+    obstacle.mkdir()
+
+    assert [events_in(tmp_path) for _ in range(2)] == [7, 7]
+    assert read_folder(tmp_path).snapshot.gauges["queued"] == {(): 2}
+    obstacle.rmdir()
+    assert [events_in(tmp_path) for _ in range(2)] == [7, 7]
+    assert (tmp_path / "retired.metrics").exists()
+
+
 def test_a_process_replaces_its_own_file(tmp_path: Path) -> None:
     """Each file holds totals, so a newer one takes the place of the older."""
     count_here(tmp_path, "router-0", 3)
