@@ -219,7 +219,10 @@ class LogAccounting(Protocol):
     """The request log's own books."""
 
     async def accounting(self) -> Mapping[str, Any]:
-        """Totals and per model: requests, logged, sampled_out, dropped by reason; spool bytes and what was shipped."""
+        """Totals and per model: requests, logged, sampled_out, dropped by reason; spool bytes and what was shipped.
+
+        Raises `StoreUnavailable`.
+        """
 
 
 class RecordSink(Protocol):

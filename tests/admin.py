@@ -115,9 +115,14 @@ class Store(MemoryPolicyStore):
 
 
 class Books:
-    """A `LogAccounting` with fixed numbers that add up."""
+    """A `LogAccounting` with fixed numbers that add up, and that can go away."""
+
+    def __init__(self) -> None:
+        self.away = False
 
     async def accounting(self) -> Mapping[str, Any]:
+        if self.away:
+            raise StoreUnavailable("the books cannot be read: Input/output error")
         line = {"requests": 12, "logged": 10, "sampled_out": 1, "dropped": {"spool_full": 1}}
         return {**line, "models": {MODEL: line}}
 
@@ -170,6 +175,7 @@ class AdminWorld:
         self.state_dir = state_dir
         self.store = Store()
         self.versions = Versions()
+        self.books = Books()
         self.readings = FixedReadings()
         self.rollouts = MemoryRolloutStore(self.store)
         self.nudges = 0
@@ -187,7 +193,7 @@ class AdminWorld:
         self.app: FastAPI = build_admin(
             self.store,
             self.versions,
-            Books(),
+            self.books,
             self.tokens,
             self._status,
             readings=self.readings,

@@ -18,6 +18,7 @@ import msgspec
 
 from router.adapters.file_lock import locked
 from router.adapters.spool_folder import SpoolFolder, replace_file
+from router.ports import StoreUnavailable
 from router.requestlog.accounting import ModelTally, Tallies, merge, to_document
 from router.requestlog.counters import BOOKS_BYTES, Books
 
@@ -73,7 +74,10 @@ class LocalLogAccounting:
 
     async def accounting(self) -> Mapping[str, Any]:
         """See the port; `spool` holds the bytes that wait, those shipped so far, and the folders that there are."""
-        return await asyncio.to_thread(self.read)
+        try:
+            return await asyncio.to_thread(self.read)
+        except (OSError, msgspec.DecodeError) as error:
+            raise StoreUnavailable(f"the books in {self._root} cannot be read: {error}") from error
 
     def read(self) -> dict[str, Any]:
         """Do it now, in this thread."""

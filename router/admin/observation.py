@@ -41,14 +41,15 @@ async def list_audit(
 async def get_status(ports: Ports) -> dict[str, Any]:
     """Show the node, its models, policies and log accounting in one answer.
 
-    A part that cannot be read is null and `problems` says why: the overview is needed most when something is away.
+    Models, policies and log are null where they cannot be read, and `problems` says why: the overview is needed most
+    when something is away. What `gateway` says, the control process knows by itself.
     """
     problems = list(ports.registry.concerns())
     return {
         "gateway": dict(await ports.status()),
         "models": await _models(ports, problems),
         "policies": await _policies(ports, problems),
-        "log": dict(await ports.log.accounting()),
+        "log": await _log(ports, problems),
         "problems": problems,
     }
 
@@ -58,6 +59,14 @@ async def _models(ports: Services, problems: list[str]) -> list[dict[str, Any]] 
         return show_models(await ports.versions.versions())
     except ServingError as error:
         problems.append(f"models: {error.message}")
+        return None
+
+
+async def _log(ports: Services, problems: list[str]) -> dict[str, Any] | None:
+    try:
+        return dict(await ports.log.accounting())
+    except StoreUnavailable as error:
+        problems.append(f"request log: {error}; requests are counted all the same")
         return None
 
 

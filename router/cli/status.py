@@ -44,7 +44,8 @@ def overview(shown: dict[str, Any]) -> ConsoleRenderable:
     for name, lay_out in (("models", version_table), ("policies", policy_table)):
         if shown[name] is not None:  # else a problem says why
             parts += [lay_out(shown[name]) if shown[name] else Text(f"no {name}", style="dim"), Text()]
-    parts.append(accounting_table(shown["log"]))
+    if shown["log"] is not None:
+        parts.append(accounting_table(shown["log"]))
     return Group(*parts)
 
 

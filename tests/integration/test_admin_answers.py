@@ -132,6 +132,18 @@ async def test_status_shows_everything_in_one_answer(world: AdminWorld) -> None:
     assert status["problems"] == []
 
 
+async def test_books_that_cannot_be_read_leave_the_rest_of_the_status(world: AdminWorld) -> None:
+    """As whatever else is away: that part is null, and a problem says why."""
+    world.books.away = True
+    async with world.client(Role.VIEWER) as client:
+        status = await client.get("/admin/v1/status")
+        books = await client.get("/admin/v1/log")
+    assert (status.status_code, status.json()["log"]) == (200, None)
+    assert status.json()["models"]
+    assert "Input/output error" in status.json()["problems"][0]
+    assert (books.status_code, "Retry-After" in books.headers) == (503, True)
+
+
 async def test_the_audit_log_can_be_checked_by_its_reader(world: AdminWorld) -> None:
     """Page by page, and whole after the way through JSON."""
     async with world.client() as client:

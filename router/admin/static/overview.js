@@ -75,8 +75,8 @@ function show(status, rollouts, incidents) {
   at("incidents").replaceChildren(...open.map(incidentLine));
   showTraffic(status.policies ?? [], status.models ?? [], new Map(rollouts.map((each) => [each.model, each])));
   at("versions").replaceChildren(...(status.models ?? []).flatMap((model) => model.versions.map(versionRow)));
-  const models = Object.entries(status.log.models ?? {});
-  at("log").replaceChildren(logRow("all", status.log), ...models.map(([name, books]) => logRow(name, books)));
+  const books = status.log === null ? [] : [["all", status.log], ...Object.entries(status.log.models ?? {})];
+  at("log").replaceChildren(...books.map(([name, each]) => logRow(name, each)));
   const facts = Object.entries(status.gateway).flatMap(([name, value]) => [
     make("dt", name.replaceAll("_", " ")),
     make("dd", typeof value === "object" ? JSON.stringify(value) : String(value)),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,7 @@ import pytest
 from router.adapters.spool import Spool, SpoolFull, SpoolLimits
 from router.adapters.spool_accounting import LocalLogAccounting, fold, is_folded
 from router.adapters.spool_folder import SpoolFolder, adopt
+from router.ports import StoreUnavailable
 from router.requestlog.accounting import ModelTally, Tally
 from router.requestlog.record import encode_record, read_records
 from tests.answers import a_record, a_recorder, a_spool, add_answer, die, records_on_disk
@@ -181,3 +183,11 @@ def test_a_node_without_a_log_has_empty_books(tmp_path: Path) -> None:
     document = LocalLogAccounting(tmp_path / "none").read()
 
     assert (document["requests"], document["models"]) == (0, {})
+
+
+def test_books_that_cannot_be_read_are_away(tmp_path: Path) -> None:
+    """A damaged disk is nothing that an operator's page fails on."""
+    (tmp_path / "totals").write_bytes(b"damaged")
+
+    with pytest.raises(StoreUnavailable, match="books"):
+        asyncio.run(LocalLogAccounting(tmp_path).accounting())
