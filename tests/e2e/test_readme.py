@@ -20,15 +20,14 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(180)]
 
 ROOT = Path(__file__).parents[2]
 #: What begins and ends the tour: the tests of the life cycle and every run of `make` are about these.
-AROUND = ("make setup", "export SHEPHERD_STATE", "shepherd up", "shepherd down")
+AROUND = ("make setup", "shepherd up", "shepherd down")
 
 
 def tour() -> list[str]:
     """The commands of the section."""
-    section = (ROOT / "README.md").read_text(encoding="utf-8").partition("## A tour")[2]
-    block = re.search(r"^```sh\n(.*?)^```$", section, re.MULTILINE | re.DOTALL)
-    assert block is not None
-    return [line for line in block[1].splitlines() if line]
+    section = (ROOT / "README.md").read_text(encoding="utf-8").partition("## A tour")[2].partition("\n## ")[0]
+    blocks = re.findall(r"^```sh\n(.*?)^```$", section, re.MULTILINE | re.DOTALL)
+    return [line for block in blocks for line in block.splitlines() if line]
 
 
 def printed(command: list[str]) -> str:

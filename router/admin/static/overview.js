@@ -11,7 +11,9 @@ const cards = new Map();
 
 function versionRow(status) {
   const state = hold("td", "", make("span", status.state, `state ${status.state}`));
-  const processes = status.replicas.map((replica) => `${replica.pid} on ${replica.node}`).join(", ");
+  const areApart = new Set(status.replicas.map((replica) => replica.node)).size > 1;
+  const named = (replica) => (areApart ? `${replica.pid} on ${replica.node.slice(0, 8)}` : `${replica.pid}`);
+  const processes = status.replicas.map(named).join(", ");
   return row(status.model, String(status.version), state, `${status.replicas.length} / ${status.target_replicas}`, processes, status.reason);
 }
 
