@@ -149,7 +149,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         int, Meta(ge=0, le=10_000), _about("Share of requests logged, in basis points (10000 = all).")
     ] = 10_000
     log_payload_max_bytes: Annotated[
-        Bytes, _about("Largest tensor payload that a record keeps; larger ones are left out.")
+        Bytes, _about("Largest tensor payload that a record keeps; larger ones are left out and marked.")
     ] = 64 * _KIB
     log_rules_file: Annotated[
         Path | None, _about("YAML file with sampling, caps and redaction per model; default: no rules.")
