@@ -168,6 +168,8 @@ class VersionStatus(msgspec.Struct, frozen=True):
     """The shared host that it lives in; 0 for a version with processes of its own."""
     signature: Signature | None = None
     """Of a version in a shared host, also while it is cold."""
+    retried: bool = False
+    """It has failed, but will be tried again without being asked for."""
 
     @property
     def serves(self) -> bool:

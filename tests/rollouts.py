@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 import numpy as np
 
-from router.policy.document import Policy, parse_policy
+from router.policy.document import Policy, parse_policy, to_document
 from router.policy.plan import Plan
 from router.policy.shares import WHOLE_BP
 from router.rollout.advance import advance
@@ -61,6 +61,8 @@ class World:
     now: float = EPOCH_S
     policy: Policy = field(default_factory=base_policy)
     revision: int = 1
+    state: str = "ready"
+    """Of the new version; while it is `failed`, it is tried again."""
     registry_written: bool = False
     requests: int = 0
     """Answered by the new version, at whatever weight."""
@@ -122,6 +124,8 @@ class World:
             self.policy,
             self.revision,
             counters,
+            candidate_state=self.state,
+            candidate_retried=self.state == "failed",
             hard_failure=self._judge_hard(counters),
             registry_written=self.registry_written,
         )
@@ -136,7 +140,7 @@ class World:
     def write(self, command: SetPolicy) -> None:
         """Compare and set."""
         if command.write.expected_revision == self.revision:
-            self.policy, self.revision = command.write.policy, self.revision + 1
+            self.policy, self.revision = parse_policy(to_document(command.write.policy)), self.revision + 1
             self.weights.append(sum(v.weight for v in self.policy.variants if v.version == NEW))
 
     def _judge_hard(self, counters: Counters) -> str:

@@ -58,6 +58,11 @@ class Standing(msgspec.Struct, frozen=True):
     halted: bool = False
     """Its application is to be removed: Ray Serve, left to itself, would restart it at once and for ever."""
 
+    @property
+    def is_retried(self) -> bool:
+        """It has failed, but another attempt is under way or will come while it is wanted."""
+        return self.phase is Phase.FAILED and (self.attempting or self.due < math.inf)
+
     def is_settled(self, now: float) -> bool:
         """Nothing is under way: it is ready, or an attempt has failed and the next, if any, is not due."""
         return self.phase is Phase.READY or (self.phase is Phase.FAILED and not self.attempting and self.due > now)

@@ -18,7 +18,7 @@ from router.rollout.counters import read_counters
 from router.rollout.evidence import Counters, Judgement, Observation
 from router.rollout.phase import EXPOSED, Phase
 from router.rollout.rollout import CHAMPION, Rollout
-from router.rollout.writes import AskGates, Command, LoadVersion, SetPolicy, Turn, WriteRegistry
+from router.rollout.writes import AskGates, Command, KeepTrying, LoadVersion, SetPolicy, Turn, WriteRegistry
 from router.rollout_ports import Note, RolloutConflict, RolloutMonitor, RolloutStore
 from serving.protocol.errors import ServingError
 from serving.telemetry.folder import read_folder
@@ -52,8 +52,11 @@ class Registry(Protocol):
 class Loader(Protocol):
     """The part of the version manager that rollouts need."""
 
-    def current(self) -> Sequence[VersionStatus]:
-        """List the versions that this gateway deals with."""
+    def status_of(self, model: str, version: int) -> VersionStatus:
+        """Say where a version stands; called at every look, so it is cheap."""
+
+    def keep_trying(self, model: str, version: int) -> None:
+        """Want a version that will be tried again for as long as if a policy named it now."""
 
     async def ensure_ready(self, model: str, version: int, *, timeout_s: float) -> VersionStatus:
         """Load a version and wait until it is ready."""
@@ -154,20 +157,14 @@ class RolloutLoop:
     async def _observe(self, rollout: Rollout, snapshot: Snapshot, now: float) -> Observation:
         stored = await self._policies.get(rollout.model)
         counters = read_counters(snapshot, rollout.model)
-        status = next(
-            (
-                each
-                for each in self._versions.current()
-                if (each.model, each.version) == (rollout.model, rollout.version)
-            ),
-            None,
-        )
+        status = self._versions.status_of(rollout.model, rollout.version)
         return Observation(
             policy=stored.policy if stored else None,
             policy_revision=stored.revision if stored else 0,
             counters=counters,
-            candidate_state=status.state if status else "absent",
-            candidate_reason=status.reason if status else "",
+            candidate_state=status.state,
+            candidate_reason=status.reason,
+            candidate_retried=status.retried,
             hard_failure=self._watch(rollout, counters, now),
             gates=self._gates.answers(rollout),
             registry_written=rollout.id in self._named,
@@ -200,6 +197,8 @@ class RolloutLoop:
                 await self._set_policy(rollout, command, now)
             case LoadVersion(version):
                 self._background(rollout, "load", self._load(rollout, version))
+            case KeepTrying(version):
+                self._versions.keep_trying(rollout.model, version)
             case AskGates(kind, key):
                 self._gates.ask(rollout, kind, key)
             case WriteRegistry(version):

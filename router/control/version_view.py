@@ -70,6 +70,7 @@ class VersionViews:
             holders=holders,
             host=guest.host if guest else 0,
             signature=guest.signature if guest else None,
+            retried=standing.is_retried,
         )
 
 

@@ -109,6 +109,16 @@ class Versions:
         """List the versions that this gateway deals with."""
         return [self._status(key) for key in sorted(self._standings)]
 
+    def status_of(self, model: str, version: int) -> VersionStatus:
+        """Say where a version stands; `absent` when this gateway does not deal with it."""
+        return self._status((model, version))
+
+    def keep_trying(self, model: str, version: int) -> None:
+        """Want a version that will be tried again for as long as if a policy named it now."""
+        key = (model, version)
+        if key in self._standings:
+            self._standings[key] = named(self._standings[key], self._clock())
+
     async def versions(self) -> Sequence[VersionStatus]:
         """List every version that the registry or the gateway knows; the gateway's own while the registry is away."""
         statuses = {(status.model, status.version): status for status in self.current()}

@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Iterable
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Final, Literal
 
 import msgspec
 
@@ -25,6 +25,8 @@ _NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,127}\Z"
 Name = Annotated[str, msgspec.Meta(pattern=_NAME_PATTERN)]
 VersionNumber = Annotated[int, msgspec.Meta(ge=1, le=2**31 - 1)]
 FieldName = Annotated[str, msgspec.Meta(min_length=1, max_length=128)]
+#: Shadows that a policy may have.
+MOST_SHADOWS: Final = 8
 # No fractions: whoever must match one writes it as text.
 Scalar = Annotated[str, msgspec.Meta(max_length=1024)] | Annotated[int, msgspec.Meta(ge=-(2**63), le=2**63 - 1)] | bool
 
@@ -95,7 +97,7 @@ class Policy(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defau
     variants: Annotated[tuple[Variant, ...], msgspec.Meta(min_length=1, max_length=64)]
     sticky: Sticky = Sticky()
     rules: Annotated[tuple[Rule, ...], msgspec.Meta(max_length=256)] = ()
-    shadows: Annotated[tuple[ShadowRule, ...], msgspec.Meta(max_length=8)] = ()
+    shadows: Annotated[tuple[ShadowRule, ...], msgspec.Meta(max_length=MOST_SHADOWS)] = ()
     salt: Name | None = None
     """Names the experiment: another salt deals the keys anew, independently. None: the model's name."""
 

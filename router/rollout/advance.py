@@ -20,6 +20,7 @@ no more than that, and one backward takes nothing.
 
 from __future__ import annotations
 
+import contextlib
 from typing import Final
 
 import msgspec
@@ -29,11 +30,13 @@ from router.policy.plan import ShadowAgreement
 from router.policy.shares import WHOLE_BP
 from router.rollout.checks import judge_checks, judge_copies, judge_ratio, overall
 from router.rollout.evidence import ArmCounters, Judgement, Observation, since
-from router.rollout.phase import Event, Phase
+from router.rollout.phase import TRANSITIONS, Event, Phase
 from router.rollout.rollout import Rollout, move
 from router.rollout.split import CONTROL, shares_at
 from router.rollout.writes import (
     AskGates,
+    Command,
+    KeepTrying,
     LoadVersion,
     Turn,
     WriteRegistry,
@@ -44,6 +47,7 @@ from router.rollout.writes import (
     go_to_step,
     hard_failure_of,
 )
+from serving.protocol.errors import ServingError
 
 #: The most that one look adds to the time at a step.
 MAX_TICK_S: Final = 10.0
@@ -57,6 +61,14 @@ def advance(rollout: Rollout, observed: Observation, now: float) -> Turn:
     """Decide what a rollout does next. Total: every phase and observation has an answer, and terminal phases absorb."""
     if rollout.is_over:
         return Turn(rollout)
+    try:
+        return _decide(rollout, observed, now)
+    except ServingError as error:
+        return _end_without_write(rollout, observed, now, f"its next policy cannot be made: {error.message}")
+
+
+def _decide(rollout: Rollout, observed: Observation, now: float) -> Turn:
+    """See first to what comes from outside, then to what the phase is for."""
     if rollout.write is not None:
         return follow_write(rollout, rollout.write, observed, now)
     if observed.policy is None:
@@ -67,6 +79,16 @@ def advance(rollout: Rollout, observed: Observation, now: float) -> Turn:
     if failure:
         return give_back(rollout, Event.FAIL, observed.policy, now, failure)
     return _go_on(rollout, observed, now)
+
+
+def _end_without_write(rollout: Rollout, observed: Observation, now: float, words: str) -> Turn:
+    """End a rollout that somebody's edit of the policy has left without a way on; also without a way back."""
+    policy = observed.policy
+    if policy is not None and Event.FAIL in TRANSITIONS[rollout.phase]:
+        clear = msgspec.structs.replace(rollout, write=None, policy_revision=observed.policy_revision)
+        with contextlib.suppress(ServingError):
+            return give_back(clear, Event.FAIL, policy, now, words)
+    return Turn(move(rollout, Event.SUPERSEDE, now, words))
 
 
 def _go_on(rollout: Rollout, observed: Observation, now: float) -> Turn:
@@ -89,14 +111,20 @@ def _prepare(rollout: Rollout, observed: Observation, now: float) -> Turn:
     assert observed.policy is not None, "checked by advance"
     if now < rollout.plan.start_at:
         return Turn(rollout)
+    if observed.candidate_state == "failed":
+        words = f"version {rollout.version} does not load yet: {observed.candidate_reason}"
+        return _wait(rollout, words, KeepTrying(rollout.version))
     if observed.candidate_state != "ready":
         return Turn(rollout, (LoadVersion(rollout.version),))
     asked = _ask(rollout, observed, "confirm_start", "confirm_start")
     if asked is not None:
         return asked
     words = f"version {rollout.version} is ready"
-    if rollout.plan.shadow is not None:
-        return go_to_shadow(rollout, rollout.plan.shadow, observed.policy, now, words)
+    stage = rollout.plan.shadow
+    if stage is not None:
+        before = observed.counters.comparisons.get(rollout.version, (0, 0))
+        rollout = msgspec.structs.replace(rollout, compared_before=before)
+        return go_to_shadow(rollout, stage, observed.policy, now, words)
     return go_to_step(rollout, 0, observed.policy, now, words)
 
 
@@ -105,10 +133,12 @@ def _try_as_shadow(rollout: Rollout, observed: Observation, now: float) -> Turn:
     assert observed.policy is not None, "checked by advance"
     assert rollout.plan.shadow is not None, "the phase follows from it"
     if rollout.step_origin is None:
-        settled = rollout.served_s + _tick(rollout, now) >= SETTLE_S
-        return Turn(msgspec.structs.replace(rollout, step_origin=observed.counters) if settled else rollout)
+        if rollout.served_s + _tick(rollout, now) < SETTLE_S:
+            return Turn(rollout)
+        before = observed.counters.comparisons.get(rollout.version, (0, 0))
+        return Turn(msgspec.structs.replace(rollout, step_origin=observed.counters, compared_before=before))
     seen = since(observed.counters, rollout.step_origin)
-    compared = seen.comparisons.get(rollout.version, (0, 0))
+    compared = _compared(rollout, observed)
     checks = [check for check in rollout.plan.checks if isinstance(check, ShadowAgreement)]
     nobody = ArmCounters("", rollout.version)
     copies = judge_copies(seen.copies.get(rollout.version, {}), seen.answers_of({rollout.stable_version}))
@@ -141,7 +171,7 @@ def _weigh(rollout: Rollout, observed: Observation, now: float) -> Turn:
         rollout.plan.checks,
         canary,
         control,
-        compared=observed.counters.comparisons.get(rollout.version, (0, 0)),
+        compared=_compared(rollout, observed),
         monitor=observed.monitor,
     )
     mismatch = _mismatch(rollout, observed)
@@ -214,13 +244,27 @@ def _hold(rollout: Rollout, now: float, words: str, findings: tuple[Judgement, .
     return Turn(msgspec.structs.replace(held, served_s=rollout.served_s + _tick(rollout, now)), (), findings)
 
 
+def _compared(rollout: Rollout, observed: Observation) -> tuple[int, int]:
+    """Count the version's answers as a shadow that were compared, and that disagreed.
+
+    Since its shadow stage began; a plan without one goes by all there are, of the shadow that somebody had it as.
+    """
+    total, differ = observed.counters.comparisons.get(rollout.version, (0, 0))
+    total_before, differ_before = rollout.compared_before
+    return max(0, total - total_before), max(0, differ - differ_before)
+
+
+def _wait(rollout: Rollout, words: str, command: Command) -> Turn:
+    """Stay, and say what for."""
+    return Turn(rollout if rollout.words == words else msgspec.structs.replace(rollout, words=words), (command,))
+
+
 def _ask(rollout: Rollout, observed: Observation, kind: str, key: str) -> Turn | None:
     """Have a gate asked; None when it has confirmed or there is none."""
     if not any(gate.kind == kind for gate in rollout.plan.gates) or observed.gates.get(key):
         return None
     words = f"{kind} was refused; asking again" if key in observed.gates else f"waits for {kind}"
-    waiting = rollout if rollout.words == words else msgspec.structs.replace(rollout, words=words)
-    return Turn(waiting, (AskGates(kind, key),))
+    return _wait(rollout, words, AskGates(kind, key))
 
 
 def _tick(rollout: Rollout, now: float) -> float:

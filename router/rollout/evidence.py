@@ -118,6 +118,8 @@ class Observation(msgspec.Struct, frozen=True):
     candidate_state: str = "ready"
     """Of the version that is rolled out: see `VersionStatus.state`."""
     candidate_reason: str = ""
+    candidate_retried: bool = False
+    """It has failed, but will be tried again without being asked for."""
     hard_failure: str = ""
     """Why the version must go at once; empty while there is no reason."""
     gates: Mapping[str, bool] = {}

@@ -11,7 +11,7 @@ from router.policy.plan import Plan
 from router.policy.shares import WHOLE_BP
 from router.rollout.evidence import Counters, Judgement
 from router.rollout.phase import TERMINAL, Event, Phase, next_phase
-from router.rollout.split import Roles, cast, mirrored, share_of
+from router.rollout.split import Roles, at_step, cast, mirrored, share_of
 from serving.protocol.errors import invalid
 
 #: The alias that follows promotions.
@@ -74,6 +74,8 @@ class Rollout(msgspec.Struct, frozen=True):
     """Counters when the first share of traffic was in force: evidence gathers over all steps from there."""
     step_origin: Counters | None = None
     """The same for this step."""
+    compared_before: tuple[int, int] = (0, 0)
+    """Answers as a shadow that were compared before this rollout's own shadow began, and how many disagreed."""
     served_s: float = 0.0
     """Time at this step, or of baking, that has been accounted for."""
     seen_at: float = 0.0
@@ -131,8 +133,11 @@ def begin(
     held = variants[roles.candidate].weight if roles.candidate in variants else 0
     if plan.steps[0] < held:
         raise invalid(f"steps[0]: version {version} has {held} basis points already, more than {plan.steps[0]}")
+    # To be refused now rather than later.
     if plan.shadow is not None:
-        mirrored(policy, version, plan.shadow)  # to be refused now rather than later
+        mirrored(policy, version, plan.shadow)
+    if plan.steps[0] < WHOLE_BP:
+        at_step(policy, roles=roles, version=version, step_bp=plan.steps[0], salt=id)
     rollout = Rollout(
         id=id,
         model=policy.model,

@@ -21,7 +21,7 @@ from typing import NamedTuple
 
 import msgspec
 
-from router.policy.document import Policy, ShadowRule, Variant, parse_policy, to_document, useful_shadows
+from router.policy.document import MOST_SHADOWS, Policy, ShadowRule, Variant, parse_policy, to_document, useful_shadows
 from router.policy.plan import ShadowStage
 from router.policy.shares import WHOLE_BP
 from serving.protocol.errors import invalid
@@ -77,7 +77,7 @@ def at_step(policy: Policy, *, roles: Roles, version: int, step_bp: int, salt: s
     candidate = variants.get(roles.candidate) or Variant(roles.candidate, version, candidate_bp)
     variants[roles.base] = msgspec.structs.replace(variants[roles.base], weight=base_bp)
     variants[CONTROL] = Variant(CONTROL, stable, control_bp)
-    variants[roles.candidate] = msgspec.structs.replace(candidate, weight=candidate_bp)
+    variants[roles.candidate] = msgspec.structs.replace(candidate, version=version, weight=candidate_bp)
     changed = msgspec.structs.replace(
         policy,
         variants=tuple(variants.values()),
@@ -92,14 +92,17 @@ def promoted(policy: Policy, *, roles: Roles, version: int, salt: str | None, al
     The base goes on following its alias if that is one of `aliases`, which point to the version; any other would lead
     it back to where that points.
 
-    The candidate's variant stays, without weight, only where a rule names it. A shadow of the version goes: it would
-    mirror what it answers.
+    The candidate's variant stays, without weight, only where a rule names it; a rule for the control arm leads to the
+    base, whose version it was. A shadow of the version goes: it would mirror what it answers.
     """
     base = next(variant for variant in policy.variants if variant.name == roles.base)
     taking_over = msgspec.structs.replace(base, version=version, weight=WHOLE_BP)
     if base.alias not in aliases:
         taking_over = Variant(roles.base, version, WHOLE_BP)
-    ruled = {rule.variant for rule in policy.rules}
+    rules = tuple(
+        msgspec.structs.replace(rule, variant=roles.base) if rule.variant == CONTROL else rule for rule in policy.rules
+    )
+    ruled = {rule.variant for rule in rules}
     others = tuple(
         msgspec.structs.replace(variant, weight=0)
         for variant in policy.variants
@@ -111,6 +114,7 @@ def promoted(policy: Policy, *, roles: Roles, version: int, salt: str | None, al
             taking_over,
             *(msgspec.structs.replace(each, weight=0) for each in others),
         ),
+        rules=rules,
         shadows=tuple(shadow for shadow in policy.shadows if shadow.version != version),
         salt=salt,
     )
@@ -118,9 +122,12 @@ def promoted(policy: Policy, *, roles: Roles, version: int, salt: str | None, al
 
 
 def restored(policy: Policy, good: Policy) -> Policy:
-    """Bring back the split of `good`; what else was changed meanwhile stays, as far as it fits."""
+    """Bring back the split of `good`; what else was changed meanwhile stays, as far as it fits.
+
+    A rule for a variant that goes, goes too: its requests are split like all others.
+    """
     names = {variant.name for variant in good.variants}
-    rules = policy.rules if all(rule.variant in names for rule in policy.rules) else good.rules
+    rules = tuple(rule for rule in policy.rules if rule.variant in names)
     changed = msgspec.structs.replace(policy, variants=good.variants, salt=good.salt, rules=rules)
     return parse_policy(to_document(msgspec.structs.replace(changed, shadows=useful_shadows(changed))))
 
@@ -137,9 +144,9 @@ def mirrored(policy: Policy, version: int, stage: ShadowStage) -> Policy:
 
 
 def unmirrored(policy: Policy, good: Policy, version: int) -> Policy:
-    """Take back what `mirrored` did: the version's shadow is what it was in `good`."""
-    before = tuple(each for each in good.shadows if each.version == version)
+    """Take back what `mirrored` did: the version's shadow is what it was in `good`, unless others took its place."""
     others = tuple(each for each in policy.shadows if each.version != version)
+    before = tuple(each for each in good.shadows if each.version == version and len(others) < MOST_SHADOWS)
     changed = msgspec.structs.replace(policy, shadows=(*others, *before))
     return msgspec.structs.replace(changed, shadows=useful_shadows(changed))
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 import msgspec
 
@@ -13,7 +13,10 @@ from router.rollout.evidence import Judgement, Observation
 from router.rollout.phase import EXPOSED, Event, Phase
 from router.rollout.rollout import CHAMPION, PolicyWrite, Rollout, move
 from router.rollout.split import (
+    CONTROL,
+    Roles,
     at_step,
+    cast,
     mirrored,
     promoted,
     restored,
@@ -22,6 +25,9 @@ from router.rollout.split import (
     share_of,
     unmirrored,
 )
+from serving.protocol.errors import ServingError
+
+_BEFORE_A_SHARE: Final = frozenset({Phase.PENDING, Phase.SHADOWING})
 
 
 class SetPolicy(NamedTuple):
@@ -33,6 +39,12 @@ class SetPolicy(NamedTuple):
 
 class LoadVersion(NamedTuple):
     """Make the version ready; no answer is waited for."""
+
+    version: int
+
+
+class KeepTrying(NamedTuple):
+    """Go on loading the version, which will be tried again, as if a policy named it."""
 
     version: int
 
@@ -50,7 +62,7 @@ class WriteRegistry(NamedTuple):
     version: int
 
 
-Command = SetPolicy | LoadVersion | AskGates | WriteRegistry
+Command = SetPolicy | LoadVersion | KeepTrying | AskGates | WriteRegistry
 
 
 class Turn(NamedTuple):
@@ -66,7 +78,7 @@ class Turn(NamedTuple):
 def go_to_step(rollout: Rollout, step: int, policy: Policy, now: float, words: str) -> Turn:
     """Give the version the share of a step; all of the split when the plan's step is that."""
     share_bp = rollout.plan.steps[step] if step < len(rollout.plan.steps) else WHOLE_BP
-    onward = Event.BEGIN if rollout.phase in {Phase.PENDING, Phase.SHADOWING} else Event.ADVANCE
+    onward = Event.BEGIN if rollout.phase in _BEFORE_A_SHARE else Event.ADVANCE
     event = Event.FINISH if share_bp == WHOLE_BP else onward
     write = _forward(rollout, share_bp, policy, rollout.policy_revision)
     moved = move(rollout, event, now, words, step=step, write=write, step_origin=None)
@@ -102,8 +114,11 @@ def follow_write(rollout: Rollout, write: PolicyWrite, observed: Observation, no
         return Turn(rollout, (SetPolicy(write, rollout.words),))
     if write.kind == "restore" and _has_nothing_of(rollout, policy, write):
         return _landed(rollout, write, policy, revision, now)
-    if write.kind != "restore" and not same_split(policy, rollout.stands):
-        return _superseded(rollout, policy, revision, now)
+    if write.kind != "restore":
+        taken = _taken_over(rollout, policy, revision)
+        if taken:
+            return _superseded(rollout, policy, revision, now, taken)
+        rollout = msgspec.structs.replace(rollout, roles=_roles_in(rollout, policy))
     return _rebased(rollout, write, policy, revision)
 
 
@@ -168,17 +183,37 @@ def _landed(rollout: Rollout, write: PolicyWrite, policy: Policy, revision: int,
 
 def adopt(rollout: Rollout, policy: Policy, revision: int, now: float) -> Turn:
     """Accept a revision that left the split alone, and give way to one that did not."""
+    taken = _taken_over(rollout, policy, revision)
+    if not taken and rollout.phase is Phase.SHADOWING and shadow_of(policy, rollout.version) is None:
+        taken = f"revision {revision} removed the shadow by hand"
+    if taken:
+        return _superseded(rollout, policy, revision, now, taken)
+    roles = _roles_in(rollout, policy)
+    return Turn(msgspec.structs.replace(rollout, policy_revision=revision, stands=policy, roles=roles))
+
+
+def _taken_over(rollout: Rollout, policy: Policy, revision: int) -> str:
+    """Say how somebody else's revision leaves this rollout no place; empty when it does not."""
     if not same_split(policy, rollout.stands):
-        return _superseded(rollout, policy, revision, now)
-    if rollout.phase is Phase.SHADOWING and shadow_of(policy, rollout.version) is None:
-        words = f"revision {revision} removed the shadow by hand"
-        return Turn(move(rollout, Event.SUPERSEDE, now, words, stands=policy, policy_revision=revision))
-    return Turn(msgspec.structs.replace(rollout, policy_revision=revision, stands=policy))
+        return f"revision {revision} moved the traffic by hand"
+    try:
+        _roles_in(rollout, policy)
+    except ServingError as error:
+        return f"revision {revision} leaves it no place: {error.message}"
+    return ""
 
 
-def _superseded(rollout: Rollout, policy: Policy, revision: int, now: float) -> Turn:
+def _roles_in(rollout: Rollout, policy: Policy) -> Roles:
+    """Find the rollout's variants; raises `ServingError` when somebody else has taken a name of theirs.
+
+    Until the first step is in force the names are free, also for a variant without weight.
+    """
+    is_in_force = any(variant.name == CONTROL for variant in rollout.stands.variants)
+    return rollout.roles if is_in_force else cast(policy, rollout.version)
+
+
+def _superseded(rollout: Rollout, policy: Policy, revision: int, now: float, words: str) -> Turn:
     """Leave the traffic where somebody else put it."""
-    words = f"revision {revision} moved the traffic by hand"
     return Turn(move(rollout, Event.SUPERSEDE, now, words, stands=policy, policy_revision=revision))
 
 
@@ -186,6 +221,8 @@ def hard_failure_of(rollout: Rollout, observed: Observation) -> str:
     """Say why the version must go at once; empty while there is no reason."""
     if rollout.phase in EXPOSED and observed.hard_failure:
         return f"version {rollout.version} {observed.hard_failure}"
-    if observed.candidate_state == "failed" and rollout.phase in EXPOSED | {Phase.PENDING, Phase.SHADOWING}:
+    # Without a share it can wait for an attempt that is to come: a registry that is away is no fault of the version.
+    can_wait = observed.candidate_retried and rollout.phase not in EXPOSED
+    if observed.candidate_state == "failed" and not can_wait and rollout.phase in _BEFORE_A_SHARE | EXPOSED:
         return f"version {rollout.version} does not load: {observed.candidate_reason}"
     return ""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -34,15 +34,21 @@ class Loaded:
 
     def __init__(self) -> None:
         self.states = {OLD: "ready", NEW: "ready"}
+        self.retried: set[int] = set()
         self.asked: list[int] = []
+        self.kept: list[int] = []
 
-    def current(self) -> Sequence[VersionStatus]:
-        return [VersionStatus(MODEL, version, state, reason="bad file") for version, state in self.states.items()]
+    def status_of(self, model: str, version: int) -> VersionStatus:
+        state = self.states[version]
+        return VersionStatus(model, version, state, reason="bad file", retried=version in self.retried)
+
+    def keep_trying(self, model: str, version: int) -> None:
+        self.kept.append(version)
 
     async def ensure_ready(self, model: str, version: int, *, timeout_s: float) -> VersionStatus:
         self.asked.append(version)
         self.states[version] = "ready"
-        return self.current()[0]
+        return self.status_of(model, version)
 
 
 class Aliases:
@@ -204,6 +210,19 @@ async def test_a_version_that_is_not_loaded_is_loaded_first(world: World) -> Non
     await world.look()
     assert await world.phase() is Phase.FAILED
     assert len(await world.policies.revisions(MODEL)) == 1
+
+
+async def test_a_version_whose_registry_is_away_is_waited_for(world: World) -> None:
+    """It is tried again without being asked for, and kept wanted meanwhile: asking anew would forget the pauses."""
+    world.versions.states[NEW] = "failed"
+    world.versions.retried.add(NEW)
+    await world.start()
+    await world.look(3)
+    assert await world.phase() is Phase.PENDING
+    assert (world.versions.asked, world.versions.kept) == ([], [NEW] * 3)
+    world.versions.states[NEW] = "ready"
+    await world.look(2)
+    assert await world.share() == 1000
 
 
 async def test_a_store_that_goes_away_in_mid_change_leaves_nothing_half_applied(

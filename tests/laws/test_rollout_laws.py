@@ -10,7 +10,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from router.analysis.counts import Counts
-from router.policy.document import Policy
+from router.policy.document import Condition, Policy, Rule, ShadowRule, Variant, parse_policy, to_document
 from router.policy.plan import Plan, ShadowStage, parse_plan, plan_document
 from router.rollout import operator_acts
 from router.rollout.advance import MAX_TICK_S, advance
@@ -26,8 +26,9 @@ from tests.rollouts import EPOCH_S, NEW, World, base_policy, rises, started
 QUICK = Plan(steps=(1000, 4000, 10_000), min_requests=20, min_time_s=3, bake_s=3)
 SHADOWED = msgspec.structs.replace(QUICK, shadow=ShadowStage(sample=5000, min_requests=50, min_time_s=2))
 ACTS = ["pause", "resume", "promote", "full", "abort"]
-WORLDLY = ["turn", "turn", "turn", "serve", "break", "shadow", "split", "jump", "back"]
-HAPPENINGS = st.sampled_from(ACTS + WORLDLY)
+WORLDLY = ["turn", "turn", "turn", "serve", "break", "shadow", "split", "jump", "back", "retry", "load"]
+EDITS = ["rule", "eight shadows", "dark canary", "dark control", "many variants"]
+HAPPENINGS = st.sampled_from(ACTS + WORLDLY + EDITS)
 
 
 class Life:
@@ -48,10 +49,9 @@ class Life:
                     world.turn()
                 case "serve":
                     world.serve()
-                case "pause":
-                    world.rollout = operator_acts.pause(rollout, world.now, **self.acts)
-                case "resume":
-                    world.rollout = operator_acts.resume(rollout, world.now, **self.acts)
+                case "pause" | "resume":
+                    act = operator_acts.pause if what == "pause" else operator_acts.resume
+                    world.rollout = act(rollout, world.now, **self.acts)
                 case "promote" | "full":
                     full = what == "full"
                     world.rollout = operator_acts.promote(rollout, world.policy, world.now, full=full, **self.acts)
@@ -63,21 +63,45 @@ class Life:
                     self.edit(shadows=base_policy(shadows=[{"version": 9, "sample": 1 + world.revision}]).shadows)
                 case "split":
                     self.edit(variants=base_policy().variants)
-                case "jump":
-                    world.now += 100_000
-                case "back":
-                    world.now -= 100_000
+                case "jump" | "back":
+                    world.now += 100_000 if what == "jump" else -100_000
+                case "retry" | "load":
+                    world.state = "failed" if what == "retry" else "ready"
+                case _:
+                    self.meddle(what)
         except ServingError:
             assert world.rollout is rollout
 
+    def meddle(self, what: str) -> None:
+        """Somebody else edits what the split is not made of."""
+        policy = self.world.policy
+        names = {variant.name for variant in policy.variants}
+        match what:
+            case "rule":
+                self.edit(rules=(Rule(Condition(header="x-cohort", present=True), policy.variants[-1].name),))
+            case "eight shadows":
+                self.edit(shadows=tuple(ShadowRule(version) for version in range(20, 28)))
+            case "dark canary" | "dark control":
+                name = what.removeprefix("dark ")
+                self.edit(variants=(*policy.variants, *([] if name in names else [Variant(name, 9, 0)])))
+            case "many variants":
+                more = tuple(Variant(f"dark-{n}", 30 + n, 0) for n in range(64 - len(policy.variants)))
+                self.edit(variants=(*policy.variants, *(each for each in more if each.name not in names)))
+
     def edit(self, **changes: Any) -> None:
-        """Somebody else writes a policy."""
-        self.world.policy = msgspec.structs.replace(self.world.policy, **changes)
+        """Somebody else writes a policy, as far as it is one."""
+        edited = msgspec.structs.replace(self.world.policy, **changes)
+        self.world.policy = parse_policy(to_document(edited))
         self.world.revision += 1
 
 
 @given(st.integers(0, 1000), st.sampled_from([QUICK, SHADOWED]), st.lists(HAPPENINGS, max_size=60))
 @example(0, SHADOWED, ["turn", "turn", "promote", "abort", "split"])  # undone before it was in force
+@example(0, QUICK, ["turn", "turn", "turn", "rule"])  # for the control arm, which promotion drops
+@example(0, SHADOWED, ["eight shadows", "turn", "turn"])  # no place for its own
+@example(0, QUICK, ["dark canary", "turn", "turn"])  # of another version
+@example(0, SHADOWED, ["turn", "turn", "dark control", "turn"])
+@example(0, QUICK, ["many variants", "turn"])
 @settings(max_examples=200)
 def test_whatever_happens_a_rollout_comes_to_an_end_and_the_traffic_is_where_it_says(
     seed: int, plan: Plan, happenings: list[str]
@@ -91,12 +115,14 @@ def test_whatever_happens_a_rollout_comes_to_an_end_and_the_traffic_is_where_it_
     world = life.world
     if world.rollout.phase is Phase.PAUSED:
         life.happen("resume")
+    life.happen("load")
     rollout = world.run(5000)
 
     assert rollout.is_over, rollout.words
     share = sum(variant.weight for variant in world.policy.variants if variant.version == NEW)
     expected = {Phase.SUCCEEDED: 10_000, Phase.FAILED: 0, Phase.ABORTED: 0}.get(rollout.phase)
     assert expected in {None, share}
+    assert parse_policy(to_document(world.policy)) == world.policy
     if rollout.phase is not Phase.SUPERSEDED:
         assert shadow_of(world.policy, NEW) is None
     assert advance(rollout, Observation(world.policy, world.revision), world.now).rollout is rollout

@@ -104,6 +104,15 @@ def test_a_failure_that_may_pass_is_retried_with_growing_pauses() -> None:
         assert start_of(named(standing, now), now)
 
 
+def test_a_failure_that_may_pass_is_told_from_one_that_is_final() -> None:
+    """Whoever waits for the version knows whether to go on."""
+    attempted = started(asked(Standing(), NOW))
+    assert not attempted.is_retried
+    passing = failed(attempted, "registry away", NOW, final=False, patient=True)
+    assert (passing.is_retried, started(passing).is_retried) == (True, True)
+    assert not failed(attempted, "bad file", NOW, final=True).is_retried
+
+
 def test_a_failed_version_stays_failed_until_it_is_ready_again() -> None:
     """A retry must not let traffic come back before it has succeeded."""
     retried = started(observed(started(named(Standing(), NOW)), CRASHED, NOW))

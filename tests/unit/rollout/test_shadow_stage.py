@@ -9,7 +9,7 @@ import pytest
 
 from router.analysis.counts import Counts
 from router.analysis.verdict import Verdict
-from router.policy.document import Policy, parse_policy
+from router.policy.document import Policy, ShadowRule, Variant, parse_policy
 from router.policy.plan import Plan, ShadowAgreement, ShadowStage
 from router.rollout import operator_acts
 from router.rollout.advance import advance
@@ -18,7 +18,7 @@ from router.rollout.evidence import Counters, Observation
 from router.rollout.phase import Phase
 from router.rollout.rollout import Rollout
 from router.rollout.split import shadow_of
-from router.rollout.writes import SetPolicy, Turn
+from router.rollout.writes import KeepTrying, SetPolicy, Turn
 from serving.protocol.errors import ServingError
 from tests.rollouts import EPOCH_S, NEW, base_policy, started
 
@@ -161,6 +161,72 @@ def test_a_shadow_that_was_there_before_is_there_again_afterwards() -> None:
     story.turn()
     story.turn()
     assert (story.rollout.phase, story.policy) == (Phase.ABORTED, policy)
+
+
+def test_agreement_is_judged_on_the_copies_of_its_own_shadow() -> None:
+    """What it answered last month as somebody's shadow was compared with another version; also at the steps."""
+    story = Story()
+    story.compared, story.differ = 10_000, 9_000
+    story.shadowing()
+    story.compared += 500
+    while story.rollout.phase is Phase.SHADOWING:
+        story.turn()
+    for _ in range(5):
+        findings = story.look().findings
+    assert story.rollout.phase is Phase.PROGRESSING
+    assert "100.0 % of 500 shadow answers agree" in findings[0].words
+
+
+@pytest.mark.parametrize("is_shadow", [False, True])
+def test_a_version_that_will_be_tried_again_is_waited_for(*, is_shadow: bool) -> None:
+    """A registry that is away is no fault of the version; one that is given up is."""
+    story = Story(PLAN if is_shadow else msgspec.structs.replace(PLAN, shadow=None, checks=()))
+    if is_shadow:
+        story.shadowing()
+    phase = story.rollout.phase
+    for _ in range(3):
+        turn = story.look(candidate_state="failed", candidate_reason="registry away", candidate_retried=True)
+        assert (turn.rollout.phase, turn.commands) == (phase, () if is_shadow else (KeepTrying(NEW),))
+    if not is_shadow:
+        assert story.rollout.words == "version 4 does not load yet: registry away"
+    story.turn(candidate_state="failed", candidate_reason="given up")
+    assert story.turn().phase is Phase.FAILED
+
+
+@pytest.mark.parametrize("stage", [None, STAGE])
+def test_no_other_version_gets_the_share_of_the_one_that_is_rolled_out(stage: ShadowStage | None) -> None:
+    """Somebody makes a variant of the name without weight meanwhile, and the split is as before: the rollout ends."""
+    story = Story(msgspec.structs.replace(PLAN, shadow=stage))
+    story.turn(candidate_state="loading")
+    story.edit(variants=(*story.policy.variants, Variant("canary", 9, 0)))
+    assert story.turn().phase is Phase.SUPERSEDED
+    assert "canary" in story.rollout.words
+    assert [variant.weight for variant in story.policy.variants] == [10_000, 0]
+
+
+def test_a_dark_variant_of_the_version_becomes_the_canary() -> None:
+    """Made by hand while the rollout waits; its name stays."""
+    story = Story(msgspec.structs.replace(PLAN, shadow=None, checks=()))
+    story.turn(candidate_state="loading")
+    story.edit(variants=(*story.policy.variants, Variant("trial", NEW, 0)))
+    for _ in range(3):
+        story.turn()
+    assert {variant.name: variant.weight for variant in story.policy.variants} == {
+        "stable": 8000,
+        "control": 1000,
+        "trial": 1000,
+    }
+
+
+def test_a_rollout_whose_shadow_has_no_place_any_more_says_so_and_ends() -> None:
+    """The policy has grown to as many shadows as it may."""
+    story = Story()
+    story.turn(candidate_state="loading")
+    story.edit(shadows=tuple(ShadowRule(version) for version in range(20, 28)))
+    for _ in range(2):
+        story.turn()
+    assert story.rollout.phase is Phase.FAILED
+    assert "its next policy cannot be made: shadows:" in story.rollout.words
 
 
 def test_an_operator_may_skip_it_but_not_pause_it() -> None:

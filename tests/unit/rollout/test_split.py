@@ -9,7 +9,7 @@ import pytest
 
 from router.policy.compiled import compile_policy
 from router.policy.decision import decide
-from router.policy.document import Policy, parse_policy
+from router.policy.document import Policy, parse_policy, to_document
 from router.rollout.split import Roles, at_step, cast, promoted, restored, same_split, share_of, shares_at
 from serving.protocol.errors import ServingError
 from tests.rollouts import MODEL, NEW, OLD, base_policy
@@ -117,6 +117,19 @@ def test_promotion_keeps_the_name_and_drops_what_has_no_use_any_more() -> None:
         "stable": (NEW, 10_000),
         "canary": (NEW, 0),
     }
+
+
+def test_a_rule_for_the_control_arm_leads_to_the_base_when_that_arm_goes() -> None:
+    """Its answers were the base's; and on the way back it is not in the way of other rules."""
+    policy = step(base_policy(), 500)
+    rules = [
+        {"when": {"header": "x-cohort", "equals": "beta"}, "variant": "control"},
+        {"when": {"header": "x-cohort", "equals": "gamma"}, "variant": "stable"},
+    ]
+    ruled = parse_policy({**to_document(policy), "rules": rules})
+    assert [rule.variant for rule in promoted(ruled, roles=ROLES, version=NEW, salt=None).rules] == ["stable"] * 2
+    back = restored(ruled, base_policy())
+    assert [rule.when.equals for rule in back.rules] == ["gamma"]
 
 
 def test_a_restored_policy_has_the_old_split_and_keeps_other_changes() -> None:
