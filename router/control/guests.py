@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable, Iterable
 
@@ -11,10 +12,16 @@ from router.control.reconciler import VersionKey
 from serving.deployment.hosting.host_files import Guest, HostFiles, guest_name
 from serving.deployment.hosting.host_watches import HostedEndpoint
 from serving.deployment.hosting.placement import HostBounds, place
+from serving.telemetry.failure_log import FailureLog
+
+_log = logging.getLogger(__name__)
 
 
 class Guests:
-    """The lists of all hosts; what a predecessor decided is taken over."""
+    """The lists of all hosts; what a predecessor decided is taken over.
+
+    A list that cannot be written, as on a full disk, is written by a later `write`: the decision stands meanwhile.
+    """
 
     def __init__(self, book: HostFiles, bounds: HostBounds, clock: Callable[[], float] = time.time) -> None:
         self._book = book
@@ -25,6 +32,11 @@ class Guests:
         self._placed: dict[VersionKey, int] = {}
         self._asked: dict[VersionKey, float] = {}
         """When versions were asked for that have not been let in yet."""
+        self._unwritten: set[int] = set()
+        """Hosts whose list on disk is not what was decided."""
+        self._unlisted: set[VersionKey] = set()
+        """Guests that no list on disk has named yet."""
+        self._writing = FailureLog(_log, "Writing the lists of guests")
         for host in book.hosts():
             for guest in book.read_guests(host):
                 key = (guest.spec.model, guest.spec.version)
@@ -45,6 +57,10 @@ class Guests:
         """Guests that may not go cold."""
         return self._kept & self._guests.keys()
 
+    def why_unlisted(self, key: VersionKey) -> str:
+        """Say why a guest's host has not heard of it yet; empty when it has."""
+        return self._writing.reason if key in self._unlisted else ""
+
     def of(self, host: int) -> list[VersionKey]:
         """List one host's guests."""
         return sorted(key for key, number in self._placed.items() if number == host)
@@ -60,12 +76,14 @@ class Guests:
         self._guests[key] = msgspec.structs.replace(guest, kept=key in self._kept, asked_at=asked_at)
         sizes = {known: each.model_bytes for known, each in self._guests.items()}
         self._placed = place(sizes, self._placed, self._bounds)
-        self._write([self._placed[key]])
+        self._unlisted.add(key)
+        self._changed([self._placed[key]])
 
     def send_away(self, keys: Iterable[VersionKey]) -> None:
         """Take guests off their hosts' lists."""
-        left = {self._placed.pop(key) for key in keys if self._guests.pop(key, None) is not None}
-        self._write(left)
+        left = {key: self._placed.pop(key) for key in keys if self._guests.pop(key, None) is not None}
+        self._unlisted -= left.keys()
+        self._changed(left.values())
 
     def ask_for(self, key: VersionKey) -> None:
         """Somebody wants a version loaded, as if it had had a request, whether it is a guest already or will be."""
@@ -74,7 +92,7 @@ class Guests:
             self._asked[key] = self._clock()
             return
         self._guests[key] = msgspec.structs.replace(guest, asked_at=self._clock())
-        self._write([self._placed[key]])
+        self._changed([self._placed[key]])
 
     def keep(self, keys: frozenset[VersionKey]) -> None:
         """Learn which versions may not go cold, guests or not."""
@@ -82,8 +100,25 @@ class Guests:
         self._kept = keys
         for key in changed:
             self._guests[key] = msgspec.structs.replace(self._guests[key], kept=key in keys)
-        self._write({self._placed[key] for key in changed})
+        self._changed(self._placed[key] for key in changed)
 
-    def _write(self, hosts: Iterable[int]) -> None:
-        for host in hosts:
-            self._book.write_guests(host, [self._guests[key] for key in self.of(host)])
+    def write(self) -> None:
+        """Write what could not be written before; small files, of which there is usually none."""
+        if not self._unwritten:
+            return
+        failure: OSError | None = None
+        with self._writing.guard(OSError):
+            for host in sorted(self._unwritten):
+                try:
+                    self._book.write_guests(host, [self._guests[key] for key in self.of(host)])
+                except OSError as error:
+                    failure = failure or error
+                else:
+                    self._unwritten.discard(host)
+                    self._unlisted.difference_update(self.of(host))
+            if failure is not None:
+                raise failure
+
+    def _changed(self, hosts: Iterable[int]) -> None:
+        self._unwritten.update(hosts)
+        self.write()

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Final
 
 from router.control.fleet import Processes, Watch
@@ -19,14 +20,17 @@ from router.layout import Layout
 from router.settings import Settings
 from serving.channel.endpoint import Endpoint
 from serving.deployment.hosting.candidates import Candidates
-from serving.deployment.hosting.host_files import HostFiles, HostReport, guest_name
+from serving.deployment.hosting.host_files import GuestReport, HostFiles, HostReport, guest_name
 from serving.deployment.hosting.host_watches import HostWatches
 from serving.deployment.hosting.validation_cache import ValidationCache
 from serving.deployment.spec import VersionSpec
 from serving.deployment.status import AppPhase, AppStatus, GuestStatus
 from serving.registry.cache import ArtifactCache
+from serving.telemetry.failure_log import FailureLog
 
 _STARTING: Final = AppStatus(AppPhase.LOADING, "its host starts")
+_LOADING: Final = "its host loads it: a version that is compared with others may not be cold"
+_MOVING: Final = "it was at work when its host died, and moves to a process of its own"
 _log = logging.getLogger(__name__)
 
 
@@ -47,8 +51,9 @@ class HostedFleet:
         self._book = book
         self._make_host = make_host
         self._watches = HostWatches(processes.watch_app)
-        self._trying = asyncio.Semaphore(1)
-        """A trial is a process that loads a model: one at a time."""
+        self._trials = ThreadPoolExecutor(1, "trial")
+        """A trial is a process that loads a model, for up to a minute: one at a time, and apart from other threads."""
+        self._isolating = FailureLog(_log, "Moving versions out of the shared host that they took down")
         self._failed_hosts: set[int] = set()
         self._notes: dict[VersionKey, str] = {}
         """Of versions with processes of their own: why, if they might share. Looked up once for each."""
@@ -65,8 +70,8 @@ class HostedFleet:
             if await asyncio.to_thread(self._candidates.why_own, spec):
                 await self._processes.deploy([spec])
                 continue
-            async with self._trying:
-                self._guests.let_in(await asyncio.to_thread(self._candidates.examine, spec))
+            loop = asyncio.get_running_loop()
+            self._guests.let_in(await loop.run_in_executor(self._trials, self._candidates.examine, spec))
             host = self._guests.lodging((spec.model, spec.version)).host
             if host in self._failed_hosts:
                 self._failed_hosts.discard(host)
@@ -82,10 +87,12 @@ class HostedFleet:
 
     async def statuses(self) -> Mapping[VersionKey, AppStatus]:
         """Look at all versions; start hosts that are missing, end those that are empty, move out who took one down."""
+        self._guests.write()
         apps = await self._processes.statuses()
         hosts = sorted(self._guests.hosts | apps.hosts.keys())
         self.reports = await asyncio.to_thread(lambda: {host: self._book.read_report(host) for host in hosts})
-        await self._isolate()
+        with self._isolating.guard():
+            await self._isolate()
         await self._adjust(apps.hosts)
         for key in self._guests.kept:
             self._watches.rouse(self._guests.lodging(key))
@@ -94,6 +101,10 @@ class HostedFleet:
             host = self._guests.lodging(key).host
             statuses[key] = self._status(key, host, apps.hosts.get(host))
         return statuses
+
+    def close(self) -> None:
+        """Give the threads back; a trial that is under way ends by itself."""
+        self._trials.shutdown(wait=False, cancel_futures=True)
 
     def watch(self, model: str, version: int, on_endpoints: Callable[[Sequence[Endpoint]], None]) -> Watch:
         """Follow the replicas of a version, of which a guest has one: its host."""
@@ -152,15 +163,16 @@ class HostedFleet:
             return _STARTING
         if app.phase is AppPhase.FAILED:
             return app
-        report = self.reports[host].guests.get(guest_name(*key)) if host in self.reports else None
-        lodging = self._guests.lodging(key)
-        if report is None:
-            return AppStatus(AppPhase.READY, guest=GuestStatus(host, lodging.signature))
+        name, reports = guest_name(*key), self.reports.get(host, HostReport())
+        report = reports.guests.get(name, GuestReport("cold"))
         if report.state == "failed":
             return AppStatus(AppPhase.FAILED, report.reason, report.final)
         is_loaded = report.state == "loaded"
-        status = GuestStatus(host, lodging.signature, is_loaded, report.load_s, report.facts)
-        return AppStatus(AppPhase.READY, guest=status)
+        guest = GuestStatus(host, self._guests.lodging(key).signature, is_loaded, report.load_s, report.facts)
+        waits_for = self._guests.why_unlisted(key) or (_MOVING if name in reports.suspects else "")
+        if not waits_for and key in self._guests.kept and not is_loaded:
+            waits_for = _LOADING
+        return AppStatus(AppPhase.LOADING if waits_for else AppPhase.READY, waits_for, guest=guest)
 
 
 def hosted_fleet(settings: Settings, layout: Layout, processes: Processes) -> HostedFleet:

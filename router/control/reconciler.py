@@ -147,7 +147,8 @@ def observed(standing: Standing, app: AppStatus | None, now: float) -> Standing:
         was_there = standing.phase in {Phase.LOADING, Phase.READY, Phase.DRAINING}
         return msgspec.structs.replace(standing, phase=Phase.ABSENT, attempting=False) if was_there else standing
     if app.phase is AppPhase.READY:
-        return msgspec.structs.replace(standing, phase=Phase.READY, reason="", attempting=False, failures=0)
+        failures = standing.failures if app.is_cold else 0  # a cold guest has not shown yet that it loads
+        return msgspec.structs.replace(standing, phase=Phase.READY, reason="", attempting=False, failures=failures)
     if app.phase is AppPhase.FAILED:
         if not standing.attempting and standing.phase is Phase.FAILED:
             return standing
@@ -156,8 +157,8 @@ def observed(standing: Standing, app: AppStatus | None, now: float) -> Standing:
         return msgspec.structs.replace(after, halted=True)
     if app.phase is AppPhase.DELETING:
         return msgspec.structs.replace(standing, phase=Phase.DRAINING, reason="", attempting=False)
-    if standing.phase is Phase.FAILED:
-        return standing
+    if standing.phase is Phase.FAILED or (standing.phase is Phase.READY and app.is_cold):
+        return standing  # the host of a guest that was ready holds its requests while it loads
     return msgspec.structs.replace(standing, phase=Phase.LOADING, reason=app.reason)
 
 

@@ -46,3 +46,8 @@ class AppStatus(NamedTuple):
     """What else an operator should know of how it runs."""
     guest: GuestStatus | None = None
     """Of a version in a shared host; None: it has an application of its own."""
+
+    @property
+    def is_cold(self) -> bool:
+        """It is in a shared host, and not in memory there."""
+        return self.guest is not None and not self.guest.loaded

@@ -188,6 +188,60 @@ async def test_what_a_host_says_of_a_guest_is_shown(tmp_path: Path) -> None:
     assert (failed.phase, failed.reason, failed.final) == (AppPhase.FAILED, "no memory", False)
 
 
+async def test_a_version_that_must_not_be_cold_is_ready_once_it_is_loaded(tmp_path: Path) -> None:
+    """Until then it is said to load; one that may be cold is ready meanwhile."""
+    bench = Bench(tmp_path)
+    await bench.deploy(1, SHARED)
+    await bench.fleet.statuses()
+    for state in ("cold", "loading"):
+        bench.report(1, GuestReport(state))
+        bench.fleet.keep(frozenset())
+        assert (await bench.fleet.statuses())[MODEL, 1].phase is AppPhase.READY
+        bench.fleet.keep(frozenset({(MODEL, 1)}))
+        assert (await bench.fleet.statuses())[MODEL, 1].phase is AppPhase.LOADING
+    bench.report(1, GuestReport("loaded"))
+    assert (await bench.fleet.statuses())[MODEL, 1].phase is AppPhase.READY
+
+
+async def test_a_list_that_cannot_be_written_is_written_later_and_stops_nobody(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Until its host can know of it, a version is not ready; the trouble is told once."""
+    bench = Bench(tmp_path)
+    obstacle = tmp_path / "host-1.guests.new"
+    obstacle.mkdir()
+    await bench.deploy(1, SHARED)
+    bench.fleet.keep(frozenset({(MODEL, 1)}))
+    bench.fleet.ask_for(MODEL, 1)
+    await bench.fleet.statuses()
+    waiting = (await bench.fleet.statuses())[MODEL, 1]
+    assert (waiting.phase, "IsADirectoryError" in waiting.reason) == (AppPhase.LOADING, True)
+    assert caplog.text.count("Writing the lists of guests failed") == 1
+
+    obstacle.rmdir()
+    bench.fleet.keep(frozenset())
+    assert (await bench.fleet.statuses())[MODEL, 1].phase is AppPhase.READY
+    (guest,) = bench.book.read_guests(1)
+    assert (guest.kept, guest.asked_at > 0) == (False, True)
+
+
+async def test_a_version_that_cannot_be_moved_out_now_is_not_ready_and_moved_later(tmp_path: Path) -> None:
+    """Its host refuses it; whoever shares the gateway goes on."""
+    bench = Bench(tmp_path)
+    await bench.deploy(1, SHARED)
+    await bench.deploy(2, SHARED)
+    await bench.fleet.statuses()
+    bench.report(1, GuestReport("cold"), suspects=[1])
+    (proof,) = (tmp_path / "proofs").glob("*@1.json")
+    obstacle = proof.with_suffix(".new")
+    obstacle.mkdir()
+    statuses = await bench.fleet.statuses()
+    assert [statuses[MODEL, version].phase for version in (1, 2)] == [AppPhase.LOADING, AppPhase.READY]
+
+    obstacle.rmdir()
+    assert (await bench.fleet.statuses()).keys() == {(MODEL, 2)}
+
+
 async def test_a_successor_takes_over_who_lives_where_and_tries_nobody_again(tmp_path: Path) -> None:
     """Guests stay, kept ones included."""
     bench = Bench(tmp_path)
@@ -197,7 +251,7 @@ async def test_a_successor_takes_over_who_lives_where_and_tries_nobody_again(tmp
 
     successor = Bench(tmp_path)
     successor.processes.apps.hosts[1] = READY
-    assert (await successor.fleet.statuses())[MODEL, 1].phase is AppPhase.READY
+    assert (MODEL, 1) in await successor.fleet.statuses()
     assert successor.guests.hosts == {1}
 
 

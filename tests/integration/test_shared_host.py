@@ -196,3 +196,22 @@ async def test_a_host_that_is_killed_while_nobody_runs_suspects_nobody(plane: Da
             plane.gateway.set_endpoints(MODEL, 1, [lodgings.at(1, successor)])
             assert (await held)[0] == 200
             assert lodgings.book.read_report(HOST).suspects == ()
+
+
+async def test_a_list_of_guests_that_cannot_be_read_changes_nothing_and_the_next_one_is_followed(
+    plane: DataPlane, lodgings: Lodgings, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Those who are there are served on; it is told once."""
+    lodgings.add(1, add(1.0))
+    async with running_host(host_spec(plane.folder)) as host:
+        connect(plane, lodgings, host)
+        (guest_list,) = plane.folder.glob("host-*.guests.json")
+        guest_list.write_bytes(b"[{")
+        while "Reading the list of guests failed" not in caplog.text:
+            await asyncio.sleep(0.01)
+        assert (await ask(plane, 1))[0] == 200
+        lodgings.add(2, add(2.0))
+        connect(plane, lodgings, host)
+        await lodgings.until(2, "cold")
+        assert caplog.text.count("Reading the list of guests failed") == 1
+        assert await ask(plane, 2) == (200, [3.0, 4.0, 5.0, 6.0])

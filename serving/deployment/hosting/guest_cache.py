@@ -16,6 +16,7 @@ from serving.deployment.hosting.host_files import Guest
 from serving.deployment.hosting.host_meters import HostMeters
 from serving.deployment.loading import Refused
 from serving.protocol.errors import ErrorKind, ServingError
+from serving.telemetry.failure_log import FailureLog
 
 #: How often idle guests are looked for, and loaded ones asked whether they are well.
 _ROUND_S: Final = 1.0
@@ -34,10 +35,12 @@ class Loader(Protocol):
 class GuestCache:
     """The guests of a host, by name, loaded or not."""
 
-    def __init__(self, loader: Loader, rules: ResidenceRules, meters: HostMeters) -> None:
+    def __init__(self, loader: Loader, rules: ResidenceRules, meters: HostMeters, *, round_s: float = _ROUND_S) -> None:
         self._loader = loader
         self._rules = rules
         self._meters = meters
+        self._round_s = round_s
+        self._failures = FailureLog(_log, "Looking after the guests")
         self._turn = asyncio.Lock()
         """Held while a guest is loaded or unloaded: one at a time, so that the bound holds."""
         self._tasks: set[asyncio.Task[None]] = set()
@@ -84,9 +87,9 @@ class GuestCache:
     async def _load(self, guest: GuestServer) -> None:
         spec = guest.guest.spec
         async with self._turn:
-            await self._make_room()
             started = time.monotonic()
             try:
+                await self._make_room()
                 loaded = await self._loader.load(guest.guest)
             except Exception as error:  # noqa: BLE001 - whatever it is, it is this guest's failure and not its neighbours'
                 _log.exception("Cannot load %s version %s", spec.model, spec.version)
@@ -101,13 +104,17 @@ class GuestCache:
         """Unload who is to leave; the turn is the caller's."""
         leavers = leaving(self._residences(), self._rules, time.monotonic(), room_for=room_for)
         for name, why in leavers.items():
-            await self._unload(self.guests[name], why)
+            if guest := self.guests.get(name):  # it may have been taken out while another one was unloaded
+                await self._unload(guest, why)
 
     async def _unload(self, guest: GuestServer, why: Why) -> None:
-        if await guest.unload(_QUIET_S):
-            self._meters.count_eviction(why)
-        else:
-            _log.warning("%s does not fall silent, and stays loaded", guest.guest.spec.model)
+        try:
+            if await guest.unload(_QUIET_S):
+                self._meters.count_eviction(why)
+            else:
+                _log.warning("%s does not fall silent, and stays loaded", guest.guest.spec.model)
+        except Exception:  # noqa: BLE001 - whatever it is, it is not the failure of the one that needs the room
+            _log.exception("%s does not end in order", guest.guest.spec.model)
 
     def _residences(self) -> dict[str, Residence]:
         return {
@@ -119,19 +126,22 @@ class GuestCache:
     async def _make_rounds(self) -> None:
         """Let idle guests go cold, and see whether the others are well."""
         while True:
-            await asyncio.sleep(_ROUND_S)
-            async with self._turn:
-                await self._make_room(room_for=0)
-            for guest in list(self.guests.values()):
-                await self._look_after(guest)
+            await asyncio.sleep(self._round_s)
+            with self._failures.guard():
+                async with self._turn:
+                    await self._make_room(room_for=0)
+                for guest in list(self.guests.values()):
+                    await self._look_after(guest)
 
     async def _look_after(self, guest: GuestServer) -> None:
-        """Have a guest that does not answer its example any more loaded anew, with its next request."""
+        """Have a guest that does not answer its example any more loaded anew: at once if kept, else when next asked."""
         if guest.loaded is None:
+            if guest.guest.kept and guest.state == "cold":
+                self.want(guest)
             return
         try:
             await guest.loaded.check()
-        except (Unhealthy, ServingError, TimeoutError) as error:
+        except Exception as error:  # noqa: BLE001 - however the check fails, it is this guest's failure
             reason = f"{guest.guest.spec.model}: {describe(error)}"
             _log.warning("Unhealthy, and loaded anew: %s", reason)
             async with self._turn:

@@ -6,7 +6,6 @@ import asyncio
 import logging
 import os
 import time
-from contextlib import suppress
 from typing import Final
 
 from serving.channel.endpoint import Endpoint
@@ -24,6 +23,7 @@ from serving.deployment.spec import HostSpec
 from serving.protocol.errors import ErrorKind, ServingError
 from serving.protocol.messages import Signature
 from serving.registry.cache import ArtifactCache
+from serving.telemetry.failure_log import FailureLog
 from serving.telemetry.instruments import Registry
 
 #: How often the list of guests is looked at, and a report written that has changed.
@@ -54,7 +54,9 @@ class ModelHost:
         )
         self._started_at = time.time()
         self._stamp = 0
+        self._failures = FailureLog(_log, "Reading the list of guests")
         self._reported = HostReport()
+        self._report_failures = FailureLog(_log, "Reporting on the guests")
         self._following: asyncio.Task[None] | None = None
         self._leaving: set[asyncio.Task[None]] = set()
         uds = str(spec.run_dir / f"host-{replica_id}.sock")
@@ -64,7 +66,8 @@ class ModelHost:
     async def start(self) -> None:
         """Read who the guests are, listen, load those that are kept."""
         self._read_guests()
-        self._report()
+        with self._report_failures.guard():
+            self._report()
         await self._channel.listen(self.endpoint.uds)
         self._guest_cache.start()
         self._following = asyncio.create_task(self._follow_guests(), name="follow-guests")
@@ -118,12 +121,14 @@ class ModelHost:
         return marked | frozenset(self._book.read_report(self._spec.number).suspects)
 
     def _read_guests(self) -> None:
-        """Follow the list of guests, if it has changed."""
-        stamp = self._book.stamp(self._spec.number)
-        if stamp == self._stamp:
-            return
-        self._stamp = stamp
-        guests = self._book.read_guests(self._spec.number)
+        """Follow the list of guests, if it has changed; one that cannot be read changes nothing, and is read again."""
+        with self._failures.guard():
+            stamp = self._book.stamp(self._spec.number)
+            if stamp != self._stamp:
+                self._follow(self._book.read_guests(self._spec.number))
+                self._stamp = stamp
+
+    def _follow(self, guests: list[Guest]) -> None:
         listed = {guest_name(each.spec.model, each.spec.version): each for each in guests}
         self._suspects &= listed.keys()
         for name in self._guest_cache.guests.keys() - listed.keys():
@@ -156,13 +161,13 @@ class ModelHost:
         while True:
             await asyncio.sleep(_TICK_S)
             self._read_guests()
-            self._report()
+            with self._report_failures.guard():  # a full disk must not end the service
+                self._report()
 
     def _report(self) -> None:
         guests = {name: guest.report() for name, guest in self._guest_cache.guests.items()}
         self._meters.show(guests.values())
         report = HostReport(os.getpid(), guests, tuple(sorted(self._suspects)))
         if report != self._reported:
+            self._book.write_report(self._spec.number, report)
             self._reported = report
-            with suppress(OSError):  # a full disk must not end the service
-                self._book.write_report(self._spec.number, report)

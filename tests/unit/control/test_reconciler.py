@@ -23,7 +23,8 @@ from router.control.reconciler import (
     plan,
     started,
 )
-from serving.deployment.status import AppPhase, AppStatus
+from serving.deployment.status import AppPhase, AppStatus, GuestStatus
+from serving.protocol.messages import Signature
 
 KEY = ("flights", 3)
 NOW = 1000.0
@@ -32,6 +33,8 @@ LOADING = AppStatus(AppPhase.LOADING)
 READY = AppStatus(AppPhase.READY)
 DELETING = AppStatus(AppPhase.DELETING)
 WRONG = AppStatus(AppPhase.FAILED, "golden check failed", final=True)
+COLD = AppStatus(AppPhase.READY, guest=GuestStatus(1, Signature((), ())))
+LOADED = AppStatus(AppPhase.READY, guest=GuestStatus(1, Signature((), ()), loaded=True))
 CRASHED = AppStatus(AppPhase.FAILED, "its process died")
 
 
@@ -125,6 +128,26 @@ def test_success_forgets_past_failures() -> None:
     """The next failure starts with the shortest pause."""
     standing = observed(started(failed(named(Standing(), NOW), "no registry", NOW, final=False)), READY, NOW)
     assert (standing.failures, standing.reason) == (0, "")
+
+
+def test_a_guest_that_fails_to_load_is_retried_with_growing_pauses_though_it_is_ready_while_cold() -> None:
+    """That its host has taken it in shows nothing: only a load that succeeds forgets past failures."""
+    standing, pauses = named(Standing(), NOW), []
+    for _ in BACKOFF_S:
+        standing = observed(started(standing), COLD, NOW)
+        assert standing.phase is Phase.READY
+        standing = observed(standing, CRASHED, NOW)
+        pauses.append(standing.due - NOW)
+    assert pauses == list(BACKOFF_S)
+    assert observed(started(standing), LOADED, NOW).failures == 0
+
+
+def test_a_guest_that_is_ready_stays_so_while_its_host_loads_it() -> None:
+    """Its requests are held; one that has failed stays failed until it is loaded."""
+    ready = observed(started(named(Standing(), NOW)), COLD, NOW)
+    assert observed(ready, COLD._replace(phase=AppPhase.LOADING), NOW).phase is Phase.READY
+    failing = started(observed(ready, CRASHED, NOW))
+    assert observed(failing, COLD._replace(phase=AppPhase.LOADING), NOW).phase is Phase.FAILED
 
 
 def test_an_application_that_is_gone_makes_its_version_absent_and_it_is_started_anew() -> None:
