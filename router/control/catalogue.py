@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol, TypeVar
+from typing import TYPE_CHECKING, Final, Protocol, TypeVar
 
 from router.control.specs import reach_of
 from router.settings import Settings
@@ -16,6 +17,9 @@ from serving.registry.cache import ArtifactCache, CachedVersion
 if TYPE_CHECKING:
     from serving.registry.registry import Registry
 
+#: Threads for questions, which take milliseconds, and for files, which may take minutes: neither waits for the other.
+_LOOKUPS: Final = 4
+_TRANSFERS: Final = 4
 T = TypeVar("T")
 
 
@@ -43,10 +47,17 @@ class Catalogue:
 
     Importing an MLflow client takes seconds, so it happens in a thread, and opening is tried anew by each call until it
     succeeds. Every call raises `ServingError(UNAVAILABLE)` while the registry is away and the cache does not help.
+
+    The threads are its own: the default ones, of which Ray Serve leaves this process five, are those that look at
+    versions and read the counters by which hard failures are noticed. Neither may wait for a registry.
     """
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, opener: Callable[[Settings], Registry] | None = None) -> None:
+        """Take what opens the registry; None: `open_registry`."""
         self._settings = settings
+        self._opener = opener or open_registry
+        self._lookups = ThreadPoolExecutor(_LOOKUPS, "registry-lookup")
+        self._transfers = ThreadPoolExecutor(_TRANSFERS, "registry-transfer")
         self._registry: Registry | None = None
         self._opening = asyncio.Lock()
         self._cache = ArtifactCache(settings.state_dir / "cache", settings.cache_max_bytes)
@@ -54,6 +65,11 @@ class Catalogue:
     async def open(self) -> None:
         """Open the registry ahead of the first call."""
         await self._call(lambda _: None)
+
+    def close(self) -> None:
+        """Refuse what waits, and let what is under way end by itself."""
+        for threads in (self._lookups, self._transfers):
+            threads.shutdown(wait=False, cancel_futures=True)
 
     async def resolve(self, model: str, version: int) -> VersionInfo:
         """Find a version; see `Registry.resolve` for what is raised."""
@@ -67,7 +83,7 @@ class Catalogue:
             registry.release(artifact)  # each replica keeps hold of the files itself
             return artifact.info
 
-        return await self._call(fetch)
+        return await self._call(fetch, self._transfers)
 
     async def versions(self) -> Sequence[VersionInfo]:
         """List all versions of all models."""
@@ -83,7 +99,7 @@ class Catalogue:
 
     async def register(self, name: str, onnx: bytes, *, example: bytes | None, tags: Mapping[str, str]) -> int:
         """Add a version; see `Registry.register` for what is raised."""
-        return await self._call(lambda registry: registry.register(name, onnx or None, example, tags))
+        return await self._call(lambda registry: registry.register(name, onnx or None, example, tags), self._transfers)
 
     async def aliased(self, model: str, alias: str) -> int:
         """Find the version that an alias points to; see `Registry.resolve` for what is raised."""
@@ -110,12 +126,15 @@ class Catalogue:
         """Say what this node knows of a version without asking the registry; reads one small file."""
         return self._cache.remembered(model, version)
 
-    async def _call(self, function: Callable[[Registry], T]) -> T:
+    async def _call(self, function: Callable[[Registry], T], threads: ThreadPoolExecutor | None = None) -> T:
+        loop = asyncio.get_running_loop()
         async with self._opening:
             if self._registry is None:
-                self._registry = await asyncio.to_thread(_reaching, lambda: open_registry(self._settings))
+                self._registry = await loop.run_in_executor(
+                    self._lookups, _reaching, lambda: self._opener(self._settings)
+                )
         registry = self._registry
-        return await asyncio.to_thread(_reaching, lambda: function(registry))
+        return await loop.run_in_executor(threads or self._lookups, _reaching, lambda: function(registry))
 
 
 def open_registry(settings: Settings) -> Registry:

@@ -29,6 +29,7 @@ from router.control.retrained import Retrained
 from router.control.rollout_loop import RolloutLoop
 from router.control.specs import spec_maker
 from router.control.standby import Standby
+from router.control.supervision import Supervisor
 from router.control.trial_judge import TrialJudge
 from router.control.versions import Versions
 from router.control.web import WebServer
@@ -70,15 +71,7 @@ class Control:
             metrics_dir=layout.metrics_dir,
             watch_s=settings.hard_failure_watch_s,
         )
-        self._follower = AliasFollower(
-            self._store,
-            self._rollouts,
-            self._versions,
-            self._catalogue,
-            begun=self._loop.nudge,
-            poll_s=settings.registry_poll_s,
-            ready_timeout_s=settings.ready_timeout_s,
-        )
+        self._follower = self._make_follower()
         self._retrained = Retrained(
             self._store,
             self._rollouts,
@@ -96,7 +89,8 @@ class Control:
             WebServer(self._with_webhook(self._make_admin()), settings.admin_host, settings.admin_port),
             WebServer(metrics_app(layout.metrics_dir), settings.host, settings.metrics_port),
         )
-        self._tasks: list[asyncio.Task[None]] = []
+        self._opening: asyncio.Task[None] | None = None
+        self._loops = Supervisor()
         self._gauged: list[VersionStatus] = []
 
     async def start(self) -> None:
@@ -108,26 +102,27 @@ class Control:
         await self._publisher.start()
         for server in self._servers:
             await server.start()
-        self._tasks = [
-            asyncio.create_task(self._follow_policies(), name="follow-policies"),
-            asyncio.create_task(self._versions.run(), name="reconcile"),
-            asyncio.create_task(self._follower.run(), name="follow-aliases"),
-            asyncio.create_task(self._open_registry(), name="open-registry"),
-            asyncio.create_task(self._loop.run(), name="rollouts"),
-        ]
+        self._opening = asyncio.create_task(self._open_registry(), name="open-registry")
+        self._loops.run("follow-policies", self._follow_policies)
+        self._loops.run("reconcile", self._versions.run)
+        self._loops.run("follow-aliases", self._follower.run)
+        self._loops.run("rollouts", self._loop.run)
         if self._settings.retrained_rollout:
-            self._tasks.append(asyncio.create_task(self._retrained.run(), name="retrained"))
+            self._loops.run("retrained", self._retrained.run)
         if self._settings.hard_failure_watch_s > 0:
-            self._tasks.append(asyncio.create_task(self._exposures.run(), name="exposures"))
+            self._loops.run("exposures", self._exposures.run)
 
     async def close(self) -> None:
         """Stop deciding; the versions stay."""
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        if self._opening is not None:
+            self._opening.cancel()
+            await asyncio.gather(self._opening, return_exceptions=True)
+        await self._loops.close()
         await asyncio.gather(*(server.close() for server in self._servers))
         await self._loop.close()
         await self._versions.close()
+        self._fleet.close()
+        self._catalogue.close()
         await self._readings.close()
         await self._publisher.close()
         stores = (self._store, self._board, self._rollouts, self._answers, self._watch, self._outcomes, self._keys)
@@ -172,6 +167,17 @@ class Control:
             ready_timeout_s=settings.ready_timeout_s,
         )
 
+    def _make_follower(self) -> AliasFollower:
+        return AliasFollower(
+            self._store,
+            self._rollouts,
+            self._versions,
+            self._catalogue,
+            begun=self._loop.nudge,
+            poll_s=self._settings.registry_poll_s,
+            ready_timeout_s=self._settings.ready_timeout_s,
+        )
+
     async def _follow_policies(self) -> None:
         async for snapshot in self._store.watch():
             self._versions.follow(snapshot)
@@ -187,6 +193,8 @@ class Control:
             await self._catalogue.open()
         except ServingError as error:
             _log.warning("%s", error)
+        except Exception:  # noqa: BLE001 - the next call opens it, or says why it cannot
+            _log.exception("The registry cannot be opened yet")
 
     async def _node_status(self) -> dict[str, object]:
         settings = self._settings
