@@ -40,6 +40,7 @@ from serving.deployment.hosting.validation_cache import ValidationCache
 from serving.deployment.spec import CHANNEL_TOKEN_FILE, VersionSpec, parse_app_name, parse_host_name
 from serving.protocol.errors import ServingError
 from serving.registry.cache import ArtifactCache
+from serving.telemetry.failure_log import FailureLog
 
 _START_TIMEOUT_S: Final = 90.0
 _STOP_TIMEOUT_S: Final = 15.0
@@ -225,14 +226,20 @@ def _delete_applications(drain_timeout_s: float, own: set[str]) -> None:
 def _supervise(
     valkey: EmbeddedValkey | None, door: EnvoyDoor | None, cluster: LocalCluster | JoinedCluster, renewal: Renewal
 ) -> NoReturn:
-    """Wait for the end; meanwhile bring back what dies: the gRPC door, and Valkey, without which traffic goes on."""
+    """Wait for the end; meanwhile bring back what dies: the gRPC door, and Valkey, without which traffic goes on.
+
+    A disk that is full or away ends nothing: what needs it is tried again.
+    """
+    starting, tidying = FailureLog(_log, "Starting Valkey again"), FailureLog(_log, "Bounding Ray's logs")
     while True:
         time.sleep(_SUPERVISE_S)
         if door is not None:
             renewal.tend(door)
         if valkey is not None and not valkey.running:
-            valkey.launch()
-        cluster.tend()
+            with starting.guard(OSError):
+                valkey.launch()
+        with tidying.guard(OSError):
+            cluster.tend()
         if not cluster.running:
             raise StartFailed("Ray has died under the gateway; start it again")
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import logging
 import time
 from pathlib import Path
@@ -15,6 +14,7 @@ from router.node.envoy_meters import DoorMeters
 from router.node.envoy_process import EnvoyFailed, EnvoyProcess, find_envoy
 from router.node.envoy_stats import IN_FLIGHT
 from router.settings import Settings
+from serving.telemetry.failure_log import FailureLog
 
 _START_TIMEOUT_S: Final = 20.0
 _POLL_S: Final = 0.02
@@ -24,6 +24,8 @@ _MOVE_S: Final = 1.0
 _FIRST_BACK_OFF_S: Final = 0.25
 _LAST_BACK_OFF_S: Final = 30.0
 _LONG_LIFE_S: Final = 60.0
+#: Wait before a start is tried again whose files could not be written.
+_RETRY_S: Final = 1.0
 
 _log = logging.getLogger(__name__)
 
@@ -51,7 +53,7 @@ class EnvoyDoor:
         self._log = log
         self._threads = threads
         self._drain_timeout_s = drain_timeout_s
-        self._numbers = itertools.count(1)
+        self._started = 0
         self._meters = DoorMeters(metrics_dir)
         files = config.tls.files if config.tls is not None else ()
         self._certificates = FileWatch(files)
@@ -61,6 +63,9 @@ class EnvoyDoor:
         """Draining processes, with the monotonic time when each began to."""
         self._back_off_s = _FIRST_BACK_OFF_S
         self._died_at: float | None = None
+        self._replacement_due = False
+        self._starting = FailureLog(_log, "Starting the gRPC door's Envoy")
+        self._retry_at = 0.0
 
     @property
     def pid(self) -> int | None:
@@ -69,8 +74,8 @@ class EnvoyDoor:
 
     @property
     def is_settled(self) -> bool:
-        """One process serves and no other is left."""
-        return self.pid is not None and self._successor is None and not self._retired
+        """One process serves, and no other is left or due."""
+        return self.pid is not None and not (self._replacement_due or self._successor or self._retired)
 
     def launch(self) -> None:
         """Start the process without waiting for it.
@@ -94,21 +99,21 @@ class EnvoyDoor:
             time.sleep(_POLL_S)
 
     def replace(self, config: DoorConfig | None = None) -> None:
-        """Start a successor on the same port, with another configuration or with files read anew.
+        """Have `tend` start a successor on the same port, with another configuration or with files read anew.
 
-        Once it is ready, `tend` lets the process that serves now finish its calls and end. A successor that does not
-        come up changes nothing.
+        Once it is ready, the process that serves now finishes its calls and ends. A successor that does not come up
+        changes nothing.
         """
-        if self._successor is not None:
-            self._successor.terminate()
         self._config = config or self._config
-        self._successor = self._start()
+        self._replacement_due = True
 
     def tend(self) -> None:
-        """Do what has become due; returns at once."""
-        if self._certificates.has_changed() and self._successor is None:
+        """Do what has become due; returns at once. A start that a full disk prevents is due again."""
+        if self._certificates.has_changed():
             _log.info("The certificates have changed: the gRPC door is replaced")
             self.replace()
+        if self._replacement_due:
+            self._begin_replacement()
         self._tend_successor()
         self._tend_retired()
         if self._serving is not None and not self._serving.running:
@@ -128,15 +133,33 @@ class EnvoyDoor:
             time.sleep(_POLL_S)
 
     def _start(self) -> EnvoyProcess:
-        self._meters.count_start()
-        return EnvoyProcess(
+        process = EnvoyProcess(
             self._binary,
             self._config,
             run_dir=self._run_dir,
             log=self._log,
-            name=f"envoy-{next(self._numbers)}",
+            name=f"envoy-{self._started + 1}",
             threads=self._threads,
         )
+        self._started += 1
+        self._meters.count_start()
+        return process
+
+    def _try_start(self) -> EnvoyProcess | None:
+        """Start a process; None while its files cannot be written, or could not be a moment ago."""
+        if time.monotonic() < self._retry_at:
+            return None
+        with self._starting.guard(OSError):
+            return self._start()
+        self._retry_at = time.monotonic() + _RETRY_S
+        return None
+
+    def _begin_replacement(self) -> None:
+        successor = self._try_start()
+        if successor is not None:
+            if self._successor is not None:
+                self._successor.terminate()
+            self._successor, self._replacement_due = successor, False
 
     def _tend_successor(self) -> None:
         successor = self._successor
@@ -178,12 +201,12 @@ class EnvoyDoor:
             if now - dead.started > _LONG_LIFE_S:
                 self._back_off_s = _FIRST_BACK_OFF_S
             _log.error("%s", dead.failure())
-        if now - self._died_at >= self._back_off_s:
+        if now - self._died_at >= self._back_off_s and (process := self._try_start()) is not None:
             self._back_off_s = min(2 * self._back_off_s, _LAST_BACK_OFF_S)
             self._died_at = None
             dead.terminate()
             self._meters.forget(dead)
-            self._serving = self._start()
+            self._serving = process
 
 
 def grpc_door(settings: Settings, layout: Layout) -> EnvoyDoor | None:

@@ -56,11 +56,15 @@ class EnvoyProcess:
         self.started = time.monotonic()
         self._admin = run_dir / f"{name}.sock"
         self._file = run_dir / f"{name}.json"
-        self._file.touch(mode=0o600)
-        self._file.write_bytes(msgspec.json.encode(bootstrap(config, self._admin)))
         arguments = ["--config-path", str(self._file), "--concurrency", str(threads), "--disable-hot-restart"]
         arguments += ["--drain-time-s", "1", "--drain-strategy", "immediate", "--log-level", "warning"]
-        self._process: subprocess.Popen[bytes] = start_child(binary, arguments, log=log)
+        try:
+            self._file.touch(mode=0o600)
+            self._file.write_bytes(msgspec.json.encode(bootstrap(config, self._admin)))
+            self._process: subprocess.Popen[bytes] = start_child(binary, arguments, log=log)
+        except OSError:
+            self._file.unlink(missing_ok=True)
+            raise
 
     @property
     def running(self) -> bool:

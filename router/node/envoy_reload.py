@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 
 import msgspec
@@ -9,6 +10,9 @@ import msgspec
 from router.layout import Layout
 from router.node.directory import NodeRecord, write_record
 from router.node.envoy import EnvoyDoor
+from serving.telemetry.failure_log import FailureLog
+
+_log = logging.getLogger(__name__)
 
 
 class Renewal:
@@ -18,6 +22,7 @@ class Renewal:
         self._layout = layout
         self._record = record
         self._asked = asked
+        self._recording = FailureLog(_log, "Recording which process is the gRPC door")
 
     def tend(self, door: EnvoyDoor) -> None:
         """Tend the door, begin its replacement if that was asked for, and record which process serves."""
@@ -26,5 +31,7 @@ class Renewal:
             door.replace()
         door.tend()
         if door.pid is not None and door.pid != self._record.door_pid:
-            self._record = msgspec.structs.replace(self._record, door_pid=door.pid)
-            write_record(self._layout, self._record)
+            record = msgspec.structs.replace(self._record, door_pid=door.pid)
+            with self._recording.guard(OSError):
+                write_record(self._layout, record)
+                self._record = record

@@ -33,7 +33,12 @@ def start_guardian(sessions: Iterable[int], log: Path) -> subprocess.Popen[bytes
 
 def end_sessions(sessions: Iterable[int]) -> None:
     """Kill every process of the sessions, so long as they are those that are there now."""
-    for pid in members(frozenset(sessions), before=_ticks_since_boot()):
+    kill(members(frozenset(sessions), before=_ticks_since_boot()))
+
+
+def kill(pids: Iterable[int]) -> None:
+    """Kill processes, of which some may have ended since they were listed."""
+    for pid in pids:
         try:
             os.kill(pid, signal.SIGKILL)
         except ProcessLookupError:
@@ -67,8 +72,7 @@ def main() -> None:
     deadline = time.monotonic() + _GRACE_S
     while members(sessions, before=noticed) and time.monotonic() < deadline:
         time.sleep(0.1)
-    for pid in members(sessions, before=noticed):
-        os.kill(pid, signal.SIGKILL)
+    kill(members(sessions, before=noticed))
 
 
 if __name__ == "__main__":

@@ -168,6 +168,30 @@ async def test_a_door_that_is_killed_comes_back(plane: DataPlane) -> None:
     assert await answers(plane.grpc)
 
 
+@pytest.mark.parametrize("reason", ["it was killed", "it is replaced"])
+async def test_a_door_whose_files_cannot_be_written_is_started_again_once_they_can(
+    plane: DataPlane, reason: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A full disk ends neither the node nor what was due; it is told once."""
+    assert plane.door is not None
+    first = plane.door.pid
+    assert first is not None
+    obstacle = plane.folder / "envoy-2.json"
+    obstacle.mkdir()
+
+    if reason == "it was killed":
+        os.kill(first, signal.SIGKILL)
+    else:
+        plane.door.replace()
+    await tended_until(plane.door, lambda: "Starting the gRPC door's Envoy failed" in caplog.text)
+    obstacle.rmdir()
+    await tended_until(plane.door, lambda: plane.door is not None and plane.door.pid not in {None, first})
+    await asyncio.to_thread(plane.door.wait_ready)
+
+    assert await answers(plane.grpc)
+    assert caplog.text.count("Starting the gRPC door's Envoy failed") == 1
+
+
 async def test_a_killed_router_costs_no_call(plane: DataPlane, valkey_socket: Path) -> None:
     """Whatever it had is sent again to another: an inference changes nothing, so it may be made twice."""
     running = routers(

@@ -6,7 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from router.node.orphan_reaper import end_sessions, start_guardian
+from router.node.orphan_reaper import end_sessions, kill, start_guardian
 from tests.gateway import eventually
 
 STUBBORN = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print(flush=True); time.sleep(600)"
@@ -34,3 +34,12 @@ def test_a_guardian_ends_its_sessions_when_its_starter_is_gone_and_then_itself(t
     finally:
         end_sessions([guarded.pid, bystander.pid])
         eventually(lambda: bystander.poll() is not None, what="the bystander to end")
+
+
+def test_a_process_that_has_ended_meanwhile_keeps_nobody_else_alive() -> None:
+    """Between the look at the processes and their end, any of them may end by itself."""
+    ended, stubborn = stubborn_process(), stubborn_process()
+    ended.kill()
+    ended.wait()
+    kill([ended.pid, stubborn.pid])
+    assert stubborn.wait(10) == -9
