@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import os
+import socket
 from pathlib import Path
 from typing import Final
 
@@ -37,4 +38,17 @@ def node_cores(quota: Path = _QUOTA) -> int:
 
 def replicas_here(run_dir: Path, own: int) -> int:
     """Return how many replicas share the node: those that listen there now, or as many as this version may have."""
-    return max(own, sum(1 for _ in run_dir.glob("replica-*.sock")))
+    return max(own, sum(map(_listens, run_dir.glob("replica-*.sock"))))
+
+
+def _listens(path: Path) -> bool:
+    """Tell a replica from the file that a killed one has left."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as caller:
+        caller.settimeout(0)
+        try:
+            caller.connect(str(path))
+        except BlockingIOError:  # it is there, and more want to call it than it has taken yet
+            return True
+        except OSError:
+            return False
+    return True

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import socket
 from pathlib import Path
 
 import pytest
@@ -29,10 +31,16 @@ def test_a_container_has_the_cores_of_its_quota(tmp_path: Path, quota: str, most
     assert node_cores(tmp_path / "none") >= node_cores(tmp_path / "cpu.max")
 
 
-def test_replicas_of_all_versions_count(tmp_path: Path) -> None:
-    """Those that listen, or those that the version may grow to."""
-    for number in range(3):
-        (tmp_path / f"replica-{number}.sock").touch()
+def test_replicas_of_all_versions_count_and_none_that_was_killed(tmp_path: Path) -> None:
+    """Those that listen, also while they are too busy to answer, or those that the version may grow to."""
+    with contextlib.ExitStack() as stack:
+        for number in range(5):
+            replica = stack.enter_context(socket.socket(socket.AF_UNIX))
+            replica.bind(str(tmp_path / f"replica-{number}.sock"))
+            replica.listen(0)
+            if number > 2:
+                replica.close()  # as the kernel does for a process that is killed: its file stays
 
-    assert replicas_here(tmp_path, 1) == 3
-    assert replicas_here(tmp_path, 8) == 8
+        for _ in range(4):
+            assert replicas_here(tmp_path, 1) == 3
+        assert replicas_here(tmp_path, 8) == 8
