@@ -6,6 +6,7 @@ again under the same key.
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 from collections.abc import Awaitable, Callable
 from typing import Final
@@ -37,7 +38,8 @@ async def answer_once(
     if not given.strip() or len(given) > _MAX_KEY_LENGTH or not given.isprintable():
         raise Problem("invalid-request", f"Idempotency-Key: 1 to {_MAX_KEY_LENGTH} printable characters", field=HEADER)
     key = hashlib.sha256(f"{caller.name}\0{given}".encode()).hexdigest()
-    fingerprint = _fingerprint(request, await request.body())
+    # Off the loop, on which hard failures are noticed: the body of a registration is as large as its model.
+    fingerprint = await asyncio.to_thread(_fingerprint, request, await request.body())
     known = await answers.claim(key, fingerprint)
     if known is not None:
         return _replayed(known, fingerprint)
@@ -64,4 +66,6 @@ def _replayed(known: KeptAnswer, fingerprint: str) -> Response:
 
 def _fingerprint(request: Request, body: bytes) -> str:
     parts = [request.method, request.url.path, request.url.query, *(request.headers.get(name, "") for name in _MEANT)]
-    return hashlib.sha256("\0".join(parts).encode() + b"\0" + body).hexdigest()
+    digest = hashlib.sha256("\0".join(parts).encode() + b"\0")
+    digest.update(body)
+    return digest.hexdigest()

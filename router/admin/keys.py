@@ -15,14 +15,14 @@ from router.adapters.secret import new_secret
 from router.admin.guard import GuardedRoute
 from router.admin.problems import Problem
 from router.admin.services import Actor, Ports
+from router.policy.document import Name
 from router.policy.validation import field_error
 from router.ports import KeyExists
 
 router = APIRouter(prefix="/admin/v1/keys", tags=["keys"], route_class=GuardedRoute)
 
-_NAME = "^[A-Za-z0-9][A-Za-z0-9_.-]{0,127}$"
 _MAX_AGE_S = 10 * 366 * 86_400
-KeyName = Annotated[str, Path(pattern=_NAME, description="Who the key is for.")]
+KeyName = Annotated[str, Path(pattern="^[A-Za-z0-9][A-Za-z0-9_.-]{0,127}$", description="Who the key is for.")]
 Reason = Annotated[str | None, Header(alias="x-shepherd-reason", description="Why; kept in the audit log.")]
 _EXAMPLE = {"name": "fraud-team", "models": ["fraud", "churn-*"], "actions": ["infer"], "expires_in_s": 7_776_000}
 
@@ -30,7 +30,7 @@ _EXAMPLE = {"name": "fraud-team", "models": ["fraud", "churn-*"], "actions": ["i
 class NewKey(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """What is asked for."""
 
-    name: Annotated[str, Meta(pattern=_NAME)]
+    name: Name
     models: list[str]
     """Names, or patterns with `*`."""
     actions: list[str] | None = None

@@ -59,7 +59,7 @@ class RequestFilter:
                 "wrong-origin", f"Host {authority!r} is not served here; if it should be, set admin_allowed_hosts"
             )
         origin = headers.get("origin")
-        if origin is not None and urlsplit(origin).netloc.lower() != authority.lower():
+        if origin is not None and _authority(origin) != authority.lower():
             return Problem("wrong-origin", f"pages of {origin!r} may not call the admin API")
         content_type = headers.get("content-type", "").partition(";")[0].strip().lower()
         has_body = headers.get("content-length", "0") != "0" or "transfer-encoding" in headers
@@ -72,6 +72,14 @@ def _hostname(authority: str) -> str | None:
     """Take the host name, lower-case, out of a Host header; None when it is malformed."""
     try:
         return urlsplit(f"//{authority}").hostname if "@" not in authority else None
+    except ValueError:
+        return None
+
+
+def _authority(origin: str) -> str | None:
+    """Take host and port, lower-case, out of an Origin header; None when it is malformed."""
+    try:
+        return urlsplit(origin).netloc.lower()
     except ValueError:
         return None
 

@@ -56,6 +56,7 @@ async def test_a_name_that_is_taken_and_one_that_is_not_there(world: AdminWorld)
     ("wrong", "field"),
     [
         ({"name": "no name"}, "name"),
+        ({"name": "team\n"}, "name"),
         ({"models": []}, "models"),
         ({"models": ["a b"]}, "models"),
         ({"models": "fraud"}, "models"),

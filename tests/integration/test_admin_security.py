@@ -111,7 +111,7 @@ async def test_loopback_and_configured_hosts_are_served(world: AdminWorld, host:
 
 
 @pytest.mark.parametrize("method", ["GET", "PUT", "DELETE"])
-@pytest.mark.parametrize("origin", ["http://evil.example", "null", "http://127.0.0.1:9999"])
+@pytest.mark.parametrize("origin", ["http://evil.example", "null", "http://127.0.0.1:9999", "http://[", ""])
 async def test_a_page_of_another_origin_is_refused(world: AdminWorld, method: str, origin: str) -> None:
     """Whatever the method, and although it has a token."""
     async with world.client() as client:
