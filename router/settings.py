@@ -14,6 +14,8 @@ from urllib.parse import urlsplit
 import msgspec
 from msgspec import Meta
 
+from router.masking import masked
+
 DEFAULT_STATE_DIR: Final = "~/.shepherd"
 
 _KIB: Final = 1024
@@ -245,13 +247,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
             )
 
     def __repr__(self) -> str:
-        """Show every setting but those that are secret."""
-        shown = {key: "***" if key in SECRET_KEYS else getattr(self, key) for key in self.__struct_fields__}
-        return f"Settings({', '.join(f'{key}={value!r}' for key, value in shown.items())})"
-
-
-SECRET_KEYS: Final = frozenset({"retrain_authorization"})
-"""Settings that are neither shown nor flags, which every user of the machine could read."""
+        """Show every setting, with secrets masked."""
+        return f"Settings({', '.join(f'{key}={masked(key, getattr(self, key))!r}' for key in self.__struct_fields__)})"
 
 
 def is_loopback(host: str) -> bool:
@@ -284,5 +281,9 @@ def _check_tls(settings: Settings) -> None:
 
 
 def _check_url(key: str, url: str | None, schemes: tuple[str, ...]) -> None:
-    if url is not None and urlsplit(url).scheme not in schemes:
+    try:
+        scheme = urlsplit(url).scheme if url is not None else schemes[0]
+    except ValueError as error:
+        raise SettingsError(f"{key}: not a URL: {error}") from None
+    if scheme not in schemes:
         raise SettingsError(f"{key}: must begin with {', '.join(scheme + '://' for scheme in schemes)}")

@@ -2,14 +2,25 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from types import UnionType
 from typing import Any, Final, Literal, get_args, get_origin, get_type_hints
 
 from msgspec import Meta
 
 from router.settings import Settings
 
+
+def _alternatives(kind: Any) -> tuple[Any, ...]:
+    """List the types of `Annotated[A | B, …]`."""
+    inner = get_args(kind)[0]
+    return get_args(inner) if get_origin(inner) is UnionType else (inner,)
+
+
 TYPES: Final[dict[str, Any]] = get_type_hints(Settings, include_extras=True)
 KEYS: Final = tuple(Settings.__struct_fields__)
+PATH_KEYS: Final = frozenset(key for key, kind in TYPES.items() if Path in _alternatives(kind))
+"""Settings that name a file or a folder."""
 
 
 def describe(key: str) -> str:

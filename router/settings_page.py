@@ -10,7 +10,8 @@ from typing import Any, Final, get_args, get_origin
 import msgspec
 from msgspec import Meta
 
-from router.settings import DEFAULT_STATE_DIR, SECRET_KEYS, Settings
+from router.masking import SECRET_KEYS
+from router.settings import DEFAULT_STATE_DIR, Settings
 from router.settings_fields import KEYS, TYPES, choices, describe, flag_of
 from router.settings_sources import variable_of
 

@@ -11,13 +11,13 @@ import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
-from urllib.parse import urlsplit, urlunsplit
 
 import msgspec
 import yaml
 
-from router.settings import DEFAULT_STATE_DIR, SECRET_KEYS, Settings, SettingsError
-from router.settings_fields import KEYS, TYPES, choices, describe, flag_of
+from router.masking import SECRET_KEYS, masked
+from router.settings import DEFAULT_STATE_DIR, Settings, SettingsError
+from router.settings_fields import KEYS, PATH_KEYS, TYPES, choices, describe, flag_of
 
 VARIABLE_PREFIX: Final = "SHEPHERD_"
 #: Variables of the command line alone: they choose a gateway or a file and are no settings.
@@ -27,16 +27,6 @@ COMMAND_VARIABLES: Final = frozenset(
 
 _SIZE_UNITS: Final = {"": 1, "B": 1, "KIB": 1 << 10, "MIB": 1 << 20, "GIB": 1 << 30}
 _SIZE = re.compile(r"(\d+)\s*([A-Za-z]*)", re.ASCII)
-_PATH_KEYS: Final = {
-    "state_dir",
-    "tls_certificate",
-    "tls_key",
-    "tls_client_ca",
-    "registry_webhook_key_file",
-    "log_rules_file",
-    "log_parquet_folder",
-    "retrain_authorization_file",
-}
 _KEY_OF_VARIABLE: Final = {VARIABLE_PREFIX + key.upper(): key for key in KEYS} | {"SHEPHERD_STATE": "state_dir"}
 
 
@@ -112,7 +102,7 @@ def resolve(
             given[_known(key, key, KEYS, "flags")] = (value, flag_of(key))
 
     values = {key: _convert(key, value, origin) for key, (value, origin) in given.items()}
-    for key in _PATH_KEYS & values.keys():
+    for key in PATH_KEYS & values.keys():
         values[key] = _absolute(key, values[key], variables.get("HOME", ""), cwd)
     origins = {key: given[key][1] if key in given else "default" for key in KEYS}
     return ResolvedSettings(Settings(**values), origins)
@@ -135,7 +125,7 @@ def _known(name: str, candidate: str, valid: tuple[str, ...], source: str) -> st
 
 def _convert(key: str, value: Any, origin: str) -> Any:
     """Bring a value, text or not, to the type of its key and check the range."""
-    if key in _PATH_KEYS:
+    if key in PATH_KEYS:
         value, expected = str(value), str
     else:
         expected = TYPES[key]
@@ -147,7 +137,7 @@ def _convert(key: str, value: Any, origin: str) -> Any:
         problem = str(error).replace("Expected", "expected", 1).replace("`", "")
         if words := choices(key):
             problem = f"expected one of {', '.join(words)}"
-        shown = "" if key in SECRET_KEYS else f" {value!r}"
+        shown = "" if key in SECRET_KEYS else f" {masked(key, value)!r}"
         raise SettingsError(f"{key}: {problem}; the value{shown} came from {origin}") from None
 
 
@@ -175,13 +165,5 @@ def _absolute(key: str, text: str, home: str, cwd: Path) -> Path:
 
 
 def _shown(key: str, value: Any) -> Any:
-    """Mask a secret, and the password of a URL; show paths as text."""
-    if key in SECRET_KEYS:
-        return None if value is None else "***"
-    if isinstance(value, Path):
-        return str(value)
-    if isinstance(value, str) and "@" in value and "://" in value:
-        parts = urlsplit(value)
-        user = parts.username or ""
-        return urlunsplit(parts._replace(netloc=f"{user}:***@{parts.netloc.rpartition('@')[2]}"))
-    return value
+    """Mask what is secret; show paths as text."""
+    return str(value) if isinstance(value, Path) else masked(key, value)

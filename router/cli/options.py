@@ -16,7 +16,8 @@ from router.access.key import KEY_HEADER
 from router.cli.client import GatewayRefusal, GatewayUnreachable
 from router.cli.failures import CommandFailed, NoGateway, StaleWrite, WrongSetting
 from router.cli.location import connect, read_settings
-from router.settings import DEFAULT_STATE_DIR, SECRET_KEYS, Settings, SettingsError
+from router.masking import SECRET_KEYS
+from router.settings import DEFAULT_STATE_DIR, Settings, SettingsError
 from router.settings_fields import KEYS, choices, describe, flag_of
 
 Command = Callable[..., None]

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from router.settings import Settings, SettingsError
-from router.settings_fields import KEYS
+from router.settings_fields import KEYS, PATH_KEYS
 from router.settings_sources import effective, parse_file, resolve
 
 HOME = {"HOME": "/home/ada"}
@@ -150,7 +150,56 @@ def test_passwords_in_urls_are_masked_where_settings_are_shown() -> None:
     shown = {line.key: line.value for line in effective(resolved)}
     assert shown["redis_url"] == "redis://ada:***@db:6379/0"
     assert "secret" not in str(shown)
+    assert "secret" not in repr(resolved)
     assert resolved.settings.redis_url == "redis://ada:secret@db:6379/0"
+
+
+@pytest.mark.parametrize("key", ["incident_webhooks", "alert_webhooks", "alertmanager_webhooks"])
+@pytest.mark.parametrize(
+    ("address", "masked"),
+    [
+        ("https://ada:s3cret@hooks.example/a?b", "https://ada:***@hooks.example/a?b"),
+        ("https://:s3cret@hooks.example", "https://:***@hooks.example"),
+        ("https://s3cret@hooks.example", "https://***@hooks.example"),
+        ("https://ada:s3:cr@s3cret@hooks.example/x@y", "https://ada:***@hooks.example/x@y"),
+        ("https://hooks.example/team@here:1", "https://hooks.example/team@here:1"),
+    ],
+)
+def test_passwords_are_masked_in_each_address_of_a_list(key: str, address: str, masked: str) -> None:
+    """All that an operator may give several of; a token without a user is a password, too."""
+    resolved = resolve({}, HOME, {key: ["https://plain.example/", address]}, cwd=Path("/srv"))
+    shown = {line.key: line.value for line in effective(resolved)}
+    assert shown[key] == ("https://plain.example/", masked)
+    assert "s3cret" not in repr(resolved)
+
+
+def test_a_password_is_masked_in_the_error_that_its_address_causes() -> None:
+    """Whoever shows the message does not show the password."""
+    with pytest.raises(SettingsError, match="redis_url") as raised:
+        settle(file={"redis_url": ["redis://ada:s3cret@db"]})
+    assert "s3cret" not in str(raised.value)
+
+
+@pytest.mark.parametrize("key", sorted(PATH_KEYS))
+def test_every_path_may_be_given_as_text_in_every_source(key: str) -> None:
+    """Relative to where the command runs, and to the home where it begins with one."""
+    together: dict[str, dict[str, str]] = {"tls_key": {"tls_certificate": "c"}, "tls_certificate": {"tls_key": "k"}}
+    others = together.get(key, {"tls_certificate": "c", "tls_key": "k"} if key == "tls_client_ca" else {})
+    for sources in (
+        {"flags": {key: "a/b"}},
+        {"variables": {f"SHEPHERD_{key.upper()}": "a/b"}},
+        {"file": {key: "a/b", **others}},
+    ):
+        settings = settle(**{"file": others, **sources})
+        assert getattr(settings, key) == Path("/srv/a/b")
+    assert getattr(settle({key: "~/b"}, file=others), key) == Path("/home/ada/b")
+
+
+def test_the_paths_among_the_settings_are_known_by_their_type() -> None:
+    """Nobody has to remember a list."""
+    defaults = settle()
+    assert {"state_dir", "triton_push_folder", "log_parquet_folder"} <= PATH_KEYS
+    assert {key for key in KEYS if isinstance(getattr(defaults, key), Path)} <= PATH_KEYS
 
 
 def test_every_setting_is_listed_with_a_description() -> None:
