@@ -7,6 +7,7 @@ a stream was cut into batches.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from typing import Final
 
 import numpy as np
 import numpy.typing as npt
@@ -24,6 +25,9 @@ Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
 
 UNSEEN, OTHER, FIRST_CATEGORY = 1, 2, 3
+_NONE: Final[frozenset[str]] = frozenset()
+#: Blocks of columns that are kept ready: one for each role, and for each set of tensors that payloads were without.
+_MAX_BLOCKS: Final = 64
 #: Name of the derived column of `multivariate`.
 RECONSTRUCTION_ERROR = "reconstruction_error"
 
@@ -36,7 +40,8 @@ class Binner:
         self.name = profile_sha256(encode_profile(profile))
         """Of the profile: counts in its bins are of no use to another one."""
         self.layout = Layout.of(profile)
-        self._numbers = {role: NumericBlock(_numeric(profile, role), self.layout) for role in ("input", "output")}
+        self._tensors = frozenset(column.tensor for column in profile.columns)
+        self._blocks: dict[tuple[str, frozenset[str]], NumericBlock] = {}
         self._categories = [
             (column, self.layout.place(column.name).bins, column_binner(column))
             for column in profile.columns
@@ -69,7 +74,8 @@ class Binner:
             broken = list(stacked.unreadable)
             for table in stacked.tables:
                 if self.fits(table, role):
-                    self._add(table.tensors, role, (hours[table.owner], where[table.owner]), totals)
+                    rows = (hours[table.owner], where[table.owner])
+                    self._add(table.tensors, role, rows, totals, self.missing(table))
                 else:
                     broken += np.unique(table.owner).tolist()
             np.add.at(totals[:, self.layout.broken], where[broken], 1)
@@ -81,31 +87,47 @@ class Binner:
         self._add(tensors, role, (hours, np.zeros(len(hours), np.int64)), totals)
         return Pane(self.layout, totals[0])
 
-    def numbers(self, tensors: Mapping[str, Array], role: str) -> Floats:
-        """Return the numeric columns [columns, rows] of a role."""
-        columns = self._numbers[role].columns
+    def numbers(self, tensors: Mapping[str, Array], role: str, missing: frozenset[str] = _NONE) -> Floats:
+        """Return the numeric columns [columns, rows] of a role, but for those of missing tensors."""
+        columns = self._block(role, missing).columns
         rows = len(next(iter(tensors.values()), ()))
         values = np.empty((len(columns), rows))
         for i, column in enumerate(columns):
             values[i] = tensors[column.tensor][:, column.index]
         return values
 
-    def _add(self, tensors: Mapping[str, Array], role: str, rows: tuple[Ints, Ints], totals: Ints) -> None:
+    def _block(self, role: str, missing: frozenset[str]) -> NumericBlock:
+        block = self._blocks.get((role, missing))
+        if block is None:
+            if len(self._blocks) >= _MAX_BLOCKS:
+                self._blocks.clear()
+            columns = [column for column in _numeric(self.profile, role) if column.tensor not in missing]
+            block = self._blocks[role, missing] = NumericBlock(columns, self.layout)
+        return block
+
+    def _add(
+        self,
+        tensors: Mapping[str, Array],
+        role: str,
+        rows: tuple[Ints, Ints],
+        totals: Ints,
+        missing: frozenset[str] = _NONE,
+    ) -> None:
         hours, where = rows
         size = totals.shape[1]
-        values = self.numbers(tensors, role)
-        block = self._numbers[role]
+        values = self.numbers(tensors, role, missing)
+        block = self._block(role, missing)
         if block.columns:
             block.add(values, where, totals)
         for column, place, bins_of in self._categories:
-            if column.role == role:
+            if column.role == role and column.tensor not in missing:
                 bins = bins_of(tensors[column.tensor][:, column.index])
                 np.add.at(totals.reshape(-1), where * size + place.start + bins, 1)
         if role == "input":
             np.add.at(totals.reshape(-1), where * size + self.layout.hours.start + hours, 1)
-            if self._relations is not None:
+            if self._relations is not None and not missing:
                 self._relations.add(values, where, totals)
-        elif self.layout.has_scores:
+        elif self.layout.has_scores and self.profile.column(self.profile.score).tensor not in missing:
             self._add_scores(tensors, where, totals)
 
     def _add_scores(self, tensors: Mapping[str, Array], where: Ints, totals: Ints) -> None:
@@ -115,10 +137,14 @@ class Binner:
         cells = np.clip(scores[known] * SCORE_GRID, 0, SCORE_GRID - 1).astype(np.int64)
         np.add.at(totals.reshape(-1), where[known] * totals.shape[1] + self.layout.scores.start + cells, 1)
 
+    def missing(self, table: Table) -> frozenset[str]:
+        """List the tensors of the profile that a table has not, since they have no entry for each row."""
+        return table.left_out & self._tensors
+
     def fits(self, table: Table, role: str) -> bool:
-        """Whether a table has every column of a role, each of its kind."""
+        """Whether a table has every column of a role, each of its kind, but for tensors that are left out."""
         for column in self.profile.columns:
-            if column.role != role:
+            if column.role != role or column.tensor in table.left_out:
                 continue
             array = table.tensors.get(column.tensor)
             if array is None or column.index >= array.shape[1]:

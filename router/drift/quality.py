@@ -34,7 +34,7 @@ class Fault(StrEnum):
     STUCK = "stuck"
     """One value only, where the reference has many: a stale feature, or a model that answers always the same."""
     SCHEMA = "schema"
-    """Payloads that cannot be read or lack columns of the profile."""
+    """Payloads that cannot be read or lack columns of the profile; the reference had none."""
 
 
 class QualityFinding(NamedTuple):
@@ -53,8 +53,9 @@ class QualityFinding(NamedTuple):
 def find_faults(profile: Profile, window: Pane) -> list[QualityFinding]:
     """List the faults of a window, the column's order kept."""
     findings = []
-    if window.broken:
-        findings.append(QualityFinding(Fault.SCHEMA, "", window.broken / window.messages, 0.0, 0.0))
+    rows = max((sum(column.counts) for column in profile.columns), default=0)
+    schema = _excess(Fault.SCHEMA, "", window.broken, window.messages, (0, rows))
+    findings += [schema] if schema else []
     for column in profile.columns:
         if column.role != "derived":
             findings += _column_faults(column, window)
@@ -87,13 +88,22 @@ def _column_faults(column: Column, window: Pane) -> Iterator[QualityFinding]:
     else:
         suspects.append((Fault.NEW_CATEGORY, counts[UNSEEN], column.counts[UNSEEN]))
     for fault, seen, before in suspects:
-        # One more of each than was seen: what a sample did not show is rare, not impossible (Laplace).
-        expected = (before + 1) / (sum(column.counts) + 2)
-        p_value, share = excess_p_value(seen, rows, expected), seen / rows
-        if p_value <= ALPHA and share >= LEAST_SHARE:
-            yield QualityFinding(fault, column.name, share, expected, p_value)
+        finding = _excess(fault, column.name, seen, rows, (before, sum(column.counts)))
+        if finding is not None:
+            yield finding
     if rows >= STUCK_ROWS and _is_stuck(column, counts, window):
         yield QualityFinding(Fault.STUCK, column.name, 1.0, max(column.counts) / max(1, sum(column.counts)), 0.0)
+
+
+def _excess(fault: Fault, column: str, seen: int, total: int, reference: tuple[int, int]) -> QualityFinding | None:
+    """Report what was seen more often than the reference and chance explain; `reference`: seen and total there."""
+    if not seen:
+        return None
+    # One more of each than was seen: what a sample did not show is rare, not impossible (Laplace).
+    expected = (reference[0] + 1) / (reference[1] + 2)
+    p_value, share = excess_p_value(seen, total, expected), seen / total
+    is_fault = p_value <= ALPHA and share >= LEAST_SHARE
+    return QualityFinding(fault, column, share, expected, p_value) if is_fault else None
 
 
 def _is_stuck(column: Column, counts: list[int], window: Pane) -> bool:

@@ -2,11 +2,14 @@
 
 Requests of one client look alike: the header of their packed tensors is the same, byte for byte, and so are the places
 of everything behind it. So payloads are grouped by header, and a group costs about what one payload costs.
+
+The rows of a request are the first axis of its tensors. Where that differs, as beside a score for each row there may be
+one temperature for the whole request, it is the first axis of the tensors that have most axes; the others are left out.
 """
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 from typing import Final, NamedTuple
 
@@ -21,8 +24,8 @@ from serving.protocol.messages import Buffer
 from serving.protocol.packing import Entry, read_entries
 
 Ints = npt.NDArray[np.int64]
-Schema = tuple[tuple[str, str, tuple[int, ...]], ...]
-"""Name, datatype and shape without the first axis of each tensor."""
+Schema = tuple[tuple[tuple[str, str, tuple[int, ...]], ...], frozenset[str]]
+"""Name, datatype and shape without the first axis of each tensor; names of those that are left out."""
 
 _UNREADABLE: Final = (ServingError, ValueError, KeyError, OverflowError, msgspec.MsgspecError)
 
@@ -34,6 +37,8 @@ class Table(NamedTuple):
     """By name: [rows, width], the first axis being the rows, all others flattened."""
     owner: Ints
     """[rows], ascending runs: which payload of the batch each row is of."""
+    left_out: frozenset[str] = frozenset()
+    """Names of further tensors that the payloads have, but not one entry for each row."""
 
 
 class Stacked(NamedTuple):
@@ -42,7 +47,7 @@ class Stacked(NamedTuple):
     tables: tuple[Table, ...]
     """One per schema that occurred: usually one."""
     unreadable: tuple[int, ...]
-    """Payloads that are no packed tensors, or whose tensors have other numbers of rows."""
+    """Payloads that are no packed tensors, or have no tensor with a first axis."""
     present: tuple[int, ...]
     """Payloads that are not empty."""
 
@@ -88,18 +93,26 @@ def _by_header(payloads: Sequence[Buffer]) -> tuple[dict[bytes, list[int]], list
 def _stack(header: bytes, payloads: Sequence[bytes], members: Sequence[int]) -> tuple[Schema, Table]:
     """Stack payloads of one header and of the size that it says; one of `_UNREADABLE` for what is no packed tensors."""
     entries = read_entries(header[4:])
-    rows = entries[0][2][0] if entries and entries[0][2] else -1
-    fits = rows >= 0 and all(shape[:1] == (rows,) and min(*shape, nbytes) >= 0 for _, _, shape, nbytes in entries)
-    if not fits or not payloads:
-        raise ValueError("the tensors have no rows in common, or none is whole")
+    rows = _rows([shape for _, _, shape, _ in entries])
+    if rows < 0 or not payloads or any(min((*shape, nbytes)) < 0 for _, _, shape, nbytes in entries):
+        raise ValueError("no tensor has rows, or none is whole")
     block = np.frombuffer(b"".join(payloads), np.uint8).reshape(len(payloads), -1)
     start, arrays = len(header), {}
     for entry in entries:
         end = start + entry[3]
-        arrays[entry[0]] = _array(entry, block[:, start:end], rows * len(payloads))
+        if entry[2][:1] == (rows,):
+            arrays[entry[0]] = _array(entry, block[:, start:end], rows * len(payloads))
         start = end
-    schema = tuple([(name, datatype, shape[1:]) for name, datatype, shape, _ in entries])
-    return schema, Table(arrays, np.repeat(np.array(members, np.int64), rows))
+    left_out = frozenset([entry[0] for entry in entries]).difference(arrays)
+    schema = tuple([(name, datatype, shape[1:]) for name, datatype, shape, _ in entries if name in arrays])
+    return (schema, left_out), Table(arrays, np.repeat(np.array(members, np.int64), rows), left_out)
+
+
+def _rows(shapes: Sequence[tuple[int, ...]]) -> int:
+    """Tell how many rows a request with tensors of these shapes has; -1 when none has a first axis."""
+    axes = max(map(len, shapes), default=0)
+    counted = Counter([shape[0] for shape in shapes if shape and len(shape) == axes])
+    return max(counted, key=lambda rows: (counted[rows], rows), default=-1)
 
 
 def _array(entry: Entry, raw: npt.NDArray[np.uint8], rows: int) -> Array:
@@ -115,4 +128,4 @@ def _joined(tables: Sequence[Table]) -> Table:
         return tables[0]
     names = tables[0].tensors
     arrays = {name: np.concatenate([table.tensors[name] for table in tables]) for name in names}
-    return Table(arrays, np.concatenate([table.owner for table in tables]))
+    return Table(arrays, np.concatenate([table.owner for table in tables]), tables[0].left_out)

@@ -143,7 +143,7 @@ def _excerpts(binner: Binner, inputs: Stacked, slots: excerpt.Ints, lots: excerp
     """Draw rows for explanations: of each request its first, so that a bulk request is no crowd."""
     found: dict[int, excerpt.Excerpt] = {}
     for table in inputs.tables:
-        if not binner.fits(table, "input"):
+        if not binner.fits(table, "input") or binner.missing(table):
             continue
         firsts = np.flatnonzero(np.diff(table.owner, prepend=-1))
         owners = table.owner[firsts]

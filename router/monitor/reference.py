@@ -25,6 +25,8 @@ def misfit(profile: Profile, sample: Sample) -> str:
                 continue
             if not tables:
                 return f"the model's answers have no {role}s that could be read"
+            if column.tensor in tables[0].left_out:
+                continue
             array = tables[0].tensors.get(column.tensor)
             if array is None:
                 return f"the model has no {role} {column.tensor!r}, which column {column.name!r} is of"

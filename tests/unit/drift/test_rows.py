@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -52,10 +53,9 @@ def test_a_table_holds_the_rows_of_its_payloads_and_knows_whose_they_are(drawn: 
 
 
 def test_payloads_that_cannot_be_read_are_counted_and_spoil_no_others() -> None:
-    """Cut short, too long, no header, and tensors that disagree on the number of rows."""
+    """Cut short, too long, no header, and no tensor that has rows."""
     good, _ = payload(1, 2, seed=0)
     header = 4 + int.from_bytes(good[:4], "little")
-    uneven = pack_tensors((to_tensor("a", np.zeros((2, 1))), to_tensor("b", np.zeros((3, 1)))))
     scalar = pack_tensors((to_tensor("a", np.zeros(())),))
     bad = [
         good[:-1],
@@ -64,7 +64,6 @@ def test_payloads_that_cannot_be_read_are_counted_and_spoil_no_others() -> None:
         good[: header - 2],
         b"\1",
         b"\xff" * 20,
-        bytes(uneven),
         bytes(scalar),
     ]
 
@@ -72,3 +71,28 @@ def test_payloads_that_cannot_be_read_are_counted_and_spoil_no_others() -> None:
 
     assert sorted(stacked.unreadable) == list(range(1, len(bad) + 1))
     assert [table.owner.tolist() for table in stacked.tables] == [[0, 0, len(bad) + 2, len(bad) + 2]]
+
+
+@pytest.mark.parametrize(
+    ("shapes", "kept"),
+    [
+        ({"score": (4, 1), "temperature": (1,)}, {"score"}),
+        ({"temperature": (1,), "seed": (1,), "score": (4, 1)}, {"score"}),
+        ({"score": (4, 1), "constant": ()}, {"score"}),
+        ({"label": (4,), "scores": (4, 3), "classes": (3,)}, {"label", "scores"}),
+        ({"score": (4,), "temperature": (1,)}, {"score"}),
+        ({"image": (1, 3, 2, 2), "tokens": (7,)}, {"image"}),
+        ({"score": (1, 1), "temperature": (1,)}, {"score", "temperature"}),
+    ],
+)
+def test_tensors_without_an_entry_for_each_row_are_left_out(shapes: dict[str, tuple[int, ...]], kept: set[str]) -> None:
+    """The rows are the first axis of the tensors with most axes; the payload counts, with its other tensors."""
+    tensors = [to_tensor(name, np.ones(shape, np.float32)) for name, shape in shapes.items()]
+
+    stacked = stack_rows([bytes(pack_tensors(tuple(tensors)))] * 2)
+
+    (table,) = stacked.tables
+    assert stacked.unreadable == ()
+    assert set(table.tensors) == kept
+    assert table.left_out == set(shapes) - kept
+    assert all(np.all(array == 1.0) for array in table.tensors.values())

@@ -151,7 +151,7 @@ def test_new_categories_and_broken_payloads_are_faults() -> None:
     strange = np.array([0.0, 1.0, 7.0] * 100)[:, None]
 
     assert faults(letters, strange) == [(Fault.NEW_CATEGORY, "x")]
-    broken = Binner(letters).bin_payloads([b"nonsense"], [b""], [0.0])
+    broken = Binner(letters).bin_payloads([b"nonsense"] * 9, [b""] * 9, [0.0] * 9)
     assert [finding.fault for finding in judge_window(letters, broken, {}, SETTINGS)[1].faults] == [Fault.SCHEMA]
 
 

@@ -1,0 +1,70 @@
+"""Faults of the data: what is odd once is no fault, what is odd often is."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from router.drift.binning import Binner
+from router.drift.building import build_profile, columns_of
+from router.drift.pane import Pane
+from router.drift.quality import Fault, find_faults
+from serving.protocol.arrays import Array, to_tensor
+from serving.protocol.packing import pack_tensors
+
+RNG = np.random.default_rng(0)
+
+
+def packed(**arrays: Array) -> bytes:
+    return bytes(pack_tensors(tuple(to_tensor(name, array) for name, array in arrays.items())))
+
+
+def answer(rows: int) -> tuple[bytes, bytes]:
+    """Answer a request of so many rows, with a score for each and one temperature for all."""
+    x = RNG.normal(size=(rows, 2)).astype(np.float32)
+    return packed(x=x), packed(score=x[:, :1], temperature=np.array([x[0, 1]]))
+
+
+def reference(*, with_temperature: bool) -> Binner:
+    x = RNG.normal(size=(5000, 2)).astype(np.float32)
+    outputs = {"score": x[:, :1]} | ({"temperature": x[:, 1:]} if with_temperature else {})
+    return Binner(build_profile([*columns_of({"x": x}, "input"), *columns_of(outputs, "output")]))
+
+
+def count(binner: Binner, answers: list[tuple[bytes, bytes]]) -> Pane:
+    return binner.bin_payloads([each for each, _ in answers], [each for _, each in answers], [0.0] * len(answers))
+
+
+@pytest.mark.parametrize("with_temperature", [False, True])
+def test_an_output_for_the_whole_request_is_no_fault(with_temperature: bool) -> None:
+    """Requests of one row and of four: the score counts for each, the temperature where there is one for each row."""
+    binner = reference(with_temperature=with_temperature)
+    window = count(binner, [answer(rows) for rows in (1, 4) * 200])
+
+    assert find_faults(binner.profile, window) == []
+    assert window.broken == 0
+    assert int(window.counts("score").sum()) == window.rows == 1000
+    if with_temperature:
+        assert int(window.counts("temperature").sum()) == 200
+
+
+def test_one_odd_payload_in_a_window_is_no_fault() -> None:
+    """A share below the least, or one that chance allows."""
+    binner = reference(with_temperature=False)
+    sound = [answer(1) for _ in range(1000)]
+    window = count(binner, [*sound, (b"odd", sound[0][1])])
+
+    assert window.broken == 1
+    assert find_faults(binner.profile, window) == []
+
+
+def test_many_odd_payloads_are_a_fault_with_their_share() -> None:
+    """Every twentieth request, neither what the reference had nor chance."""
+    binner = reference(with_temperature=False)
+    sound = [answer(1) for _ in range(950)]
+    (finding,) = find_faults(binner.profile, count(binner, [*sound, *[(b"odd", sound[0][1])] * 50]))
+
+    assert finding.fault is Fault.SCHEMA
+    assert finding.share == pytest.approx(50 / 2000)
+    assert finding.expected < 0.001
+    assert finding.p_value < 1e-6
