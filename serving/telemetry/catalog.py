@@ -46,28 +46,28 @@ REQUEST_DURATION: Final = HistogramMetric(
 )
 DIRECTED: Final = CounterMetric(
     "shepherd_directed_requests_total",
-    "Those of them that a pin, a rule or a fallback sent to their variant, not the split.",
+    "Requests of `shepherd_requests_total` whose variant was chosen by pin, rule or fallback instead of the split.",
     (*_VARIANT, "outcome"),
 )
 ACCESS_REFUSALS: Final = CounterMetric(
     "shepherd_access_refusals_total",
-    "Requests refused for want of a right. Outcome `missing`, `unknown` or `expired`: of their key; `scope`: the key "
-    "does not cover them; `unready`: this router has not seen any keys yet.",
+    "Requests refused by API key. Outcome `missing`, `unknown` or `expired`: the key; `scope`: the key does not allow "
+    "the request; `unready`: this router has not read the keys yet.",
     ("protocol", "outcome"),
 )
 REQUESTS_IN_FLIGHT: Final = GaugeMetric(
-    "shepherd_requests_in_flight", "Requests sent to model replicas and not answered yet.", _VERSION
+    "shepherd_requests_in_flight", "Requests sent to model replicas and not yet answered.", _VERSION
 )
 RETRIES: Final = CounterMetric(
     "shepherd_retries_total", "Requests sent to a second replica because the first was lost.", _VERSION
 )
 CONNECTIONS: Final = GaugeMetric("shepherd_connections", "Open client connections.", ("protocol",))
 POLICY_REVISION: Final = GaugeMetric(
-    "shepherd_policy_revision", "Revision of the policy that a router acts on.", ("model",), per_process=True
+    "shepherd_policy_revision", "Revision of the policy that a router applies.", ("model",), per_process=True
 )
 VARIANT_WEIGHT: Final = GaugeMetric(
     "shepherd_variant_weight_ratio",
-    "Share of a model's traffic that a router gives to a variant by policy, 0 to 1.",
+    "Share of a model's traffic that the policy gives to a variant, 0 to 1.",
     _VARIANT,
     per_process=True,
 )
@@ -75,32 +75,30 @@ VARIANT_WEIGHT: Final = GaugeMetric(
 # ── the gRPC door, counted by its Envoy ──────────────────────────────────────────────────────────────────────────────
 
 DOOR_CALLS: Final = CounterMetric(
-    "shepherd_grpc_door_calls_total", "gRPC calls of all kinds that came in through Envoy; a stream is one."
+    "shepherd_grpc_door_calls_total", "gRPC calls of all kinds received by Envoy; a stream counts as one."
 )
-DOOR_SENT: Final = CounterMetric(
-    "shepherd_grpc_door_forwarded_total", "Calls sent on to a router, each time that they were."
-)
+DOOR_SENT: Final = CounterMetric("shepherd_grpc_door_forwarded_total", "Calls forwarded to a router, retries included.")
 DOOR_LOST: Final = CounterMetric(
     "shepherd_grpc_door_lost_total",
-    "Of those, the ones that brought no answer. Outcome `unconnected`: the router was not there; `reset`: it was, and"
-    " ended or refused the call; `no_router`: there was none to send it to.",
+    "Forwarded calls without an answer. Outcome `unconnected`: the router could not be reached; `reset`: it ended or"
+    " refused the call; `no_router`: no router was available.",
     ("outcome",),
 )
 DOOR_RETRIES: Final = CounterMetric(
-    "shepherd_grpc_door_retries_total", "Calls sent again, to another router where there is one."
+    "shepherd_grpc_door_retries_total", "Calls retried, on another router if there is one."
 )
-DOOR_IN_FLIGHT: Final = GaugeMetric("shepherd_grpc_door_in_flight", "gRPC calls that Envoy has not answered yet.")
+DOOR_IN_FLIGHT: Final = GaugeMetric("shepherd_grpc_door_in_flight", "gRPC calls that Envoy has not yet answered.")
 DOOR_ROUTERS: Final = GaugeMetric("shepherd_grpc_door_routers", "Routers that answer Envoy's health checks.")
-DOOR_MEMORY: Final = GaugeMetric("shepherd_grpc_door_memory_bytes", "Memory that Envoy has of the system.")
+DOOR_MEMORY: Final = GaugeMetric("shepherd_grpc_door_memory_bytes", "Memory that Envoy has allocated from the system.")
 DOOR_STARTS: Final = CounterMetric(
-    "shepherd_grpc_door_starts_total", "Envoy processes started: more than one after it was replaced, or died."
+    "shepherd_grpc_door_starts_total", "Envoy processes started: more than 1 after a replacement or a crash."
 )
 
 # ── shadows ──────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 SHADOWS: Final = CounterMetric(
     "shepherd_shadow_requests_total",
-    "Requests mirrored to a shadow version. Outcome `dropped`: its budget was spent, so it was not called.",
+    "Requests mirrored to a shadow version. Outcome `dropped`: over its budget, so it was not called.",
     (*_VERSION, "outcome"),
 )
 SHADOW_DURATION: Final = HistogramMetric(
@@ -109,7 +107,7 @@ SHADOW_DURATION: Final = HistogramMetric(
 SHADOW_DROPS: Final = CounterMetric(
     "shepherd_shadow_dropped_total",
     "Requests not mirrored, or mirrored and not compared. Outcome `budget`: too many in flight; `breaker`: the version"
-    " failed again and again; `comparison`: the router had no time to spare for comparing.",
+    " failed repeatedly; `comparison`: the router had no time for the comparison.",
     (*_VERSION, "outcome"),
 )
 SHADOW_COMPARISONS: Final = CounterMetric(
@@ -119,25 +117,25 @@ SHADOW_COMPARISONS: Final = CounterMetric(
 )
 SHADOW_NOISE: Final = CounterMetric(
     "shepherd_shadow_noise_comparisons_total",
-    "Answers of the primary compared with its own to the same request, for the shadow `version`: the noise floor of"
-    " its comparisons. Outcome `agree` or `disagree`.",
+    "Two answers of the primary to the same request compared, for the shadow `version`: the noise floor of its"
+    " comparisons. Outcome `agree` or `disagree`.",
     (*_VERSION, "outcome"),
 )
 SHADOW_NOISE_REQUESTS: Final = CounterMetric(
     "shepherd_shadow_noise_requests_total",
-    "Requests sent to the primary's `version` a second time, for the noise floor of its shadows' comparisons.",
+    "Requests sent to the primary's `version` twice, to measure the noise floor of its shadows' comparisons.",
     (*_VERSION, "outcome"),
 )
 SHADOW_ROWS: Final = CounterMetric(
     "shepherd_shadow_compared_rows_total",
-    "Rows of an output compared with the primary's. Outcome `flip`: another label or class, or beyond the tolerance;"
-    " `same`: not so.",
+    "Rows of an output compared with the primary's. Outcome `flip`: different label or class, or beyond the"
+    " tolerance; `same`: otherwise.",
     (*_VERSION, "output", "outcome"),
 )
 
 # ── model replicas ───────────────────────────────────────────────────────────────────────────────────────────────────
 
-QUEUED: Final = GaugeMetric("shepherd_queued_requests", "Requests that wait in model replicas for a batch.", _VERSION)
+QUEUED: Final = GaugeMetric("shepherd_queued_requests", "Requests waiting in model replicas for a batch.", _VERSION)
 QUEUE_DURATION: Final = HistogramMetric(
     "shepherd_queue_duration_seconds",
     "From a request's arrival at its replica to the start of its batch.",
@@ -145,32 +143,35 @@ QUEUE_DURATION: Final = HistogramMetric(
     _LATENCY_BOUNDS_S,
 )
 BATCH_ROWS: Final = HistogramMetric(
-    "shepherd_batch_rows", "Rows run together in one execution of the model.", _VERSION, _BATCH_BOUNDS
+    "shepherd_batch_rows", "Rows in one execution of the model.", _VERSION, _BATCH_BOUNDS
 )
 INFERENCE_DURATION: Final = HistogramMetric(
-    "shepherd_inference_duration_seconds", "One execution of the model, whole batch.", _VERSION, _LATENCY_BOUNDS_S
+    "shepherd_inference_duration_seconds",
+    "Duration of one execution of the model (a whole batch).",
+    _VERSION,
+    _LATENCY_BOUNDS_S,
 )
 NONFINITE: Final = CounterMetric(
-    "shepherd_nonfinite_outputs_total", "Rows that a model answered with NaN or infinity in a float output.", _VERSION
+    "shepherd_nonfinite_outputs_total", "Rows with NaN or infinity in a float output.", _VERSION
 )
 LOAD_DURATION: Final = HistogramMetric(
     "shepherd_model_load_duration_seconds",
-    "From the start of a replica's process to its golden-checked answer (outcome `ok`), or to its failure (`failed`).",
+    "From the start of a replica's process to its passed golden check (outcome `ok`) or its failure (`failed`).",
     (*_VERSION, "outcome"),
     _LOAD_BOUNDS_S,
 )
 REPLICAS: Final = GaugeMetric("shepherd_replicas", "Model replicas that are loaded, warm and golden-checked.", _VERSION)
-REPLICAS_WANTED: Final = GaugeMetric("shepherd_replicas_wanted", "Model replicas that there should be.", _VERSION)
+REPLICAS_WANTED: Final = GaugeMetric("shepherd_replicas_wanted", "Target number of model replicas.", _VERSION)
 SCALINGS: Final = CounterMetric(
     "shepherd_scalings_total",
-    "Changes of that number by load, `up` or `down`. Reason: the signal that asked, `in_flight`, `queue`, `busy`,"
+    "Changes of `shepherd_replicas_wanted` by load, `up` or `down`. Reason: the signal, `in_flight`, `queue`, `busy`,"
     " `latency`, `first_request` or `bound` (the minimum).",
     (*_VERSION, "direction", "reason"),
 )
 TRITON_SERVERS: Final = GaugeMetric(
     "shepherd_triton_servers",
-    "Triton servers of a version, as each of its replicas sees them. Outcome `ok`: answers its example rightly and gets"
-    " requests; `away`: the breaker is open, it gets none.",
+    "Triton servers of a version, as each of its replicas sees them. Outcome `ok`: passes the golden check and gets"
+    " requests; `away`: the breaker is open, so it gets none.",
     (*_VERSION, "outcome"),
 )
 
@@ -179,7 +180,7 @@ TRITON_SERVERS: Final = GaugeMetric(
 HOSTS: Final = GaugeMetric("shepherd_hosts", "Processes that several small versions share.", ())
 HOST_VERSIONS: Final = GaugeMetric(
     "shepherd_host_versions",
-    "Versions that live in shared hosts. Outcome `loaded`: in memory; `cold`: loaded by their next request.",
+    "Versions in shared hosts. Outcome `loaded`: in memory; `cold`: loaded by their next request.",
     ("outcome",),
 )
 COLD_STARTS: Final = CounterMetric(
@@ -189,7 +190,7 @@ COLD_STARTS: Final = CounterMetric(
 )
 EVICTIONS: Final = CounterMetric(
     "shepherd_evictions_total",
-    "Versions that went cold. Outcome `idle`: nobody asked for them; `bound`: others needed their place.",
+    "Versions unloaded from shared hosts. Outcome `idle`: no requests; `bound`: to make room for others.",
     ("outcome",),
 )
 HOLD_DURATION: Final = HistogramMetric(
@@ -199,53 +200,57 @@ HOLD_DURATION: Final = HistogramMetric(
 # ── request log ──────────────────────────────────────────────────────────────────────────────────────────────────────
 
 LOG_REQUESTS: Final = CounterMetric(
-    "shepherd_log_requests_total", "Requests that the log was told of: each one has one record outcome.", ("model",)
+    "shepherd_log_requests_total",
+    "Requests seen by the log; each has exactly one outcome in `shepherd_log_records_total`.",
+    ("model",),
 )
 LOG_RECORDS: Final = CounterMetric(
     "shepherd_log_records_total",
-    "What became of them: `logged`, `sampled_out`, or `dropped_` and the reason.",
+    "Outcome of those requests: `logged`, `sampled_out`, or `dropped_` and the reason.",
     ("model", "outcome"),
 )
 LOG_SHIPPED: Final = CounterMetric(
-    "shepherd_log_shipped_records_total", "Records acknowledged by the stream; at least once each."
+    "shepherd_log_shipped_records_total", "Records acknowledged by the stream; a record may count more than once."
 )
-LOG_SPOOL: Final = GaugeMetric("shepherd_log_spool_bytes", "Spooled records on disk that are not shipped yet.")
+LOG_SPOOL: Final = GaugeMetric("shepherd_log_spool_bytes", "Spooled records on disk that are not yet shipped.")
 
-SINK_ROWS: Final = CounterMetric("shepherd_log_sink_rows_total", "Rows of records and labels that the sink has kept.")
+SINK_ROWS: Final = CounterMetric(
+    "shepherd_log_sink_rows_total", "Rows of records and labels that the sink has written."
+)
 SINK_LAG: Final = GaugeMetric(
-    "shepherd_log_sink_lag_seconds", "Age of what the sink committed last; 0 when nothing waits."
+    "shepherd_log_sink_lag_seconds", "Age of the sink's last commit while data is waiting; 0 otherwise."
 )
 SINK_GAPS: Final = CounterMetric(
-    "shepherd_log_sink_gaps_total", "Times that records left Redis before the sink had read them."
+    "shepherd_log_sink_gaps_total", "Times that records were deleted from Redis before the sink had read them."
 )
 SINK_LEFT_OUT: Final = CounterMetric(
     "shepherd_log_sink_left_out_total",
-    "Records and labels that the sink could not read or not hold; its log says which.",
+    "Records and labels that the sink could not read or write; its log names them.",
 )
 
 # ── monitor ──────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 MONITORED: Final = GaugeMetric("shepherd_monitored_answers", "Answers that the monitor has counted.", _VARIANT)
-LABELLED: Final = GaugeMetric("shepherd_labelled_answers", "Those of them whose label has come.", _VARIANT)
+LABELLED: Final = GaugeMetric("shepherd_labelled_answers", "Counted answers whose label has arrived.", _VARIANT)
 LABEL_SAMPLE: Final = GaugeMetric(
     "shepherd_label_sample_ratio",
-    "Share of answers that wait for a label, a sample by request id: 1 unless a model gives more than can be kept.",
+    "Share of answers kept to wait for a label, sampled by request id; below 1 if there are too many to keep.",
     ("model",),
 )
 DRIFT_EVIDENCE: Final = GaugeMetric(
     "shepherd_drift_evidence_ratio",
-    "Evidence of drift of the column that has most, over the level that alarms.",
+    "Evidence of drift of the column with the most, relative to the alarm threshold.",
     _VARIANT,
 )
-DRIFTING_COLUMNS: Final = GaugeMetric("shepherd_drifting_columns", "Columns under drift alarm.", _VARIANT)
+DRIFTING_COLUMNS: Final = GaugeMetric("shepherd_drifting_columns", "Columns with a drift alarm.", _VARIANT)
 PERFORMANCE_DROP: Final = GaugeMetric(
     "shepherd_performance_drop_ratio",
-    "Drop of the watched metric by labels, relative to its baseline; 0.05 is 5 % worse.",
+    "Drop of the watched label metric relative to its baseline; 0.05 is 5 % worse.",
     _VARIANT,
 )
 INCIDENT_SEVERITY: Final = GaugeMetric(
     "shepherd_incident_severity",
-    "Of the incident under way: 1 warning, 2 critical, 3 emergency; 0 when none.",
+    "Severity of the open incident: 1 warning, 2 critical, 3 emergency; 0: none.",
     _VERSION,
 )
 
@@ -253,10 +258,11 @@ INCIDENT_SEVERITY: Final = GaugeMetric(
 
 LABEL_OVERFLOWS: Final = CounterMetric(
     "shepherd_metrics_label_overflows_total",
-    "Look-ups of a label set beyond the bound of its metric; they were counted under `other`.",
+    "Uses of a label set beyond the limit of its metric; they were counted under `other`.",
 )
 PUBLISH_FAILURES: Final = CounterMetric(
-    "shepherd_metrics_publish_failures_total", "Snapshots that could not be written; the counts come with the next."
+    "shepherd_metrics_publish_failures_total",
+    "Metric snapshots that could not be written; the next one has their counts.",
 )
 UNREADABLE_FILES: Final = GaugeMetric(
     "shepherd_metrics_unreadable_files", "Metrics files of this node that the last scrape could not read."

@@ -12,11 +12,10 @@ _HEAD = """\
 <!-- Generated: python -m serving.telemetry.catalog_page > docs/metrics.md -->
 # Metrics
 
-`GET /metrics` on the metrics port (8002) answers for all processes of a node, as Prometheus text or OpenMetrics. Each
-process counts for itself and publishes twice a second; a scrape adds the processes up. Counters and histograms keep
-what ended processes have counted, so they never step back while the gateway runs; gauges leave with the process that
-set them. A process that is killed loses at most its last half second of counts (the request log's own accounting loses
-none).
+`GET /metrics` on the metrics port (8002) covers all processes of a node, as Prometheus text or OpenMetrics. Each
+process publishes its own counts twice a second; a scrape adds them up. Counters and histograms include
+the counts of processes that have ended, so they never decrease; gauges disappear with the process that set them. A
+process that is killed loses at most its last half second of counts (the request log's own accounting loses none).
 
 Requests for a model or version that does not exist are counted under `{unknown}`. An `outcome` other than `{ok}` is the
 kind of error, the same over HTTP and gRPC: {kinds}.
