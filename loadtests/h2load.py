@@ -80,5 +80,5 @@ def read_result(printed: str, log: list[str]) -> Measured:
     if statuses != {"200"} or int(requests[3]):
         raise LoadFailed(f"answers with status {', '.join(sorted(statuses))}; {requests[3]} failed")
     latencies = [int(line.rpartition("\t")[2]) / 1e3 for line in log[-_KEPT:]]
-    cuts = quantiles(latencies, n=100)
+    cuts = quantiles(latencies, n=100, method="inclusive")
     return Measured(float(rate[1]), cuts[49], cuts[98])

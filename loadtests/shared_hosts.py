@@ -246,7 +246,7 @@ def render(found: Found, models: int, hot: int, load: str) -> str:
 
 def _row(name: str, calls: Sequence[Call]) -> list[str]:
     times = sorted(1e3 * call.latency_s for call in calls)
-    at = statistics.quantiles(times, n=100) if len(times) > 1 else times * 99
+    at = statistics.quantiles(times, n=100, method="inclusive") if len(times) > 1 else times * 99
     quantiles = (at[49], at[89], at[98], times[-1])
     return [name, str(len(calls)), *(f"{value:.1f}" for value in quantiles), str(_failed(calls))]
 
