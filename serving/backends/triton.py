@@ -34,8 +34,8 @@ class TritonOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     model_version: str = ""
     """Its version there; empty for the one that Triton chooses."""
     manage: bool = False
-    """Load it through the repository API before use, reload it when it answers wrongly, unload it at the end.
-    Needs `--model-control-mode=explicit`, and nobody else who uses the model."""
+    """Load it through the repository API before use, reload it when it answers wrongly, unload it when it is no longer
+    served. Needs `--model-control-mode=explicit`, and nobody else who uses the model."""
     push: bool = False
     """Put the version's ONNX file into the servers' model repository first, under a name of its own, and take it away
     at the end; implies `manage`. The operator names the folder by the setting triton_push_folder."""
@@ -73,7 +73,13 @@ class TritonBackend:
         self._manages = options.manage or pushed is not None
         self._model = pushed.name if pushed is not None else options.model
         self._clients = [
-            TritonClient(address, self._model, options.model_version, connections=options.max_concurrency)
+            TritonClient(
+                address,
+                self._model,
+                options.model_version,
+                connections=options.max_concurrency,
+                timeout_s=options.timeout_s,
+            )
             for address in addresses
         ]
         self._signature = Signature((), ())
@@ -129,10 +135,10 @@ class TritonBackend:
         """Ask the servers one after the other until one answers; for checks, not for traffic."""
         for client in self._clients[:-1]:
             try:
-                return client.infer(inputs, outputs, self._options.timeout_s)
+                return client.infer(inputs, outputs)
             except EndpointLost:
                 continue
-        return self._clients[-1].infer(inputs, outputs, self._options.timeout_s)
+        return self._clients[-1].infer(inputs, outputs)
 
     async def start(self, example: Mapping[str, Array], agrees: Agreement) -> None:
         """Begin to probe each server with the example, on the loop that requests will come from."""
@@ -192,10 +198,14 @@ class TritonBackend:
             await self._endpoints.close()
 
     def close(self) -> None:
-        """Unload the model if it is ours to manage; one that was pushed, when nobody else uses it."""
+        """Unload the model if it is ours to manage and was served from here; one that was pushed, when nobody uses it.
+
+        Whoever only tried it (a recording, a check, a profile, a replica that refused it) leaves it where it is:
+        another version, or another replica, may be serving that very model.
+        """
         if self._pushed is not None:
             self._pushed.leave(self._unload)
-        elif self._manages:
+        elif self._manages and self._endpoints is not None:
             self._unload()
 
     def _unload(self) -> None:

@@ -42,8 +42,18 @@ _CONNECTION_ERRORS: Final = (ConnectionError, aiohttp.ClientConnectionError, OSE
 class TritonClient:
     """One server, one model."""
 
-    def __init__(self, address: Address, model: str, version: str, *, connections: int) -> None:
+    def __init__(self, address: Address, model: str, version: str, *, connections: int, timeout_s: float) -> None:
+        """Contact nothing yet.
+
+        Args:
+            address: of the server.
+            model: its name there.
+            version: its version there; empty for the one that the server chooses.
+            connections: most that the serving loop opens by HTTP.
+            timeout_s: longest wait of a call that blocks.
+        """
         self.address = address
+        self._timeout_s = timeout_s
         self._model = model
         self._version = version
         self._connections = connections
@@ -56,31 +66,30 @@ class TritonClient:
 
         Raises:
             ServingError: it refuses.
-            EndpointLost: it is away.
+            EndpointLost: it is away, or does not answer in time.
         """
-        with self._control() as client:
-            client.load_model(self._model)
+        with self._control() as (client, limit):
+            client.load_model(self._model, **limit)
 
     def unload(self) -> None:
         """Have the server unload the model; raises as `load` does."""
-        with self._control() as client:
-            client.unload_model(self._model)
+        with self._control() as (client, limit):
+            client.unload_model(self._model, **limit)
 
     def signature(self) -> Signature:
         """Read what the model takes and gives, as the server says; raises as `load` does."""
         options = {"as_json": True} if self.address.scheme == GRPC else {}
-        with self._control() as client:
-            found = client.get_model_metadata(self._model, self._version, **options)
+        with self._control() as (client, limit):
+            found = client.get_model_metadata(self._model, self._version, **options, **limit)
         inputs, outputs = (tuple(map(_spec, found.get(side, ()))) for side in ("inputs", "outputs"))
         self._datatypes = {spec.name: spec.datatype for spec in (*inputs, *outputs)}
         return Signature(inputs, outputs, f"triton_{found.get('platform') or 'model'}")
 
-    def infer(self, inputs: Mapping[str, Array], outputs: Sequence[str], timeout_s: float) -> dict[str, Array]:
-        """Run the model and wait; raises as `infer_async` does."""
-        more = {"client_timeout": timeout_s} if self.address.scheme == GRPC else {}
-        with self._control() as client:
+    def infer(self, inputs: Mapping[str, Array], outputs: Sequence[str]) -> dict[str, Array]:
+        """Run the model and wait; raises as `load` does, or what the model's failure means."""
+        with self._control() as (client, limit):
             answer = client.infer(
-                self._model, self._inputs(inputs), self._version, outputs=self._outputs(outputs), **more
+                self._model, self._inputs(inputs), self._version, outputs=self._outputs(outputs), **limit
             )
         return self._arrays(answer)
 
@@ -113,10 +122,22 @@ class TritonClient:
             self._aio_client = None
 
     @contextmanager
-    def _control(self) -> Iterator[Any]:
-        """Lend a blocking client for one call: the HTTP one is bound to the thread that made it."""
-        with self._reaching(), self._api.InferenceServerClient(self.address.netloc) as client:
-            yield client
+    def _control(self) -> Iterator[tuple[Any, dict[str, float]]]:
+        """Lend a blocking client for one call, with the arguments that bound it.
+
+        The HTTP client is bound to the thread that made it, and takes its limits when it is made. A server that does
+        not answer in time is as good as gone: another may be asked.
+        """
+        is_grpc = self.address.scheme == GRPC
+        at_most = {} if is_grpc else {"connection_timeout": self._timeout_s, "network_timeout": self._timeout_s}
+        try:
+            with self._reaching(), self._api.InferenceServerClient(self.address.netloc, **at_most) as client:
+                yield client, {"client_timeout": self._timeout_s} if is_grpc else {}
+        except ServingError as error:
+            if error.kind is not ErrorKind.DEADLINE:
+                raise
+            waited = f"Triton at {self.address.netloc} has not answered within {self._timeout_s:g} s"
+            raise EndpointLost(waited) from error
 
     def _make_aio(self) -> Any:
         more: dict[str, Any] = {"conn_limit": self._connections}

@@ -42,7 +42,7 @@ _NO_CONNECTION: Final = (
 
 
 class EndpointLost(ServingError):
-    """No answer came, because there is no connection: the request may be sent elsewhere."""
+    """No answer came, since there is no connection or nobody at its other end: the request may be sent elsewhere."""
 
     def __init__(self, message: str) -> None:
         super().__init__(ErrorKind.UNAVAILABLE, message)

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from typing import Final
 
 from serving.backends.backend import Array, Backend
-from serving.protocol.errors import ServingError
+from serving.protocol.errors import ErrorKind, ServingError
 from serving.protocol.messages import Signature, TensorSpec
 from serving.registry.batch_check import mixing_of_rows
 from serving.registry.finding import Finding, failed, ok, skipped, warning
@@ -38,6 +38,9 @@ def prove(
         golden: of the version.
         options: of the version.
         declared: the signature in its `MLmodel`; None when it has none that describes tensors.
+
+    Raises:
+        ServingError: UNAVAILABLE, the servers that the version lives on are away.
     """
     signature = check_signature(declared, backend.signature)
     answer = check_answer(backend, golden, options)
@@ -66,6 +69,8 @@ def check_answer(backend: Backend, golden: Golden, options: ServingOptions) -> F
     try:
         difference = replay_golden(backend, golden, rtol=options.golden_rtol, atol=options.golden_atol)
     except ServingError as error:
+        if error.kind is ErrorKind.UNAVAILABLE:  # a server that is away says nothing of the version
+            raise
         return failed("golden", str(error), mend)
     if difference:
         return failed("golden", difference, mend)

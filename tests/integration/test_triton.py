@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import socket
 import time
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager
@@ -18,6 +19,10 @@ from serving.backends.triton import TritonBackend, TritonOptions
 from serving.backends.triton_push import PushedModel
 from serving.protocol.errors import ErrorKind, ServingError
 from serving.protocol.messages import TensorSpec
+from serving.registry.golden import arrays
+from serving.registry.golden_recording import record
+from serving.registry.model_files import ModelFiles
+from serving.registry.options import parse_options
 from tests import models
 from tests.ports import free_ports
 from tests.triton import Triton, running_triton
@@ -153,6 +158,35 @@ async def test_http_answers_where_grpc_cannot(triton: Triton) -> None:
 
     assert troubles[f"127.0.0.1:{closed}"] is not None
     assert troubles[f"127.0.0.1:{triton.http_port}"] is None
+
+
+@each_protocol
+@pytest.mark.asyncio
+async def test_whoever_only_tries_a_model_leaves_it_to_those_who_serve_it(triton: Triton, protocol: str) -> None:
+    """A recording loads it, asks it and lets go; the version that answers clients from it goes on."""
+    tags = {
+        "backend": "triton",
+        "triton.urls": url_of(triton, protocol),
+        "triton.model": "add",
+        "triton.manage": "true",
+    }
+    asked = parse_options({f"shepherd.{name}": value for name, value in tags.items()})
+    async with serving(options(url_of(triton, protocol), probe_s=60.0)) as backend:
+        recorded = await asyncio.to_thread(record, ModelFiles(None, {}, None), asked, None)
+
+        assert arrays(recorded.golden.outputs)["y"].tolist() == [[2.0] * 4]
+        assert np.array_equal((await backend.infer_async({"x": X}, (), 5.0))["y"], X + 1)
+
+
+@pytest.mark.asyncio
+async def test_a_paused_server_does_not_keep_another_from_being_asked(triton: Triton) -> None:
+    """It takes connections and says nothing, at load and in checks."""
+    with socket.create_server(("127.0.0.1", 0)) as paused:
+        url = f"grpc://127.0.0.1:{paused.getsockname()[1]}"
+        async with serving(options(url, triton.grpc_url, timeout_s=1.0)) as backend:
+            answer = await asyncio.to_thread(backend.infer, {"x": X}, ())
+
+    assert np.array_equal(answer["y"], X + 1)
 
 
 @pytest.mark.asyncio

@@ -27,7 +27,7 @@ def servers(probe_error: Exception | None, repaired: list[str], *, period_s: flo
     async def repair(client: TritonClient) -> None:
         repaired.append(client.address.netloc)
 
-    return Endpoints([TritonClient(NOBODY, "m", "", connections=1)], probe, repair, period_s=period_s)
+    return Endpoints([TritonClient(NOBODY, "m", "", connections=1, timeout_s=5.0)], probe, repair, period_s=period_s)
 
 
 async def until(condition: object) -> None:

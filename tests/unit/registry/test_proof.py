@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+
 import numpy as np
 import pytest
 
-from serving.backends.backend import Backend
+from serving.backends.backend import Array, Backend
 from serving.backends.echo import EchoBackend, EchoOptions
 from serving.backends.onnx import OnnxBackend
 from serving.protocol.arrays import to_tensor
+from serving.protocol.errors import ErrorKind, ServingError
 from serving.protocol.messages import Signature, TensorSpec
 from serving.registry.finding import refusal
 from serving.registry.golden import Golden
@@ -50,6 +53,19 @@ def test_another_answer_than_the_recorded_one_fails_and_says_where(tmp_path_fact
     assert refusal(findings) == (
         "golden check failed: output 'y' differs in 4 of 4 elements; at [0, 0] it is 2.0, recorded was 1.0"
     )
+
+
+class Away(EchoBackend):
+    """Lives on a server that is away."""
+
+    def infer(self, inputs: Mapping[str, Array], outputs: Sequence[str]) -> dict[str, Array]:
+        raise ServingError(ErrorKind.UNAVAILABLE, "nobody answers")
+
+
+def test_a_server_that_is_away_proves_nothing_against_a_version() -> None:
+    """It is tried again, not refused."""
+    with pytest.raises(ServingError, match="nobody answers"):
+        prove(Away(), golden_of(X), ServingOptions())
 
 
 def test_a_model_that_mixes_rows_is_found_out(tmp_path_factory: pytest.TempPathFactory) -> None:
