@@ -43,7 +43,8 @@ class PushedModel:
             max_batch: most rows of a batch.
 
         Raises:
-            ServingError: INVALID, the name could lead out of the folder, or there is no such folder.
+            ServingError: INVALID, the name could lead out of the folder, there is no such folder, or the file is no
+                ONNX model.
         """
         if not _NAME.fullmatch(name):
             raise invalid(f"tag 'shepherd.triton.model' is '{name[:200]}': a pushed model needs a plain name")
@@ -52,11 +53,19 @@ class PushedModel:
         self._onnx = onnx
         self._folder = folder
         self._max_batch = max_batch
-        with onnx.open("rb") as file:
-            mark = hashlib.file_digest(file, "sha256").hexdigest()[:12]
-        self.name = f"{name}.{mark}.{max_batch}"
+        self._external = sorted(_external_files(onnx))
+        self.name = f"{name}.{self._mark()}.{max_batch}"
         """Of the model, to Triton."""
         self._lock: IO[bytes] | None = None
+
+    def _mark(self) -> str:
+        """Mark all that is served, weights in external data too: of two trainings the graph is often the same."""
+        files = {_FILE: self._onnx} | {name: self._onnx.parent / name for name in self._external}
+        digest = hashlib.sha256()
+        for name, path in files.items():
+            with path.open("rb") as file:
+                digest.update(f"{hashlib.file_digest(file, 'sha256').hexdigest()}  {name}\n".encode())
+        return digest.hexdigest()[:12]
 
     def place(self, describe: Describe) -> None:
         """See that the model lies in the repository, and hold on to it."""
@@ -93,14 +102,17 @@ class PushedModel:
         version = folder / _VERSION
         version.mkdir()
         shutil.copyfile(self._onnx, version / _FILE)
-        with self._onnx.open("rb") as file:
-            facts = read_onnx_file(memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)))
-        for name in facts.external_files:  # inside its folder: that was checked when the version was fetched
+        for name in self._external:  # inside its folder: that was checked when the version was fetched
             (version / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(self._onnx.parent / name, version / name)
         (folder / "config.pbtxt").write_text(render_config(self.name, signature, self._max_batch), encoding="utf-8")
         for path in (folder, *folder.rglob("*")):
             os.chmod(path, 0o755 if path.is_dir() else 0o444)  # noqa: PTH101
+
+
+def _external_files(onnx: Path) -> frozenset[str]:
+    with onnx.open("rb") as file:
+        return read_onnx_file(memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))).external_files
 
 
 def render_config(name: str, signature: Signature, max_batch: int) -> str:

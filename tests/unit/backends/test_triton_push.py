@@ -97,6 +97,23 @@ def test_two_versions_under_one_name_do_not_touch_each_other(tmp_path: Path, rep
         each.leave(nothing)
 
 
+def test_two_trainings_of_one_graph_are_two_models(tmp_path: Path, repository: Path) -> None:
+    """Weights in external data count: the graph beside them is the same, byte by byte."""
+    placed = []
+    for training, weight in (("first", b"\1"), ("second", b"\2")):
+        (tmp_path / training).mkdir()
+        onnx = models.with_external_data(tmp_path / training)
+        data = onnx.parent / "weights.data"
+        data.write_bytes(weight * data.stat().st_size)
+        placed.append(PushedModel(onnx, repository, "m", 8))
+        placed[-1].place(describe)
+        assert (repository / placed[-1].name / "1" / "weights.data").read_bytes() == data.read_bytes()
+
+    assert len(visible(repository)) == 2
+    for each in placed:
+        each.leave(nothing)
+
+
 def test_the_last_user_takes_the_model_away(tmp_path: Path, repository: Path) -> None:
     """Also one that is another process: the kernel holds the locks."""
     told: list[str] = []
@@ -116,7 +133,7 @@ def test_the_last_user_takes_the_model_away(tmp_path: Path, repository: Path) ->
 
 def test_a_model_that_cannot_be_read_leaves_nothing_behind(tmp_path: Path, repository: Path) -> None:
     """No server ever sees half of it."""
-    pushed = PushedModel(model_file(tmp_path, models.not_a_model()), repository, "m", 8)
+    pushed = PushedModel(model_file(tmp_path, models.custom_operator()), repository, "m", 8)
 
     with pytest.raises(ServingError):
         pushed.place(describe)
