@@ -14,7 +14,7 @@ from serving.batching.job import Job, Plan
 from serving.protocol.arrays import Array, bytes_array, pack_bytes
 from serving.protocol.datatypes import DATATYPES, datatype_of
 from serving.protocol.errors import ErrorKind, ServingError
-from serving.protocol.messages import Buffer, Tensor
+from serving.protocol.messages import Buffer, Signature, Tensor
 from serving.protocol.packing import Entry, pack_header
 
 
@@ -50,15 +50,18 @@ def _array(datatype: str, data: Buffer, shape: tuple[int, ...]) -> Array:
     return np.frombuffer(data, dtype=DATATYPES[datatype].dtype).reshape(shape)
 
 
-def scatter(
-    plans: Sequence[Plan], outputs: Mapping[str, Array], bfloat16: frozenset[str] = frozenset()
-) -> list[list[Buffer]]:
+def bfloat16_outputs(signature: Signature) -> frozenset[str]:
+    """Name the outputs that `scatter` must be told of: as arrays they cannot be told from UINT16."""
+    return frozenset(spec.name for spec in signature.outputs if spec.datatype == "BF16")
+
+
+def scatter(plans: Sequence[Plan], outputs: Mapping[str, Array], bfloat16: frozenset[str]) -> list[list[Buffer]]:
     """Cut a run's outputs into one packed answer per plan: header first, then slices of the outputs' memory.
 
     Args:
         plans: of the requests that were run together.
         outputs: what the backend returned.
-        bfloat16: outputs that the signature declares BF16; as arrays they cannot be told from UINT16.
+        bfloat16: outputs that the signature declares BF16; see `bfloat16_outputs`.
 
     Raises:
         ServingError: MODEL_FAILED when an output lacks a row for each input row, so that rows cannot be told apart.

@@ -18,7 +18,7 @@ from typing import Final, NamedTuple
 import msgspec
 
 from serving.backends.backend import Backend
-from serving.batching.assembly import scatter, stack
+from serving.batching.assembly import bfloat16_outputs, scatter, stack
 from serving.batching.idle_priority import yield_processor
 from serving.batching.job import Job, Result
 from serving.batching.sizing import next_limit
@@ -85,7 +85,7 @@ class Batcher:
             yields: run only in a thread that leaves the processor to whoever else wants it.
         """
         self._backend = backend
-        self._bfloat16 = frozenset(spec.name for spec in backend.signature.outputs if spec.datatype == "BF16")
+        self._bfloat16 = bfloat16_outputs(backend.signature)
         self._on_run = on_run
         self._limits = limits
         self._loop = asyncio.get_running_loop()

@@ -13,7 +13,7 @@ from functools import partial
 from typing import Final
 
 from serving.backends.backend import RemoteBackend
-from serving.batching.assembly import scatter, stack
+from serving.batching.assembly import bfloat16_outputs, scatter, stack
 from serving.batching.batcher import KEPT_LATENCIES, BatchLimits, OnRun
 from serving.batching.job import Job, Result
 from serving.batching.window import Lanes
@@ -28,6 +28,7 @@ class ConcurrentRunner:
 
     def __init__(self, backend: RemoteBackend, limits: BatchLimits, *, on_run: OnRun | None = None) -> None:
         self._backend = backend
+        self._bfloat16 = bfloat16_outputs(backend.signature)
         self._limits = limits
         self._on_run = on_run
         self._lanes = Lanes()
@@ -110,7 +111,7 @@ class ConcurrentRunner:
         try:
             limit_s = left_s if math.isfinite(left_s) else _ENDLESS_S
             outputs = await self._backend.infer_async(stack([job]), job.plan.outputs, limit_s)
-            (packed,) = scatter([job.plan], outputs)
+            (packed,) = scatter([job.plan], outputs, self._bfloat16)
             run_s = time.monotonic() - started
             outcome = Result(packed, started - job.arrived, run_s, 1)
             self._latencies.append(started - job.arrived + run_s)
@@ -125,4 +126,5 @@ class ConcurrentRunner:
         finally:
             self._busy_s += time.monotonic() - started
         if not job.cancelled:
+            self._running.pop(job, None)  # `close` answers what it finds there
             job.done(outcome)

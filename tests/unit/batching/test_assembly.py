@@ -23,7 +23,7 @@ def job_of(*tensors: Tensor, outputs: tuple[str, ...]) -> Job:
 
 
 def answers(jobs: list[Job], outputs: dict[str, Array]) -> list[dict[str, Array]]:
-    packed = scatter([job.plan for job in jobs], outputs)
+    packed = scatter([job.plan for job in jobs], outputs, frozenset())
     return [{t.name: to_array(t) for t in unpack_tensors(b"".join(pieces))} for pieces in packed]
 
 
@@ -69,6 +69,6 @@ def test_outputs_without_a_row_per_input_row_are_the_models_failure() -> None:
     jobs = [job_of(to_tensor("x", np.ones((1, 2), "float32")), outputs=("sum",)) for _ in range(2)]
 
     with pytest.raises(ServingError, match="for a batch of 2 rows") as caught:
-        scatter([job.plan for job in jobs], {"sum": np.ones((1, 2), "float32")})
+        scatter([job.plan for job in jobs], {"sum": np.ones((1, 2), "float32")}, frozenset())
 
     assert caught.value.kind is ErrorKind.MODEL_FAILED
