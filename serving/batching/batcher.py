@@ -38,7 +38,7 @@ class BatchLimits(msgspec.Struct, frozen=True):
     max_rows: int = 64
     """Ceiling of the adaptive row limit; 1 switches batching off."""
     objective_s: float = 0.05
-    """Seconds that one run may take before the limit shrinks."""
+    """Seconds that one run may take before the limit shrinks, unless a run of one row takes about as long."""
     max_waiting: int = 4096
     """Jobs that may queue; more are refused as overload."""
 
@@ -80,7 +80,7 @@ class Batcher:
         Args:
             backend: loaded; with a batcher that yields beside an ordinary one, it is called from two threads.
             limits: how far batches and the queue may grow.
-            expected_run_s: seconds that one run takes, as warming up has shown.
+            expected_run_s: seconds that a run of one row takes, as warming up has shown; 0 where it has not.
             on_run: told of each run.
             yields: run only in a thread that leaves the processor to whoever else wants it.
         """
@@ -91,7 +91,7 @@ class Batcher:
         self._loop = asyncio.get_running_loop()
         self._lanes = Lanes()
         self._limit = limits.max_rows
-        self._run_ewma_s = expected_run_s
+        self._run_ewma_s = self._row_s = expected_run_s
         self._yields = yields
         self._executor: ThreadPoolExecutor | None = None
         self._handed_over = 0
@@ -244,9 +244,16 @@ class Batcher:
         rows = sum([job.plan.rows for job in outcome.jobs])
         self._rows_run += rows
         self._runs += 1
+        if rows <= 1:  # the machine may be busier than it was while warming up
+            self._row_s += (0.2 if self._row_s else 1.0) * (run_s - self._row_s)
         limits = self._limits
         self._limit = next_limit(
-            self._limit, rows=rows, run_s=run_s, objective_s=limits.objective_s, ceiling=limits.max_rows
+            self._limit,
+            rows=rows,
+            run_s=run_s,
+            row_s=self._row_s,
+            objective_s=limits.objective_s,
+            ceiling=limits.max_rows,
         )
         if self._on_run is not None:
             self._on_run(outcome.jobs, rows, outcome.started, run_s)

@@ -7,10 +7,12 @@ from collections.abc import Iterable
 from serving.backends.backend import Agreement, Backend
 from serving.backends.catalog import create
 from serving.backends.outgoing import Reach
+from serving.batching.batcher import BatchLimits
 from serving.registry.artifact import Artifact
 from serving.registry.finding import Finding, refusal
 from serving.registry.golden import arrays, check_golden
 from serving.registry.model_files import find_model
+from serving.registry.options import ServingOptions
 from serving.registry.proof import prove
 
 
@@ -23,15 +25,28 @@ def load_proven(artifact: Artifact, reach: Reach) -> tuple[Backend, tuple[Findin
 
     Raises:
         Refused: it fails one of them.
-        ServingError: its runtime refuses it.
+        ServingError: its runtime refuses it; UNAVAILABLE, the servers that it lives on are away.
     """
     backend = create(artifact.options.backend, artifact, artifact.options, reach)
     backend.load()
-    findings = prove(backend, artifact.golden, artifact.options, find_model(artifact.dir).declared)
-    if reason := refusal(findings):
+    try:
+        findings = prove(backend, artifact.golden, artifact.options, find_model(artifact.dir).declared)
+        if reason := refusal(findings):
+            raise Refused(reason)
+    except BaseException:
         backend.close()
-        raise Refused(reason)
+        raise
     return backend, findings
+
+
+def batch_limits(options: ServingOptions) -> BatchLimits:
+    """Bound batches by what a version asks for.
+
+    A request waits for the run before its own and then for its own, so a run may take half of the objective.
+    """
+    if not options.objective_ms:
+        return BatchLimits(max_rows=options.max_batch)
+    return BatchLimits(max_rows=options.max_batch, objective_s=options.objective_ms / 1e3 / 2)
 
 
 def agreement(artifact: Artifact) -> Agreement:

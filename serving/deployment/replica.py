@@ -12,14 +12,13 @@ import ray
 from ray import serve
 
 from serving.backends.backend import RemoteBackend
-from serving.batching.batcher import BatchLimits
 from serving.deployment.admission import fit, remember_memory
 from serving.deployment.failures import load_failure
 from serving.deployment.finite_outputs import watch_outputs
 from serving.deployment.gc_freeze import spare_what_is_loaded
 from serving.deployment.health_check import Vitality
 from serving.deployment.listeners import publish
-from serving.deployment.loading import agreement, load_proven, unbatched_because
+from serving.deployment.loading import agreement, batch_limits, load_proven, unbatched_because
 from serving.deployment.model_server import ModelServer
 from serving.deployment.process_log import log_to
 from serving.deployment.remote_report import RemoteReport
@@ -95,7 +94,7 @@ class ModelReplica:
         server = ModelServer(
             watch_outputs(backend, meters.nonfinite),
             token=(self._spec.run_dir / CHANNEL_TOKEN_FILE).read_bytes(),
-            limits=BatchLimits(max_rows=artifact.options.max_batch),
+            limits=batch_limits(artifact.options),
             max_in_flight=self._spec.max_in_flight,
             replica_id=self._id,
             node=str(ray.get_runtime_context().get_node_id()),

@@ -53,7 +53,8 @@ class ServingOptions(msgspec.Struct, frozen=True):
     max_queued: Annotated[float, Meta(gt=0)] = 8.0
     """Requests that may wait at each replica before there should be more of them."""
     objective_ms: Annotated[float, Meta(ge=0)] = 0.0
-    """95th percentile of latency inside a busy replica above which there should be more of them; 0 for none."""
+    """95th percentile of latency inside a busy replica above which there should be more of them, and twice what a run
+    may take before batches shrink; 0 for none."""
     threads: Annotated[int, Meta(ge=0, le=1024)] | Literal["auto"] = AUTO
     """Threads that one operator may use; 0 lets the runtime take every core, `auto` is the replica's share of them."""
     max_batch: Annotated[int, Meta(ge=1, le=65_536)] = 64

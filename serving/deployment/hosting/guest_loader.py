@@ -8,7 +8,6 @@ from pathlib import Path
 
 import msgspec
 
-from serving.batching.batcher import BatchLimits
 from serving.deployment.admission import fit
 from serving.deployment.finite_outputs import watch_outputs
 from serving.deployment.health_check import Vitality
@@ -16,7 +15,7 @@ from serving.deployment.hosting.crash_marks import Mark, Marks
 from serving.deployment.hosting.host_files import Guest, guest_name
 from serving.deployment.hosting.marked_backend import MarkedBackend
 from serving.deployment.loaded_model import LoadedModel
-from serving.deployment.loading import agreement, load_proven, unbatched_because
+from serving.deployment.loading import agreement, batch_limits, load_proven, unbatched_because
 from serving.deployment.replica_meters import ReplicaMeters
 from serving.deployment.spec import VersionSpec
 from serving.deployment.verified_files import open_version
@@ -89,7 +88,7 @@ class GuestLoader:
             vitality = Vitality(artifact, meters)
             model = LoadedModel(
                 watch_outputs(MarkedBackend(backend, mark), meters.nonfinite),
-                limits=BatchLimits(max_rows=artifact.options.max_batch),
+                limits=batch_limits(artifact.options),
                 on_run=vitality.on_run,
                 agrees=agreement(artifact),
                 unbatched_because=unbatched_because(findings),

@@ -208,3 +208,17 @@ async def test_a_request_that_is_given_up_behind_a_run_is_not_run() -> None:
         await asyncio.sleep(0)
     assert backend.ran == [1.0]
     batcher.close()
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize(("row_s", "kept"), [(3600.0, True), (1e-9, False)])
+async def test_batches_stay_large_where_one_row_takes_as_long(row_s: float, *, kept: bool) -> None:
+    """What warming up has shown of one row decides, when runs are over the objective."""
+    batcher = Batcher(EchoBackend(), BatchLimits(max_rows=16, objective_s=0.0), expected_run_s=row_s)
+
+    asked = [Asked(batcher, float(value)) for value in range(160)]
+    for each in asked:
+        await each.value()
+
+    assert (batcher.stats()["batch_limit"] == 16) is kept
+    batcher.close()
