@@ -137,6 +137,8 @@ class AliasFollower:
         words = ""
         if last is not None and last.version == move.version and last.phase is not Phase.SUCCEEDED:
             words = f"its rollout {last.phase}: {last.words}"
+        elif last is not None and _is_behind(move, last):
+            words = last.words
         elif move.version in gone:
             words = f"version {move.version} was rolled back"
         elif until > self._clock():
@@ -190,3 +192,9 @@ class AliasFollower:
             self._concerns[f"{model}@{alias}"] = f"{move.words}; {error}; it stays at {move.variant.version}"
         else:
             self._begun()
+
+
+def _is_behind(move: Move, last: Rollout) -> bool:
+    """Tell whether an alias points to what was replaced because the registry could not be told of the promotion."""
+    is_untold = last.phase is Phase.SUCCEEDED and not last.registry_written
+    return is_untold and (move.variant.version, move.version) == (last.version, last.stable_version)

@@ -150,7 +150,11 @@ class Control:
             watch=self._watch,
             answers=self._answers,
             key_store=self._keys,
-            registry=RegistryServices(self._catalogue.aliased, self._catalogue.model_bytes, self._follower.concerns),
+            registry=RegistryServices(
+                self._catalogue.aliased,
+                self._catalogue.model_bytes,
+                lambda: [*self._follower.concerns(), *self._loop.concerns()],
+            ),
         )
 
     def _make_loop(self) -> RolloutLoop:

@@ -6,21 +6,25 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import Final, Protocol
 
+import msgspec
+
 from router.control.gates import Gates
 from router.control.hard_watch import HardWatch
+from router.control.promotions import RETRY_S, TELL_FOR_S, Promotions, Registry
+from router.policy.shares import WHOLE_BP
 from router.ports import PolicyChange, PolicyStore, RevisionConflict, StoreUnavailable, VersionStatus, VersionUnready
-from router.rollout.advance import advance
+from router.rollout.advance import UNTOLD, advance
 from router.rollout.counters import read_counters
 from router.rollout.evidence import Counters, Judgement, Observation
 from router.rollout.phase import EXPOSED, Phase
-from router.rollout.rollout import CHAMPION, Rollout
+from router.rollout.rollout import Rollout
+from router.rollout.split import share_of
 from router.rollout.writes import AskGates, Command, KeepTrying, LoadVersion, SetPolicy, Turn, WriteRegistry
 from router.rollout_ports import Note, RolloutConflict, RolloutMonitor, RolloutStore
-from serving.protocol.errors import ServingError
 from serving.telemetry.folder import read_folder
 from serving.telemetry.snapshot import Snapshot
 
@@ -28,8 +32,6 @@ from serving.telemetry.snapshot import Snapshot
 TURN_S: Final = 0.25
 #: The same while there is none.
 IDLE_S: Final = 1.0
-#: Pause before a registry that was away, or whatever else failed, is tried again.
-RETRY_S: Final = 5.0
 _ACTIONS: Final = {
     "shadow": "rollout.shadow",
     "step": "rollout.step",
@@ -37,16 +39,6 @@ _ACTIONS: Final = {
     "restore": "rollout.rollback",
 }
 _log = logging.getLogger(__name__)
-
-
-class Registry(Protocol):
-    """The part of the catalogue that promotions write to."""
-
-    async def name(self, model: str, alias: str, version: int, tags: Mapping[str, str]) -> None:
-        """Let an alias point to a version, with tags."""
-
-    async def tag(self, model: str, version: int, tags: Mapping[str, str]) -> None:
-        """Tag a version."""
 
 
 class Loader(Protocol):
@@ -81,7 +73,7 @@ class RolloutLoop:
         self._rollouts = rollouts
         self._policies = policies
         self._versions = versions
-        self._registry = registry
+        self._promotions = Promotions(registry, clock)
         self._gates = gates
         self._metrics_dir = metrics_dir
         self._monitor = monitor
@@ -89,13 +81,19 @@ class RolloutLoop:
         self._clock = clock
         self._watches: dict[str, HardWatch] = {}
         self._findings: dict[str, Sequence[Judgement]] = {}
-        self._named: set[str] = set()
+        self._stuck: dict[str, str] = {}
+        """By rollout, why its last turn failed."""
+        self._concerns: tuple[str, ...] = ()
         self._under_way: dict[tuple[str, str], asyncio.Task[None]] = {}
         self._wake = asyncio.Event()
 
     def findings(self, rollout: Rollout) -> Sequence[Judgement]:
         """What the checks of a rollout say now, or said last."""
         return self._findings.get(rollout.id, rollout.findings)
+
+    def concerns(self) -> Sequence[str]:
+        """Say which rollouts cannot go on, and which promotions the registry does not know of, and why."""
+        return self._concerns
 
     def nudge(self) -> None:
         """Look now: somebody has changed a rollout."""
@@ -129,14 +127,52 @@ class RolloutLoop:
 
     async def look(self) -> bool:
         """Carry each rollout one turn on; tell whether there is any."""
-        active = [rollout for rollout in (await self._rollouts.all()).values() if not rollout.is_over]
-        if not active:
-            return False
-        # Off the loop: it waits for the disk, and for another reader's lock.
-        snapshot = (await asyncio.to_thread(read_folder, self._metrics_dir)).snapshot
-        for rollout in active:
+        last = (await self._rollouts.all()).values()
+        untold = [rollout for rollout in last if self._is_untold(rollout)]
+        for rollout in untold:
+            await self._tell_again(rollout)
+        active = [rollout for rollout in last if not rollout.is_over]
+        if active:
+            # Off the loop: it waits for the disk, and for another reader's lock.
+            snapshot = (await asyncio.to_thread(read_folder, self._metrics_dir)).snapshot
+            for rollout in active:
+                await self._turn_alone(rollout, snapshot)
+        stuck = ((rollout, self._stuck.get(rollout.id)) for rollout in active)
+        troubles = ((rollout, self._promotions.trouble(rollout)) for rollout in (*untold, *active))
+        self._concerns = (
+            *(f"{each.model}: the rollout of version {each.version} cannot go on: {why}" for each, why in stuck if why),
+            *(f"{each.model}: version {each.version} has taken over, {UNTOLD}: {why}" for each, why in troubles if why),
+        )
+        return bool(active)
+
+    async def _turn_alone(self, rollout: Rollout, snapshot: Snapshot) -> None:
+        """Carry a rollout on; one that cannot be holds up no other."""
+        try:
             await self._turn(rollout, snapshot)
-        return True
+        except (StoreUnavailable, OSError):
+            raise  # it is the same for all
+        except Exception as error:  # noqa: BLE001 - whatever it is, it is this rollout's
+            words = f"{type(error).__name__}: {error}"
+            if self._stuck.get(rollout.id) != words:  # said once, not at each look
+                _log.exception("The rollout of %s version %s cannot go on", rollout.model, rollout.version)
+            self._stuck[rollout.id] = words
+        else:
+            self._stuck.pop(rollout.id, None)
+
+    def _is_untold(self, rollout: Rollout) -> bool:
+        is_due = rollout.phase is Phase.SUCCEEDED and not rollout.registry_written
+        return is_due and self._clock() - rollout.ended_at < TELL_FOR_S
+
+    async def _tell_again(self, rollout: Rollout) -> None:
+        """Go on telling the registry of a promotion, for as long as the version has all of the traffic."""
+        if self._promotions.is_told(rollout):
+            with contextlib.suppress(RolloutConflict):  # a new one has begun
+                await self._rollouts.put(msgspec.structs.replace(rollout, registry_written=True), at=self._clock())
+            self._promotions.forget(rollout)
+            return
+        stored = await self._policies.get(rollout.model)
+        if stored is not None and share_of(stored.policy, rollout.version) == WHOLE_BP:
+            self._background(rollout, "registry", self._promotions.tell(rollout))
 
     async def _turn(self, rollout: Rollout, snapshot: Snapshot) -> None:
         now = self._clock()
@@ -167,7 +203,8 @@ class RolloutLoop:
             candidate_retried=status.retried,
             hard_failure=self._watch(rollout, counters, now),
             gates=self._gates.answers(rollout),
-            registry_written=rollout.id in self._named,
+            registry_written=self._promotions.is_told(rollout),
+            registry_trouble=self._promotions.trouble(rollout),
             monitor=await self._monitor.judgements(rollout) if self._monitor else {},
         )
 
@@ -201,8 +238,8 @@ class RolloutLoop:
                 self._versions.keep_trying(rollout.model, version)
             case AskGates(kind, key):
                 self._gates.ask(rollout, kind, key)
-            case WriteRegistry(version):
-                self._background(rollout, "registry", self._write_registry(rollout, version))
+            case WriteRegistry():
+                self._background(rollout, "registry", self._promotions.tell(rollout))
 
     async def _set_policy(self, rollout: Rollout, command: SetPolicy, now: float) -> None:
         write = command.write
@@ -215,35 +252,14 @@ class RolloutLoop:
         with contextlib.suppress(VersionUnready):  # its state says so
             await self._versions.ensure_ready(rollout.model, version, timeout_s=self._ready_timeout_s)
 
-    async def _write_registry(self, rollout: Rollout, version: int) -> None:
-        tags = {
-            "model_shepherd.promoted_by": rollout.writer,
-            "model_shepherd.promoted_at": f"{self._clock():.0f}",
-            "model_shepherd.replaced": str(rollout.stable_version),
-            "model_shepherd.reason": rollout.reason,
-            "model_shepherd.evidence": "; ".join(finding.words for finding in rollout.findings) or "none asked for",
-        }
-        try:
-            await self._registry.name(rollout.model, CHAMPION, version, tags)
-        except ServingError as error:
-            _log.warning("Promotion of %s version %s: %s; trying again", rollout.model, version, error.message)
-            await asyncio.sleep(RETRY_S)
-        else:
-            self._named.add(rollout.id)
-
-    async def _write_failure(self, rollout: Rollout) -> None:
-        tags = {"model_shepherd.rolled_back_by": rollout.writer, "model_shepherd.rolled_back_because": rollout.words}
-        try:
-            await self._registry.tag(rollout.model, rollout.version, tags)
-        except ServingError as error:
-            _log.warning("%s version %s: its failure is not in the registry: %s", rollout.model, rollout.version, error)
-
     def _forget(self, rollout: Rollout) -> None:
         if rollout.phase is Phase.FAILED:
-            self._background(rollout, "failure", self._write_failure(rollout))
+            self._background(rollout, "failure", self._promotions.tell_failure(rollout))
         self._watches.pop(rollout.id, None)
         self._findings.pop(rollout.id, None)
-        self._named.discard(rollout.id)
+        self._stuck.pop(rollout.id, None)
+        if not self._is_untold(rollout):
+            self._promotions.forget(rollout)
         self._gates.forget(rollout)
 
     def _background(self, rollout: Rollout, what: str, work: Awaitable[None]) -> None:

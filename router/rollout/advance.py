@@ -49,6 +49,8 @@ from router.rollout.writes import (
 )
 from serving.protocol.errors import ServingError
 
+#: What is said of a promotion that the registry could not be told of.
+UNTOLD: Final = "but the registry does not know"
 #: The most that one look adds to the time at a step.
 MAX_TICK_S: Final = 10.0
 #: How often accounted time is stored while nothing else changes.
@@ -207,13 +209,17 @@ def _next_step(rollout: Rollout, observed: Observation, now: float, findings: tu
 
 
 def _bake(rollout: Rollout, observed: Observation, now: float) -> Turn:
+    """Wait out the time to bake, and for a word of the registry; its refusal is told, and is no reason to stay."""
+    if observed.registry_written and not rollout.registry_written:
+        return Turn(msgspec.structs.replace(rollout, registry_written=True))
+    commands = () if rollout.registry_written else (WriteRegistry(rollout.version),)
+    has_word = rollout.registry_written or observed.registry_trouble
+    if not has_word or rollout.served_s + _tick(rollout, now) < rollout.plan.bake_s:
+        return Turn(rollout, commands)
+    words = f"version {rollout.version} has taken over"
     if not rollout.registry_written:
-        if observed.registry_written:
-            return Turn(msgspec.structs.replace(rollout, registry_written=True))
-        return Turn(rollout, (WriteRegistry(rollout.version),))
-    if rollout.served_s + _tick(rollout, now) < rollout.plan.bake_s:
-        return Turn(rollout)
-    return Turn(move(rollout, Event.BAKE, now, f"version {rollout.version} has taken over"))
+        words = f"{words}, {UNTOLD}: {observed.registry_trouble}"
+    return Turn(move(rollout, Event.BAKE, now, words))
 
 
 def _mismatch(rollout: Rollout, observed: Observation) -> Judgement | None:

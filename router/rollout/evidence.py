@@ -126,6 +126,8 @@ class Observation(msgspec.Struct, frozen=True):
     """Answers of webhooks by the key of the question; absent while unasked or unanswered."""
     registry_written: bool = False
     """The last `WriteRegistry` of this rollout was carried out."""
+    registry_trouble: str = ""
+    """Why it was not, when it was tried in vain."""
     monitor: Mapping[AnyCheck, Judgement] = {}
     """By check, what the monitor's counts say of predictions and labels."""
 

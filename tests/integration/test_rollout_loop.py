@@ -16,6 +16,7 @@ from router.control.gates import Gates
 from router.control.rollout_loop import RolloutLoop
 from router.control.standby import Standby
 from router.policy.audit import verify_chain
+from router.policy.document import parse_policy
 from router.policy.plan import Plan
 from router.ports import StoreUnavailable, VersionStatus
 from router.rollout.phase import Phase
@@ -23,7 +24,7 @@ from serving.protocol.errors import ErrorKind, ServingError
 from serving.telemetry import catalog
 from serving.telemetry.folder import write_snapshot
 from serving.telemetry.instruments import Registry
-from tests.rollouts import MODEL, NEW, OLD, base_policy, started
+from tests.rollouts import MODEL, NEW, OLD, at, base_policy, started
 
 pytestmark = pytest.mark.asyncio
 PLAN = Plan(steps=(1000, 10_000), min_requests=10, min_time_s=0, checks=(), bake_s=0)
@@ -58,6 +59,11 @@ class Aliases:
         self.named: list[tuple[str, int]] = []
         self.tagged: list[int] = []
         self.away = False
+
+    async def aliased(self, model: str, alias: str) -> int:
+        if self.away:
+            raise ServingError(ErrorKind.UNAVAILABLE, "the registry is away")
+        return self.named[-1][1] if self.named else OLD
 
     async def name(self, model: str, alias: str, version: int, tags: Mapping[str, str]) -> None:
         if self.away:
@@ -96,6 +102,15 @@ class World:
     async def start(self, plan: Plan = PLAN) -> None:
         await self.policies.put(base_policy(), expected_revision=0, actor="ada", reason="first", at=self.now)
         await self.rollouts.put(started(plan))
+
+    async def promote(self) -> None:
+        """Carry a rollout so far that the version has all of the traffic."""
+        await self.start()
+        await self.look(4)
+        for _ in range(3):
+            self.count("canary", NEW, 50)
+            self.count("control", OLD, 50)
+            await self.look()
 
     def count(self, variant: str, version: int, n: int, outcome: str = "ok") -> None:
         labels = {"model": MODEL, "version": str(version), "variant": variant, "protocol": "http", "outcome": outcome}
@@ -184,6 +199,72 @@ async def test_rows_that_are_not_numbers_count_though_every_answer_was_ok(world:
     world.count("canary", NEW, 20)
     await world.look(3)
     assert await world.share() == 0
+
+
+async def test_a_registry_that_takes_no_word_of_ours_holds_up_no_promotion(world: World) -> None:
+    """The rollout ends in its time and says so, as does `problems`; the registry is told when it listens, once."""
+    world.aliases.away = True
+    await world.promote()
+    for _ in range(4):
+        await world.look()
+        await drain(world)
+    rollout = await world.look()
+    assert rollout.phase is Phase.SUCCEEDED
+    assert rollout.words == f"version {NEW} has taken over, but the registry does not know: the registry is away"
+    assert list(world.loop.concerns()) == [f"{MODEL}: {rollout.words}"]
+
+    world.aliases.away = False
+    world.loop = world.controller()  # without the pause that the other is in
+    for _ in range(4):
+        await world.look()
+        await drain(world)
+    rollout = await world.rollouts.get(MODEL)
+    assert rollout is not None
+    assert rollout.registry_written
+    assert world.aliases.named == [("champion", NEW)]
+    assert list(world.loop.concerns()) == []
+
+
+async def test_the_registry_is_not_told_of_what_was_taken_back_since(world: World) -> None:
+    """Nor is an alias overwritten that somebody has moved on."""
+    world.aliases.away = True
+    await world.promote()
+    for _ in range(5):
+        await world.look()
+        await drain(world)
+    stored = await world.policies.get(MODEL)
+    assert stored is not None
+    await world.policies.put(
+        base_policy(), expected_revision=stored.revision, actor="ada", reason="customers complain", at=world.now
+    )
+    world.aliases.away = False
+    world.loop = world.controller()
+    for _ in range(4):
+        await world.look()
+        await drain(world)
+    assert world.aliases.named == []
+
+
+async def test_a_rollout_that_cannot_go_on_holds_up_no_other(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever is the matter with it is said, and passes when it does."""
+    other = parse_policy({"model": "aaa", "variants": [{"name": "stable", "version": OLD, "weight": 10_000}]})
+    await world.policies.put(other, expected_revision=0, actor="ada", reason="first", at=world.now)
+    await world.rollouts.put(at(started(PLAN, other), id="r2"))
+    await world.start()
+    status_of = world.versions.status_of
+
+    def breaks(model: str, version: int) -> VersionStatus:
+        if model == "aaa":
+            raise RuntimeError("odd")
+        return status_of(model, version)
+
+    with monkeypatch.context() as broken:
+        broken.setattr(world.versions, "status_of", breaks)
+        await world.look(4)
+        assert await world.share() == 1000
+        assert list(world.loop.concerns()) == ["aaa: the rollout of version 4 cannot go on: RuntimeError: odd"]
+    await world.look()
+    assert list(world.loop.concerns()) == []
 
 
 async def test_a_successor_goes_on_where_the_record_says(world: World) -> None:

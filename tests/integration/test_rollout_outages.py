@@ -42,6 +42,9 @@ class Ready:
     async def ensure_ready(self, model: str, version: int, *, timeout_s: float) -> VersionStatus:
         return VersionStatus(model, version, "ready")
 
+    async def aliased(self, model: str, alias: str) -> int:
+        return OLD
+
     async def name(self, model: str, alias: str, version: int, tags: Mapping[str, str]) -> None:
         self.named.append(version)
 

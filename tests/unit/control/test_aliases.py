@@ -256,6 +256,28 @@ async def test_a_rollout_that_did_not_succeed_is_not_repeated(phase: Phase) -> N
     assert (world.begun, (await rollout_of(world)).version) == (2, 4)
 
 
+async def test_an_alias_that_could_not_be_moved_at_the_promotion_leads_nobody_back() -> None:
+    """The registry still points to what was replaced; an alias that moves on is followed."""
+    world = World()
+    store, follower = await started(world, ROLLED)
+    world.aliases["m", "champion"] = 3
+    await follower.turn()
+    rollout = at(
+        await rollout_of(world), phase=Phase.SUCCEEDED, words="version 3 has taken over, but the registry does not know"
+    )
+    await world.rollouts.put(rollout)
+    promoted = parse_policy({**ROLLED, "variants": [{**ROLLED["variants"][0], "version": 3}]})
+    await store.put(promoted, expected_revision=1, actor="rollout:r1", reason="promoted", at=0)
+
+    world.aliases["m", "champion"] = 1
+    await follower.turn()
+    assert (await versions(store), world.begun) == ([3], 1)
+    assert "the registry does not know; it stays at 3" in follower.concerns()[0]
+    world.aliases["m", "champion"] = 4
+    await follower.turn()
+    assert (world.begun, (await rollout_of(world)).version) == (2, 4)
+
+
 async def test_a_policy_that_no_rollout_fits_stays_and_says_why() -> None:
     """With two versions in the split it is open which one the new one replaces."""
     world = World()
