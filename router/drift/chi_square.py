@@ -44,19 +44,6 @@ def noncentral_survival(x: float, degrees: float, shift: float) -> float:
 
 
 @lru_cache(maxsize=4096)
-def quantile(alpha: float, degrees: float) -> float:
-    """Return the x that is exceeded with probability `alpha`, 0 < alpha < 1, by bisection."""
-    low, high = 0.0, degrees + 10
-    while survival(high, degrees) > alpha:
-        low, high = high, 2 * high
-    while high - low > _PRECISION * 10 * high:
-        middle = (low + high) / 2
-        if middle in {low, high}:
-            break
-        low, high = (middle, high) if survival(middle, degrees) > alpha else (low, middle)
-    return (low + high) / 2
-
-
 def upper_gamma(a: float, x: float) -> float:
     """Return the regularised upper incomplete gamma function Q(a, x), a > 0 and x >= 0.
 

@@ -37,11 +37,6 @@ def shiryaev_roberts(evidence: float, e: float) -> float:
     return (evidence + 1) * e
 
 
-def cusum(evidence: float, e: float) -> float:
-    """Add a window's e-value: E-CUSUM, the product since the most suspicious moment; at most `shiryaev_roberts`."""
-    return max(evidence, 1.0) * e
-
-
 def alarm_level(expected_windows_between_false_alarms: float, streams: int) -> float:
     """Return the evidence at which one of `streams` streams alarms, so that all together keep the stated time."""
     return expected_windows_between_false_alarms * max(1, streams)

@@ -10,12 +10,11 @@ from router.drift.profile import HOURS, Column, NumericColumn, Profile
 
 #: Fixed point of standardised values: sums of integers are exact in any order, sums of floats are not.
 UNIT: Final = 1 << 10
-#: Standardised values are cut at this many deviations before they are summed.
+#: Standardised values are cut at this many deviations before they are summed: the squares of 2**27 rows fit 63 bits,
+#: and a window has a million rows at most, beside those of one slot.
 CUT: Final = 256.0
 #: Scores are also counted on a grid of so many equal bins over [0, 1]: what an estimate without labels is made of.
 SCORE_GRID: Final = 256
-#: A pane may hold this many rows before a sum of squares could overflow 63 bits.
-MAX_PANE_ROWS: Final = (1 << 62) // int(CUT * UNIT) ** 2
 
 
 class Place(NamedTuple):

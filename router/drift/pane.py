@@ -1,4 +1,4 @@
-"""A pane: what a stretch of the stream adds up to, as one vector of integers, and how panes become windows. Pure.
+"""A pane: what a stretch of the stream adds up to, as one vector of integers. Pure.
 
 Panes of one layout are a commutative monoid under addition: any number of consumers may each count any share of the
 rows and be added up in any order, and the sum is, bit for bit, what one consumer would have counted.
@@ -6,7 +6,6 @@ rows and be added up in any order, and the sum is, bit for bit, what one consume
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -88,30 +87,3 @@ class Pane:
         total, squares = (int(value) for value in self.vector[place.moments])
         variance = max(0, known * squares - total * total) / (known * UNIT) ** 2
         return total / (known * UNIT), float(variance**0.5), known
-
-
-def add_up(layout: Layout, panes: Iterable[Pane]) -> Pane:
-    """Add panes, in whatever order they come."""
-    total = np.zeros(layout.size, np.int64)
-    for pane in panes:
-        total += pane.vector
-    return Pane(layout, total)
-
-
-def windows(panes: Iterable[tuple[float, Pane]], min_rows: int) -> Iterator[tuple[float, Pane, int]]:
-    """Join consecutive panes until each window has `min_rows` rows; windows never overlap.
-
-    Args:
-        panes: `(start in Unix seconds, pane)` in order of time, each start once and complete.
-        min_rows: rows that close a window.
-
-    Yields:
-        `(start, window, panes joined)`; what is left at the end is not yielded: it waits for more.
-    """
-    start, window, joined = 0.0, None, 0
-    for at, pane in panes:
-        start, window = (at, pane) if window is None else (start, window + pane)
-        joined += 1
-        if window.rows >= min_rows:
-            yield start, window, joined
-            window, joined = None, 0

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from hashlib import sha256
 from itertools import pairwise
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Final, Literal
 
 import msgspec
 
@@ -192,11 +192,6 @@ def decode_profile(document: bytes | memoryview) -> Profile:
 def profile_sha256(document: bytes) -> str:
     """Name a profile by its bytes."""
     return sha256(document).hexdigest()
-
-
-def profile_json_schema() -> dict[str, Any]:
-    """Describe the document for other tools, as JSON Schema."""
-    return msgspec.json.schema(Profile)
 
 
 _decode = msgspec.json.Decoder(Profile).decode

@@ -8,7 +8,7 @@ from typing import Final, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from router.drift.chi_square import noncentral_survival, quantile
+from router.drift.chi_square import noncentral_survival
 
 Floats = npt.NDArray[np.float64]
 
@@ -54,15 +54,6 @@ def compare(current: Floats, reference: Floats, reference_rows: float) -> Compar
     return Comparison(pairs * distance, max(0, int(seen.sum()) - 1), pairs)
 
 
-def psi_threshold(alpha: float, bins: int, rows: float, reference_rows: float) -> float:
-    """Return the population stability index that chance exceeds with probability `alpha` when nothing has moved.
-
-    (1/n + 1/N) times the chi-square quantile with bins - 1 degrees; right from about 15 rows a bin on. The customary
-    0.1 is exceeded in 37 % of clean windows of 100 rows, and by nothing but real change in windows of 100 000.
-    """
-    return quantile(alpha, bins - 1) * (1 / rows + 1 / reference_rows)
-
-
 def kolmogorov_smirnov(current: Floats, reference: Floats, rows: float, reference_rows: float) -> tuple[float, float]:
     """Return the greatest gap between the distribution functions at the bins' edges, and its p-value.
 
@@ -77,11 +68,6 @@ def kolmogorov_survival(x: float) -> float:
     if x < 0.2:  # where the series needs many terms, the probability is 1 to twelve digits
         return 1.0
     return min(1.0, 2 * sum((1 if k % 2 else -1) * exp(-2 * (k * x) ** 2) for k in range(1, 40)))
-
-
-def bonferroni(p_values: Floats) -> Floats:
-    """Adjust p-values so that a threshold of alpha makes *any* false report with probability alpha at most."""
-    return np.minimum(1.0, p_values * len(p_values))
 
 
 def benjamini_hochberg(p_values: Floats) -> Floats:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import operator
+from collections.abc import Iterable
+from functools import reduce
 from itertools import pairwise
 
 import numpy as np
@@ -10,8 +13,10 @@ from hypothesis import strategies as st
 
 from router.drift.binning import Binner
 from router.drift.building import build_profile, columns_of
-from router.drift.pane import Pane, add_up, windows
+from router.drift.pane import Pane
 from router.drift.verdict import DriftSettings, judge_window
+from router.monitor.drift import Judging, WindowSettings, judge
+from router.monitor.state import ArmState, Slot, VersionState
 from serving.protocol.arrays import to_tensor
 from serving.protocol.packing import pack_tensors
 
@@ -47,6 +52,11 @@ WHOLE = count(list(range(len(INPUTS))))
 panes = st.lists(st.integers(0, len(INPUTS) - 1), max_size=30).map(count)
 
 
+def add_up(panes: Iterable[Pane]) -> Pane:
+    """Add panes, in whatever order they come."""
+    return reduce(operator.add, panes, Pane.empty(BINNER.layout))
+
+
 @given(panes, panes, panes)
 def test_panes_are_a_commutative_monoid(a: Pane, b: Pane, c: Pane) -> None:
     """Associative, commutative, with the empty pane as neutral element."""
@@ -60,7 +70,7 @@ def test_four_consumers_count_what_one_counts(consumer: list[int]) -> None:
     """Bit for bit, whoever got which row: also the error of the relations, whose sums are no floats."""
     shares = [count([i for i, mine in enumerate(consumer) if mine == number]) for number in range(4)]
 
-    assert add_up(BINNER.layout, shares) == WHOLE
+    assert add_up(shares) == WHOLE
 
 
 @given(st.lists(st.integers(0, len(INPUTS)), max_size=12).map(sorted))
@@ -68,14 +78,14 @@ def test_counts_do_not_depend_on_how_the_stream_was_cut(cuts: list[int]) -> None
     """Batches of any size give the same sum."""
     ends = [0, *cuts, len(INPUTS)]
 
-    assert add_up(BINNER.layout, [count(list(range(a, b))) for a, b in pairwise(ends)]) == WHOLE
+    assert add_up([count(list(range(a, b))) for a, b in pairwise(ends)]) == WHOLE
 
 
 @given(st.permutations(range(5)))
 def test_the_order_of_panes_is_irrelevant_to_the_verdict(order: list[int]) -> None:
     """The same window, the same verdict."""
     parts = [count(list(range(start, len(INPUTS), 5))) for start in range(5)]
-    state, verdict = judge_window(BINNER.profile, add_up(BINNER.layout, [parts[i] for i in order]), {}, DriftSettings())
+    state, verdict = judge_window(BINNER.profile, add_up([parts[i] for i in order]), {}, DriftSettings())
 
     assert repr((state, verdict)) == repr(judge_window(BINNER.profile, WHOLE, {}, DriftSettings()))
 
@@ -87,14 +97,20 @@ def test_a_pane_survives_its_bytes(pane: Pane) -> None:
 
 
 @given(st.lists(panes, max_size=12), st.integers(1, 60))
-def test_windows_take_each_pane_once_and_in_order(parts: list[Pane], least: int) -> None:
-    """No gap, no overlap; all but the rest that is too small."""
-    found = list(windows(((float(i), pane) for i, pane in enumerate(parts)), least))
-    taken = sum(joined for _, _, joined in found)
+def test_windows_take_each_slot_once_and_in_order(parts: list[Pane], least: int) -> None:
+    """No gap, no overlap; all but the rest that is too small, which waits for more."""
+    judging = Judging(window=WindowSettings(rows=least))
+    arm = ArmState(slots={i: Slot(pane.to_bytes()) for i, pane in enumerate(parts)})
+    judged = judge(arm, VersionState(), BINNER, until=len(parts) + 10.0, settings=judging)
 
-    assert all(window.rows >= least for _, window, _ in found)
-    assert add_up(BINNER.layout, [window for _, window, _ in found]) == add_up(BINNER.layout, parts[:taken])
-    assert add_up(BINNER.layout, parts[taken:]).rows < least
+    windows, rest = 0, Pane.empty(BINNER.layout)
+    for pane in parts:
+        rest += pane
+        if rest.rows >= least:
+            windows, rest = windows + 1, Pane.empty(BINNER.layout)
+    assert judged == arm.windows == windows
+    assert arm.slots == {}
+    assert (Pane.from_bytes(BINNER.layout, arm.window.pane) if arm.window else Pane.empty(BINNER.layout)) == rest
 
 
 def test_what_cannot_be_read_is_counted_and_left_out() -> None:
