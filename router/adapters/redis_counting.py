@@ -268,4 +268,4 @@ def _reporting() -> Iterator[None]:
     try:
         yield
     except (RedisError, OSError) as error:
-        raise StoreUnavailable(f"Redis, where the log is counted: {error}; it goes on from there") from error
+        raise StoreUnavailable(f"Redis, where the log is counted: {error}; counting resumes when it answers") from error

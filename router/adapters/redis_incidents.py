@@ -103,6 +103,6 @@ def _reporting() -> Iterator[None]:
     try:
         yield
     except (RedisError, OSError) as error:
-        raise StoreUnavailable(f"Redis, where incidents are kept: {error}; what is due is done when it answers") from (
+        raise StoreUnavailable(f"Redis, where incidents are kept: {error}; pending actions run when it answers") from (
             error
         )

@@ -110,4 +110,4 @@ def _reporting() -> Iterator[None]:
     try:
         yield
     except (RedisError, OSError, TimeoutError) as error:
-        raise StoreUnavailable(f"Redis, where labels go: {error}; send them again") from error
+        raise StoreUnavailable(f"Redis, where labels are stored: {error}; send them again") from error

@@ -257,4 +257,4 @@ def _reporting() -> Iterator[None]:
     try:
         yield
     except (RedisError, OSError) as error:
-        raise StoreUnavailable(f"Redis, where the monitor reads and writes: {error}; it goes on from there") from error
+        raise StoreUnavailable(f"Redis, where the monitor reads and writes: {error}; it resumes when it can") from error

@@ -75,4 +75,4 @@ def _reporting() -> Iterator[None]:
     try:
         yield
     except (RedisError, OSError, msgspec.DecodeError) as error:
-        raise StoreUnavailable(f"Redis, where the monitor keeps what it knows: {error}") from error
+        raise StoreUnavailable(f"Redis, where the monitor keeps its state: {error}") from error

@@ -85,7 +85,7 @@ def columns_of(
         plain = [tensor] if width == 1 else [f"{tensor}[{i}]" for i in range(width)]
         given = list((names or {}).get(tensor, plain))
         if len(given) != width:
-            raise ValueError(f"tensor {tensor!r} has {width} columns, {len(given)} names were given")
+            raise ValueError(f"tensor {tensor!r} has {width} columns, but {len(given)} names were given")
         columns += [
             ColumnData(name, flat[:, i], tensor, i, role, (kinds or {}).get(name)) for i, name in enumerate(given)
         ]

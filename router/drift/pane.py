@@ -32,7 +32,7 @@ class Pane:
     def from_bytes(cls, layout: Layout, data: bytes) -> Pane:
         """Read what `to_bytes` wrote for the same profile; `ValueError` if the size tells another."""
         if len(data) != 8 * layout.size:
-            raise ValueError(f"a pane of {len(data)} bytes, {8 * layout.size} fit the profile")
+            raise ValueError(f"a pane of {len(data)} bytes; the profile needs {8 * layout.size}")
         return cls(layout, np.frombuffer(data, dtype="<i8").astype(np.int64))
 
     def to_bytes(self) -> bytes:

@@ -53,9 +53,9 @@ class _Column(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
 
     def _check(self, bins: int) -> None:
         if len(self.counts) != bins or any(len(counts) != bins for counts in self.hourly):
-            raise ValueError(f"column {self.name!r}: {bins} bins need as many counts")
+            raise ValueError(f"column {self.name!r}: counts has {len(self.counts)} entries, but there are {bins} bins")
         if len(self.hourly) not in {0, HOURS}:
-            raise ValueError(f"column {self.name!r}: {len(self.hourly)} hours of a day")
+            raise ValueError(f"column {self.name!r}: hourly has {len(self.hourly)} entries; it needs none or {HOURS}")
 
 
 class NumericColumn(_Column, frozen=True, tag="numeric", kw_only=True):
@@ -68,7 +68,7 @@ class NumericColumn(_Column, frozen=True, tag="numeric", kw_only=True):
 
     def __post_init__(self) -> None:
         if any(not low < high for low, high in pairwise(self.edges)):
-            raise ValueError(f"column {self.name!r}: edges must ascend")
+            raise ValueError(f"column {self.name!r}: edges must be strictly ascending")
         self._check(len(self.edges) + 2)
 
 
@@ -87,7 +87,7 @@ class CategoricalColumn(_Column, frozen=True, tag="categorical", kw_only=True):
         if len(known) != len(self.categories) + len(self.rare):
             raise ValueError(f"column {self.name!r}: a category is listed twice")
         if any(isinstance(category, str) is not self.of_text for category in known):
-            raise ValueError(f"column {self.name!r}: categories are all text or all numbers")
+            raise ValueError(f"column {self.name!r}: categories must be all text or all numbers")
         self._check(len(self.categories) + 3)
 
     @property
@@ -109,7 +109,7 @@ class Relations(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     def __post_init__(self) -> None:
         if len(self.directions) != len(self.features) or len({len(row) for row in self.directions}) != 1:
-            raise ValueError("relations: one row of directions per feature, all of one length")
+            raise ValueError("relations: directions needs one row per feature, all of the same length")
 
 
 class Calibration(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -122,11 +122,11 @@ class Calibration(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     def __post_init__(self) -> None:
         if len(self.scores) != len(self.probabilities):
-            raise ValueError("calibration: as many probabilities as scores")
+            raise ValueError("calibration: scores and probabilities must have the same length")
         if any(not low < high for low, high in pairwise(self.scores)):
-            raise ValueError("calibration: scores must ascend")
+            raise ValueError("calibration: scores must be strictly ascending")
         if any(low > high for low, high in pairwise(self.probabilities)):
-            raise ValueError("calibration: probabilities must not fall")
+            raise ValueError("calibration: probabilities must not decrease")
 
 
 class Profile(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -153,18 +153,18 @@ class Profile(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
     def __post_init__(self) -> None:
         names = {column.name: column for column in self.columns}
         if len(names) != len(self.columns):
-            raise ValueError("two columns have one name")
+            raise ValueError("columns: two of them have the same name")
         if self.score and (self.score not in names or names[self.score].role != "output"):
-            raise ValueError(f"the score {self.score!r} is no output column")
+            raise ValueError(f"score: {self.score!r} is not an output column")
         strange = [name for name in self.probabilities if name not in names or names[name].role != "output"]
         if strange:
-            raise ValueError(f"the probability {strange[0]!r} is no output column")
+            raise ValueError(f"probabilities: {strange[0]!r} is not an output column")
         if len(set(self.classes)) != len(self.classes):
-            raise ValueError("a class is listed twice")
+            raise ValueError("classes: one of them is listed twice")
         related = self.relations.features if self.relations else ()
         strange = [feature for feature in related if not isinstance(names.get(feature), NumericColumn)]
         if strange:
-            raise ValueError(f"relations: {strange[0]!r} is no numeric column")
+            raise ValueError(f"relations: {strange[0]!r} is not a numeric column")
 
     def column(self, name: str) -> Column:
         """Return the column of this name; `KeyError` if there is none."""

@@ -33,7 +33,7 @@ def misfit(profile: Profile, sample: Sample) -> str:
             if column.index >= array.shape[1]:
                 return f"{role} {column.tensor!r} has {array.shape[1]} values a row, no number {column.index}"
             if (array.dtype == object) != (isinstance(column, CategoricalColumn) and column.of_text):
-                return f"{role} {column.tensor!r} is of another kind than column {column.name!r}"
+                return f"{role} {column.tensor!r} and column {column.name!r} differ: one is text, the other numeric"
     return ""
 
 

@@ -32,5 +32,5 @@ class Authorization:
                 value = file.read(_MAX_BYTES).decode("latin-1")
         value = value.strip()
         if not value or not value.isascii() or not value.isprintable():
-            raise OSError(f"{self._file or 'retrain_authorization'}: is no value of an Authorization header")
+            raise OSError(f"{self._file or 'retrain_authorization'}: is not a valid value for an Authorization header")
         return value

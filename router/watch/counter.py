@@ -56,9 +56,9 @@ class Counter:
                     end_if_cancelled()
                     await self._turn()
             except StoreUnavailable as error:
-                _log.warning("A counter waits: %s", error)
+                _log.warning("The counter is waiting: %s", error)
             except Exception:  # noqa: BLE001 - one that ends counts nothing
-                _log.exception("A turn of a counter failed; it begins again")
+                _log.exception("Counting failed; the counter starts again from what is not acknowledged")
             end_if_cancelled()
             await asyncio.sleep(_RETRY_S)
 
@@ -84,14 +84,14 @@ class Counter:
             except StoreUnavailable:
                 raise
             except Exception:  # noqa: BLE001 - whatever it is, one of the entries is to blame
-                _log.exception("Entries of the log cannot be counted; the one to blame is looked for")
+                _log.exception("Cannot count %d log entries; retrying one by one to find the bad entry", len(entries))
                 break
             return
         if len(entries) > 1:
             for entry in entries:
                 await self.take([entry])
             return
-        _log.error("Entry %s of the log cannot be counted; it is kept aside", entries[0].id)
+        _log.error("Cannot count log entry %s; moved to log:poison", entries[0].id)
         aside = [(entry.id, entry.fields.get(b"records", b"")) for entry in entries]
         await self._source.store(Batch(ids=[entry.id for entry in entries], poison=aside))
 

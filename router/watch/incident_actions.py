@@ -43,7 +43,7 @@ class Acting:
                     await self._follow()
                 except StoreUnavailable as error:
                     end_if_cancelled()
-                    _log.warning("%s waits: %s", self.group, error)
+                    _log.warning("Incident actions (%s) are waiting: %s", self.group, error)
                     await asyncio.sleep(_RETRY_S)
         finally:
             for task in self._under_way.values():
@@ -78,7 +78,12 @@ class Acting:
             await _insist(lambda: self._act(transition))
             await _insist(lambda: self._incidents.done(self.group, entry))
         except Exception:  # noqa: BLE001 - it stays unacknowledged, and is tried again by the next run
-            _log.exception("%s of incident %s failed", self.group, transition.incident.id)
+            _log.exception(
+                "%s of incident %s (%s) failed; it is tried again at the next start",
+                transition.act,
+                transition.incident.id,
+                self.group,
+            )
         finally:
             task = self._under_way.pop(entry, None)
             if self._latest.get(transition.incident.id) is task:

@@ -98,10 +98,10 @@ class Monitor:
                     await self.turn(found)
             except (StoreUnavailable, LeaseLost) as error:
                 if not is_down:
-                    _log.warning("The monitor waits: %s", error)
+                    _log.warning("The monitor is waiting: %s", error)
                 is_down = True
             except Exception:  # noqa: BLE001 - one that ends watches nothing
-                _log.exception("A turn of the monitor failed; it begins again from what is stored")
+                _log.exception("Monitoring failed; starting again from the stored state, one entry at a time")
                 self._careful = True
             end_if_cancelled()
             await asyncio.sleep(_RETRY_S)
@@ -136,9 +136,9 @@ class Monitor:
         except (StoreUnavailable, LeaseLost):
             raise
         except Exception:  # noqa: BLE001 - any failure is the entry's: everything else has been stored
-            _log.exception("An entry of the log or of the labels cannot be taken in; it is kept aside")
+            _log.exception("Cannot process %s; moved to log:poison", _names(found))
             await self._restore()
-            aside = [(entry.id, b"".join(entry.fields.values())) for entry in (*found.log, *found.counts)]
+            aside = [(entry.id, b"".join(entry.fields.values())) for entries in found for entry in entries]
             log_ids, count_ids, label_ids = ([entry.id for entry in entries] for entries in found)
             for entry_id in label_ids:
                 self._waiting.pop(entry_id, None)
@@ -274,6 +274,12 @@ class Monitor:
         for each in transitions:
             _log.info("Incident %s: %s, %s", each.incident.id, each.act, each.incident.severity)
         return transitions
+
+
+def _names(found: Entries) -> str:
+    """Name entries for a log message."""
+    named = zip(("log entry", "counts", "label"), found, strict=True)
+    return ", ".join(f"{what} {entry.id}" for what, entries in named for entry in entries)
 
 
 def _read(entry: StreamEntry) -> Label | None:

@@ -65,8 +65,8 @@ def test_a_profile_knows_bins_relations_calibration_and_baselines() -> None:
         ({"surprise": 1}, "surprise"),
         ({"score": "nobody"}, "nobody"),
         ({"model_sha256": "short"}, "model_sha256"),
-        ({"calibration": {"scores": [0.5, 0.1], "probabilities": [0.1, 0.2]}}, "scores must ascend"),
-        ({"calibration": {"scores": [0.1, 0.5], "probabilities": [0.3, 0.2]}}, "must not fall"),
+        ({"calibration": {"scores": [0.5, 0.1], "probabilities": [0.1, 0.2]}}, "scores must be strictly ascending"),
+        ({"calibration": {"scores": [0.1, 0.5], "probabilities": [0.3, 0.2]}}, "must not decrease"),
     ],
 )
 def test_a_document_that_contradicts_itself_is_refused_by_name(change: dict[str, object], named: str) -> None:
