@@ -172,6 +172,11 @@ class VersionStatus(msgspec.Struct, frozen=True):
     """It has failed, but will be tried again without being asked for."""
 
     @property
+    def is_passed_over(self) -> bool:
+        """The split gives its requests to other versions; for one that is on its way to ready they wait instead."""
+        return self.state == "failed"
+
+    @property
     def serves(self) -> bool:
         """A request is answered: by a version in memory, or once a cold one has been loaded for it."""
         return self.state in {"ready", "cold"}

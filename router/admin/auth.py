@@ -12,10 +12,11 @@ from router.access.key import digest_of
 from router.adapters.sealed_file import replace_file
 from router.adapters.secret import new_secret
 from router.admin.operations import Caller, Role
+from router.policy.actors import ADMIN
 
 TOKEN_FILE: Final = "admin.token"  # noqa: S105 - a file name
 HASHES_FILE: Final = "tokens.json"
-INITIAL_NAME: Final = "admin"
+INITIAL_NAME: Final = ADMIN
 _PREFIX: Final = "shp_"
 
 

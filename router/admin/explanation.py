@@ -13,7 +13,6 @@ from router.admin.problems import Problem
 from router.admin.services import ModelName, Ports
 from router.policy.compiled import compile_policy
 from router.policy.decision import explain
-from router.policy.document import versions_of
 
 router = APIRouter(prefix="/admin/v1/policies", tags=["policies"], route_class=GuardedRoute)
 
@@ -35,7 +34,7 @@ async def explain_decision(model: ModelName, question: Question, ports: Ports) -
     stored = await ports.store.get(model)
     if stored is None:
         raise Problem("not-found", f"{model} has no policy, so nothing decides")
-    ready = {status.version for status in await ports.versions.versions() if status.model == model and status.serves}
+    statuses = await ports.versions.versions()
     request_id = question.request_id or uuid.uuid4().hex
     answer = explain(
         compile_policy(stored.policy),
@@ -43,6 +42,6 @@ async def explain_decision(model: ModelName, question: Question, ports: Ports) -
         headers=question.headers,
         parameters=question.parameters,
         request_id=request_id,
-        unavailable=frozenset(versions_of(stored.policy)) - ready,
+        unavailable=frozenset(each.version for each in statuses if each.model == model and each.is_passed_over),
     )
     return answer | {"request_id": request_id, "revision": stored.revision}

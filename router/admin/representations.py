@@ -12,7 +12,7 @@ from router.policy.document import to_document
 from router.policy.plan import plan_document
 from router.ports import StoredPolicy, VersionStatus
 from router.rollout.evidence import Judgement
-from router.rollout.operator_acts import frozen_until
+from router.rollout.operator_acts import allowed, frozen_until
 from router.rollout.rollout import Rollout
 
 #: What a policy answer holds beside the document; ignored in a body, so that an answer can be edited and sent back.
@@ -56,6 +56,7 @@ def show_rollout(rollout: Rollout, findings: Sequence[Judgement] = ()) -> dict[s
         "policy_revision": rollout.policy_revision,
         "good_revision": rollout.good_revision,
         "plan": plan_document(rollout.plan),
+        "acts": allowed(rollout),
         "findings": msgspec.to_builtins(tuple(findings or rollout.findings)),
         "moments": msgspec.to_builtins(rollout.moments),
     }

@@ -13,6 +13,7 @@ from router.admin.guard import GuardedRoute
 from router.admin.operations import Role
 from router.admin.problems import Problem
 from router.admin.services import Actor, Ports
+from router.policy.actors import is_own
 
 router = APIRouter(prefix="/admin/v1/tokens", tags=["tokens"], route_class=GuardedRoute)
 
@@ -44,6 +45,8 @@ async def add_token(  # noqa: PLR0917
 ) -> Response:
     """Make a token, ending the one that the name had, and tell it for the only time."""
     _check_name(name)
+    if is_own(name):
+        raise Problem("invalid-request", f"name: the gateway itself writes as {name}; choose another")
     role = _role_of(body)
     after = {"name": name, "role": role.name.lower()}
     # First the note: an act that cannot be written down is not done.

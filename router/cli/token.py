@@ -12,6 +12,7 @@ from router.cli.failures import CommandFailed
 from router.cli.location import connect
 from router.cli.options import output_option, reported_failures, state_dir, state_option
 from router.cli.output import OutputFormat, show
+from router.policy.actors import is_own
 
 _ROLES = [role.name.lower() for role in Role]
 
@@ -30,6 +31,8 @@ def add_token(name: str, role: str, state: str | None, output: OutputFormat) -> 
     """Make a token for NAME, the actor in the audit log, and print it once; an older one of NAME ends."""
     if name == INITIAL_NAME:
         raise CommandFailed(f"{INITIAL_NAME} is the gateway's own; its token is in admin.token")
+    if is_own(name):
+        raise CommandFailed(f"the gateway itself writes as {name}; choose another name")
     with reported_failures():
         client = running(state)
         if client is None:

@@ -15,6 +15,7 @@ import uuid
 from collections.abc import Callable, Sequence
 from typing import Final, Protocol
 
+from router.policy.actors import REGISTRY
 from router.policy.following import Alias, Move, aliases_of, moves_of, swapped
 from router.policy.history import taken_back
 from router.policy.plan import Plan
@@ -25,7 +26,6 @@ from router.rollout.rollout import Rollout, begin
 from router.rollout_ports import Note, RolloutConflict, RolloutStore
 from serving.protocol.errors import ServingError
 
-ACTOR: Final = "registry"
 #: How long a version that could not be made ready is left alone.
 RETRY_AFTER_S: Final = 60.0
 _log = logging.getLogger(__name__)
@@ -156,7 +156,7 @@ class AliasFollower:
             for version in sorted({move.version for move in moves}):
                 await self._versions.ensure_ready(model, version, timeout_s=self._ready_timeout_s)
             policy = swapped(stored.policy, moves)
-            await self._store.put(policy, expected_revision=stored.revision, actor=ACTOR, reason=reason, at=now)
+            await self._store.put(policy, expected_revision=stored.revision, actor=REGISTRY, reason=reason, at=now)
         except RevisionConflict:
             self._nudged.set()  # somebody else wrote: look again at what stands now
         except (VersionUnready, ServingError) as error:
@@ -180,12 +180,12 @@ class AliasFollower:
                 plan=move.variant.plan or Plan(),
                 policy=stored.policy,
                 policy_revision=stored.revision,
-                actor=ACTOR,
+                actor=REGISTRY,
                 reason=move.words,
                 now=now,
                 alias=alias,
             )
-            await self._rollouts.put(rollout, note=Note("rollout.start", ACTOR, move.words), at=now)
+            await self._rollouts.put(rollout, note=Note("rollout.start", REGISTRY, move.words), at=now)
         except RolloutConflict:
             self._nudged.set()
         except ServingError as error:

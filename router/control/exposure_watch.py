@@ -16,7 +16,8 @@ from pathlib import Path
 from typing import Final, NamedTuple, Protocol
 
 from router.control.hard_watch import HardWatch
-from router.policy.exposure import HARD_FAILURE_WATCH, on_trial, shares
+from router.policy.actors import HARD_FAILURE_WATCH
+from router.policy.exposure import on_trial, shares
 from router.policy.history import last_without
 from router.ports import (
     PolicyChange,

@@ -18,6 +18,7 @@ from typing import Final, Protocol
 import msgspec
 
 from router.monitor.incident import Incident
+from router.policy.actors import RETRAINING
 from router.policy.document import Policy
 from router.policy.exposure import shares
 from router.policy.plan import Plan, ShadowStage
@@ -29,7 +30,6 @@ from serving.protocol.errors import ServingError
 from serving.registry.artifact import VersionInfo
 from serving.registry.options import INCIDENT_TAG
 
-ACTOR: Final = "retraining"
 #: Incidents that are looked back at.
 _RECENT: Final = 1000
 _log = logging.getLogger(__name__)
@@ -106,7 +106,7 @@ class Retrained:
             return
         try:
             rollout = self._rollout(stored, info, now)
-            await self._rollouts.put(rollout, note=Note("rollout.start", ACTOR, rollout.reason), at=now)
+            await self._rollouts.put(rollout, note=Note("rollout.start", RETRAINING, rollout.reason), at=now)
         except RolloutConflict:
             return  # looked at anew by the next turn
         except ServingError as error:
@@ -123,7 +123,7 @@ class Retrained:
             plan=plan_for(stored.policy),
             policy=stored.policy,
             policy_revision=stored.revision,
-            actor=ACTOR,
+            actor=RETRAINING,
             reason=f"retrained for incident {incident}",
             now=now,
             incident=incident,

@@ -59,7 +59,7 @@ class PolicyView:
         """Learn which versions are ready and which have failed; tell whether anything changed."""
         self.statuses = statuses = tuple(statuses)
         ready = frozenset((s.model, s.version) for s in statuses if s.serves)
-        failed = frozenset((s.model, s.version) for s in statuses if s.state == "failed")
+        failed = frozenset((s.model, s.version) for s in statuses if s.is_passed_over)
         lodgings = {(s.model, s.version): _lodging(s) for s in statuses}
         if (ready, failed, lodgings) == (self._ready, self._failed, self._lodgings):
             return False

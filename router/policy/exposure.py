@@ -7,15 +7,11 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from itertools import pairwise
-from typing import Final, NamedTuple, Protocol
+from typing import NamedTuple, Protocol
 
+from router.policy.actors import HARD_FAILURE_WATCH, leads_back_or_watches
 from router.policy.document import Policy
 from router.policy.history import Revision
-
-#: The actor who takes traffic from versions that fail hard.
-HARD_FAILURE_WATCH: Final = "hard-failure watch"
-#: Actors whose writes are no trial: rollouts watch their own versions, and the rest only lead back.
-_WATCHED_BY_OTHERS: Final = ("rollout:", "monitor", HARD_FAILURE_WATCH)
 
 
 class Written(Revision, Protocol):
@@ -48,7 +44,7 @@ def on_trial(revisions: Sequence[Written], *, since: float) -> frozenset[int]:
     raised = {
         version
         for before, after in pairwise(revisions)
-        if after.at >= since and not after.actor.startswith(_WATCHED_BY_OTHERS)
+        if after.at >= since and not leads_back_or_watches(after.actor)
         for version, share in shares(after.policy).items()
         if share > shares(before.policy).get(version, 0)
     }

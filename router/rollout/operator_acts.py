@@ -5,10 +5,18 @@ from __future__ import annotations
 import msgspec
 
 from router.policy.document import Policy
-from router.rollout.phase import Event, Phase
+from router.rollout.phase import TRANSITIONS, Event, Phase
 from router.rollout.rollout import Rollout, move
 from router.rollout.writes import give_back, go_to_step
 from serving.protocol.errors import invalid
+
+
+def allowed(rollout: Rollout) -> tuple[str, ...]:
+    """List the acts that have a place where a rollout stands."""
+    ways = TRANSITIONS[rollout.phase]
+    can_promote = Event.FINISH in ways and rollout.write is None
+    places = {"pause": Event.PAUSE in ways, "resume": Event.RESUME in ways, "promote": can_promote}
+    return tuple(act for act, has_place in (places | {"abort": Event.ABORT in ways}).items() if has_place)
 
 
 def pause(rollout: Rollout, now: float, *, actor: str, reason: str) -> Rollout:

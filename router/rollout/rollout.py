@@ -6,6 +6,7 @@ from typing import Literal
 
 import msgspec
 
+from router.policy.actors import ROLLOUT_PREFIX
 from router.policy.document import Policy
 from router.policy.plan import Plan
 from router.policy.shares import WHOLE_BP
@@ -18,8 +19,6 @@ from serving.protocol.errors import invalid
 CHAMPION = "champion"
 #: Moments kept of one rollout; the oldest go.
 KEPT_MOMENTS = 100
-#: What the actor of a rollout's writes is called in the audit log, before its id.
-ACTOR_PREFIX = "rollout:"
 
 
 class Moment(msgspec.Struct, frozen=True):
@@ -107,7 +106,7 @@ class Rollout(msgspec.Struct, frozen=True):
     @property
     def writer(self) -> str:
         """Its name in the audit log."""
-        return ACTOR_PREFIX + self.id
+        return ROLLOUT_PREFIX + self.id
 
 
 def begin(

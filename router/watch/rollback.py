@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Sequence
-from typing import Final, Protocol
+from typing import Protocol
 
 from router.monitor.incident import Transition
 from router.monitor.reach import Reach, reach_of
+from router.policy.actors import MONITOR
 from router.policy.history import last_good
 from router.ports import PolicyChange, PolicyStore, RevisionConflict, StoredPolicy, VersionStatus
 from router.rollout import operator_acts
 from router.rollout_ports import Note, RolloutConflict, RolloutStore
 from serving.protocol.errors import ServingError
-
-ACTOR: Final = "monitor"
 
 
 class Board(Protocol):
@@ -68,15 +67,15 @@ class Rollback:
         if rollout is not None and not rollout.is_over:
             # A refusal means that the rollout is being given up already; a conflict, that somebody was faster.
             with contextlib.suppress(ServingError, RolloutConflict):
-                aborted = operator_acts.abort(rollout, stored.policy, now, actor=ACTOR, reason=reason)
-                await self._rollouts.put(aborted, note=Note("rollout.abort", ACTOR, reason), at=now)
+                aborted = operator_acts.abort(rollout, stored.policy, now, actor=MONITOR, reason=reason)
+                await self._rollouts.put(aborted, note=Note("rollout.abort", MONITOR, reason), at=now)
             return False
         good = last_good(await self._policies.revisions(incident.model))
         if good is None or _serves(good, incident.version):
             return False
         change = PolicyChange(incident.model, good.policy, stored.revision, good.revision, "policy.rollback")
         with contextlib.suppress(RevisionConflict):  # looked at anew by the next step
-            await self._policies.write([change], actor=ACTOR, reason=reason, at=now)
+            await self._policies.write([change], actor=MONITOR, reason=reason, at=now)
         return False
 
 

@@ -249,6 +249,7 @@ def test_tokens_are_made_used_and_taken_away(shepherd: Shepherd, world: AdminWor
     assert shepherd("log", "stats", "--token", made).exit_code == 1
     assert shepherd("token", "remove", "grace").exit_code == 1
     assert shepherd("token", "add", "admin").exit_code == 1
+    assert "the gateway itself writes as monitor" in shepherd("token", "add", "monitor").stderr
 
 
 @pytest.fixture

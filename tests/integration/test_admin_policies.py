@@ -11,9 +11,9 @@ import httpx
 import pytest
 
 from router.admin.operations import Role
+from router.policy.actors import HARD_FAILURE_WATCH
 from router.policy.document import parse_policy
-from router.policy.exposure import HARD_FAILURE_WATCH
-from router.ports import PolicyChange
+from router.ports import PolicyChange, VersionStatus
 from tests.admin import MODEL, SHARES, AdminWorld, policy_body
 
 pytestmark = pytest.mark.asyncio
@@ -218,7 +218,7 @@ async def test_policies_are_listed_page_by_page_without_gap(world: AdminWorld) -
 
 
 async def test_explain_decides_as_the_routers_would(world: AdminWorld) -> None:
-    """A rule wins over the split; header names come in any case; versions that are not ready fall out."""
+    """A rule wins over the split; header names come in any case; versions that have failed fall out, no others."""
     rules = [{"when": {"header": "x-cohort", "equals": "beta"}, "variant": "canary"}]
     async with world.client(Role.VIEWER) as viewer, world.client() as client:
         await client.put(URL, json=policy_body(rules=rules), headers=CREATE)
@@ -226,6 +226,10 @@ async def test_explain_decides_as_the_routers_would(world: AdminWorld) -> None:
         assert (answer.json()["version"], answer.json()["reason"], answer.json()["revision"]) == (2, "rule:0", 1)
         pinned = await viewer.post(URL + "/explain", json={"version": 1})
         assert (pinned.json()["version"], pinned.json()["reason"]) == (1, "pin")
+        for state, reason in (("loading", "rule:0"), ("draining", "rule:0"), ("failed", "fallback")):
+            world.versions.statuses[MODEL, 2] = VersionStatus(MODEL, 2, state)
+            answer = await viewer.post(URL + "/explain", json={"headers": {"X-Cohort": "beta"}, "parameters": {}})
+            assert (state, answer.json()["reason"]) == (state, reason)
         wrong = await viewer.post(URL + "/explain", json={"headers": {"x": 5}})
         assert (wrong.status_code, wrong.json()["field"]) == (400, "headers.x")
 

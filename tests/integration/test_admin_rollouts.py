@@ -246,11 +246,12 @@ async def test_tokens_come_and_go_with_an_entry_in_the_audit_log(world: AdminWor
     async with world.client() as client:
         made = await client.put("/admin/v1/tokens/ben", json={"role": "operator"})
         wrong = await client.put("/admin/v1/tokens/ben", json={"role": "king"})
+        own = await client.put("/admin/v1/tokens/monitor", json={"role": "operator"})
         names = [each["name"] for each in (await client.get("/admin/v1/tokens")).json()["tokens"]]
         gone = await client.delete("/admin/v1/tokens/ben")
         missing = await client.delete("/admin/v1/tokens/ben")
     assert made.status_code == 201
-    assert (wrong.status_code, gone.status_code, missing.status_code) == (400, 204, 404)
+    assert (wrong.status_code, own.status_code, gone.status_code, missing.status_code) == (400, 400, 204, 404)
     assert "ben" in names
     entries = await world.store.audit()
     assert [entry.action for entry in entries] == ["token.add", "token.remove"]

@@ -11,9 +11,9 @@ import pytest
 from router.adapters.memory import MemoryPolicyStore
 from router.adapters.memory_rollout_store import MemoryRolloutStore
 from router.control.exposure_watch import ExposureWatch
+from router.policy.actors import HARD_FAILURE_WATCH
 from router.policy.audit import verify_chain
 from router.policy.document import parse_policy
-from router.policy.exposure import HARD_FAILURE_WATCH
 from router.ports import PolicyChange, VersionStatus
 from router.rollout.phase import Phase
 from serving.telemetry import catalog

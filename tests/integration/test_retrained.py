@@ -8,8 +8,9 @@ import pytest
 
 from router.adapters.memory import MemoryPolicyStore
 from router.adapters.memory_rollout_store import MemoryRolloutStore
-from router.control.retrained import ACTOR, Retrained
+from router.control.retrained import Retrained
 from router.monitor.incident import Incident
+from router.policy.actors import RETRAINING
 from router.policy.document import parse_policy
 from router.policy.plan import ShadowStage
 from router.rollout.phase import Phase
@@ -64,9 +65,9 @@ async def test_a_version_with_the_incident_s_tag_enters_as_a_shadow_first() -> N
     world.register(NEW)
     rollout = await world.rollout()
     assert rollout is not None
-    assert (rollout.version, rollout.actor, rollout.incident) == (NEW, ACTOR, INCIDENT)
+    assert (rollout.version, rollout.actor, rollout.incident) == (NEW, RETRAINING, INCIDENT)
     assert rollout.plan.shadow == ShadowStage()
-    assert (await world.policies.audit())[-1].actor == ACTOR
+    assert (await world.policies.audit())[-1].actor == RETRAINING
     await world.rollout()
     assert world.begun == 1
 

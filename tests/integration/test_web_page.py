@@ -212,15 +212,17 @@ def test_an_act_that_has_no_place_where_the_rollout_stands_is_refused(page: Page
     put(gateway, [{"name": "stable", "version": 1, "weight": 10_000}], "one version")
     start = {"version": 4, "steps": [500, 10_000], "reason": "trained on this week"}
     gateway.post(f"/admin/v1/rollouts/{MODEL}", json=start).raise_for_status()
-    card(page).get_by_role("button", name="Pause").click()
+    card(page).get_by_role("button", name="Abort").click()
+    expect(card(page).get_by_role("button", name="Pause")).to_have_count(0)  # it has no share yet
     dialog = page.get_by_role("dialog")
-    dialog.get_by_label("Reason").fill("wait")
-    dialog.get_by_role("button", name="Pause").click()
-    expect(dialog.get_by_role("alert")).to_contain_text("pending")
+    gateway.post(f"/admin/v1/rollouts/{MODEL}/abort", json={"reason": "faster"}).raise_for_status()
+    dialog.get_by_label("Reason").fill("not today")
+    dialog.get_by_role("button", name="Abort").click()
+    expect(dialog.get_by_role("alert")).to_contain_text("aborted")
     dialog.get_by_role("button", name="Leave as it is").click()
 
     expect(dialog).to_be_hidden()
-    expect(card(page)).to_contain_text("Rollout of version 4 pending")
+    expect(card(page)).to_contain_text("Last rollout, version 4: aborted")
 
 
 def test_a_model_without_a_policy_is_given_traffic(page: Page, gateway: httpx.Client) -> None:

@@ -42,6 +42,7 @@ class Life:
         world = self.world
         world.now += 1.0
         rollout = world.rollout
+        has_place = what not in ACTS or what.replace("full", "promote") in operator_acts.allowed(rollout)
         try:
             match what:
                 case "turn":
@@ -69,8 +70,10 @@ class Life:
                     world.state = "failed" if what == "retry" else "ready"
                 case _:
                     self.meddle(what)
+            assert has_place
         except ServingError:
             assert world.rollout is rollout
+            assert not has_place or what not in {"pause", "resume", "abort"}
 
     def meddle(self, what: str) -> None:
         """Somebody else edits what the split is not made of."""

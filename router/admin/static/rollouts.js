@@ -49,9 +49,13 @@ function acts(rollout, done) {
     const title = `${verb}: version ${rollout.version} of ${rollout.model}`;
     if (await confirm({ title, verb, carryOut: (_, reason) => act(`${path}/${ending}`, { ...fields, reason }) })) done();
   };
-  const pause = rollout.phase === "paused" ? button("Resume", ask("Resume", "resume")) : button("Pause", ask("Pause", "pause"));
-  return hold("p", "acts", pause, button("Next step", ask("Next step", "promote")),
-    button("All traffic", ask("All traffic", "promote", { full: true })), button("Abort", ask("Abort", "abort"), "danger"));
+  const offered = {
+    pause: () => [button("Pause", ask("Pause", "pause"))],
+    resume: () => [button("Resume", ask("Resume", "resume"))],
+    promote: () => [button("Next step", ask("Next step", "promote")), button("All traffic", ask("All traffic", "promote", { full: true }))],
+    abort: () => [button("Abort", ask("Abort", "abort"), "danger")],
+  };
+  return hold("p", "acts", ...rollout.acts.flatMap((name) => offered[name]()));
 }
 
 /** Bring a version to the traffic step by step. */

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from router.policy.actors import HARD_FAILURE_WATCH, is_own
 from router.policy.document import parse_policy
-from router.policy.exposure import HARD_FAILURE_WATCH, Freeze, freeze_of, newly_shared, on_trial
+from router.policy.exposure import Freeze, freeze_of, newly_shared, on_trial
 from router.policy.history import last_without, taken_back
 from router.ports import StoredPolicy
 
@@ -55,6 +56,14 @@ def test_a_trial_ends_after_its_time() -> None:
 def test_what_others_answer_for_is_no_trial(actor: str) -> None:
     """Rollouts watch their own versions; a way back is no trial, so that nothing flaps."""
     assert on_trial([revision(1, ONE), revision(2, MIXED, actor=actor)], since=0.0) == set()
+
+
+@pytest.mark.parametrize("actor", ["monitoring-team", "monitor2", "rollouts", "registry"])
+def test_whoever_is_called_like_one_of_them_is_watched_all_the_same(actor: str) -> None:
+    """The gateway's names are compared whole; nobody else gets a token under one."""
+    assert on_trial([revision(1, ONE), revision(2, HALF, actor=actor)], since=0.0) == {2}
+    assert is_own(actor) is (actor == "registry")
+    assert all(is_own(name) for name in ("monitor", "rollout:r1", "admin", "retraining", HARD_FAILURE_WATCH))
 
 
 def test_the_way_back_is_to_the_last_policy_without_the_version() -> None:
