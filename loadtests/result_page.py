@@ -49,12 +49,20 @@ def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 def page(title: str, *parts: str, load: str) -> str:
     """Put a page together; `load` is the machine's load average before the measurement."""
+    origin = describe_origin(load, "Clients and gateway share the cores: read the ratios.")
+    return "\n\n".join([f"# {title}", *parts, origin]) + "\n"
+
+
+def describe_origin(load: str, how_to_read: str) -> str:
+    """Write the last section of a page: command, commit, day and machine of its figures, and how to read them.
+
+    To be called before anything is written into the checkout, which would mark the commit as changed.
+    """
     machine = ", ".join(f"{name} {value}" for name, value in describe_machine().items() if name != "wrk")
-    origin = (
-        f"`{describe_command()}` at commit `{describe_commit()}`, on {machine}; load average before it {load}. Clients "
-        "and gateway share the cores: read the ratios."
+    return (
+        f"## Where it comes from\n\n`{describe_command()}` at commit `{describe_commit()}` on "
+        f"{datetime.now(UTC).date().isoformat()}, on {machine}; load average before it {load}. {how_to_read}"
     )
-    return "\n\n".join([f"# {title}", *parts, "## Where it comes from", origin]) + "\n"
 
 
 def publish(console: Console, text: str, name: str, *, is_kept: bool) -> None:
@@ -65,4 +73,4 @@ def publish(console: Console, text: str, name: str, *, is_kept: bool) -> None:
         (RESULTS / f"{datetime.now(UTC).date().isoformat()}-{name}.md").write_text(text, encoding="utf-8")
 
 
-__all__ = ["Said", "describe_load", "page", "progress_shown", "publish", "table"]
+__all__ = ["Said", "describe_load", "describe_origin", "page", "progress_shown", "publish", "table"]

@@ -1,4 +1,4 @@
-"""How fast labels take the traffic: `python -m tests.measure_emergencies 10 > docs/results/emergencies.md`."""
+"""How fast labels take the traffic: `python -m tests.measure_emergencies 10` writes docs/results/emergencies.md."""
 
 from __future__ import annotations
 
@@ -12,13 +12,14 @@ from typing import Final, NamedTuple, Self
 
 import httpx
 
+from loadtests.result_page import describe_load, describe_origin
 from tests.e2e.test_monitoring import RNG, answer_with, ask, counted, judged_versions
 from tests.gateway import RunningGateway, eventually, running_gateway
 from tests.steady import RATE, body
 
 _PATIENCE_S: Final = 30.0
+_PAGE: Final = Path("docs/results/emergencies.md")
 _HEAD: Final = """\
-<!-- Generated: python -m tests.measure_emergencies {runs} > docs/results/emergencies.md -->
 # From the label that tips the balance to no traffic
 
 A whole gateway on one machine. A version of 90 % accuracy by its profile has all of the traffic, {rate} requests/s;
@@ -85,9 +86,9 @@ def recovery_s(gateway: RunningGateway, folder: Path, model: str) -> float:
 
 
 def main() -> None:
-    """Print the page."""
+    """Measure, then write the page."""
     runs = int(sys.argv[1]) if len(sys.argv) > 1 else 10
-    sys.stdout.write(_HEAD.format(runs=runs, rate=RATE))
+    origin = describe_origin(describe_load(), "Clients and gateway share the cores.")
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         home = folder / "home"
@@ -96,7 +97,7 @@ def main() -> None:
             took = sorted(recovery_s(gateway, folder, f"judged-{number}") for number in range(runs))
     figures = (took[0], median(took), took[-1])
     cells = [*(f"{seconds:.2f}" for seconds in figures), " ".join(f"{each:.1f}" for each in took)]
-    sys.stdout.write("| " + " | ".join(cells) + " |\n")
+    _PAGE.write_text(f"{_HEAD.format(rate=RATE)}| {' | '.join(cells)} |\n\n{origin}\n")
 
 
 if __name__ == "__main__":

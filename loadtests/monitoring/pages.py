@@ -16,11 +16,7 @@ from loadtests.monitoring.plots import draw_drops, draw_flights
 from router.performance.escalation import Act
 from router.performance.severity import Severity
 
-_MADE: Final = "`python -m loadtests.monitoring` makes this page from fixed seeds."
-
 _DRIFT: Final = """# Drift: false alarms and delays
-
-{made}
 
 The stream has 29 normal features, one of eight categories, and a score; the reference has {reference:,} rows, a window
 {window}; settings are the defaults (`expected_windows_between_false_alarms` = {promise:,.0f}, over all columns).
@@ -31,7 +27,7 @@ The stream has 29 normal features, one of eight categories, and a score; the ref
 |---|---|---|---|---|
 | {windows:,} | **{alarms}** | {allowed:g} | {reports:.1%} | {highest:.1%} |
 
-A report of `drifted` is a statement on one window (false discovery rate {fdr:.0%}, so up to {fdr:.0%} of clean windows
+A report of `drifted` is a statement on one window (false discovery rate {fdr:.0%}, so about {fdr:.0%} of clean windows
 have one); alarms are statements on the stream.
 
 ## Something happens
@@ -43,11 +39,11 @@ have one); alarms are statements on the stream.
 An alarm takes {least} windows at least, by `windows_to_alarm`.
 
 What the monitor takes for it: [the running monitor](monitor.md).
+
+{origin}
 """
 
-_DROPS: Final = """# Performance alarms: labels until a drop is told
-
-{made}
+_DROPS: Final = """# Performance alarms: labels until a drop is reported
 
 Accuracy {accuracy:.0%}, 2 000 clean labels, then a relative drop; {runs} runs each. Losses between false alarms
 are at least 10⁴ (warning), 10⁵ (critical, drop 5 %) and 10⁶ (emergency, drop 15 %) on average.
@@ -72,11 +68,11 @@ A true drop of 3 % is below every grade: what is counted there is premature grad
 holds for an emergency at 10 %.
 
 ![Share of runs that reached critical, by labels](performance-alarms.svg)
+
+{origin}
 """
 
 _FLIGHTS: Final = """# A year of flights against the model of January and February
-
-{made}
 
 Drift is judged in windows of {days} days, labels daily. The baseline is the AUC on weeks that the fit had not seen,
 three folds by week: {baseline:.3f} [{low:.3f}, {high:.3f}]. The profile knows how far each column wanders from week to
@@ -105,13 +101,15 @@ P(late | features), and of that no estimate without labels knows. This is why th
 Control: January and February replayed against their own profile raise a drift alarm on: {before}.
 
 ![Drop of the AUC over the year](flights-year.svg)
+
+{origin}
 """
 
 
-def write_drift(folder: Path, false: FalseAlarms, found: list[Delay]) -> None:
+def write_drift(folder: Path, false: FalseAlarms, found: list[Delay], *, origin: str) -> None:
     """Write drift.md."""
     page = _DRIFT.format(
-        made=_MADE,
+        origin=origin,
         reference=drift.REFERENCE_ROWS,
         window=drift.WINDOW_ROWS,
         promise=drift.SETTINGS.expected_windows_between_false_alarms,
@@ -127,10 +125,12 @@ def write_drift(folder: Path, false: FalseAlarms, found: list[Delay]) -> None:
     (folder / "drift.md").write_text(page)
 
 
-def write_drops(folder: Path, false: dict[Severity, int], found: list[Found], *, runs: int, labels: int) -> None:
+def write_drops(
+    folder: Path, false: dict[Severity, int], found: list[Found], *, runs: int, labels: int, origin: str
+) -> None:
     """Write performance-alarms.md and its plot."""
     page = _DROPS.format(
-        made=_MADE,
+        origin=origin,
         accuracy=1 - drops.ERROR,
         runs=found[0].runs,
         labels=labels,
@@ -142,7 +142,7 @@ def write_drops(folder: Path, false: dict[Severity, int], found: list[Found], *,
     draw_drops(found, folder / "performance-alarms.svg")
 
 
-def write_flights(folder: Path, year: Replay) -> None:
+def write_flights(folder: Path, year: Replay, *, origin: str) -> None:
     """Write flights-year.md and its plot."""
     critical = next((m for m in year.moments if m.command.severity >= Severity.CRITICAL), None)
     opened = next(
@@ -151,7 +151,7 @@ def write_flights(folder: Path, year: Replay) -> None:
         if moment.command.act is Act.OPEN and (not critical or moment.command.incident == critical.command.incident)
     )
     page = _FLIGHTS.format(
-        made=_MADE,
+        origin=origin,
         days=WINDOW_DAYS,
         baseline=year.baseline.value,
         low=year.baseline.low,

