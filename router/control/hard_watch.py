@@ -53,20 +53,23 @@ class HardWatch:
         fresh = since(counters, self._looks[-1][1] if self._looks else counters)
         errors = fresh.errors_of({self._version})
         self._is_answering = self._is_answering or errors.total > 0
-        reference = self._reference(counters, beside, began)
-        are_usual = _are_rows_usual(reference, beside)
-        rows = self._rows_ahead + fresh.rows_of({self._version})
-        if not self._is_answering or self._settles(now) or are_usual:
-            rows = 0
+        can_count_rows = self._is_answering and not self._settles(now)
+        rows = self._rows_ahead + fresh.rows_of({self._version}) if can_count_rows else 0
         if errors.total:
-            seen = Counts(errors.total, min(errors.total, errors.events + rows))
-            theirs = reference.errors_of(beside) if are_usual else reference.failures_of(beside)
-            self._suspicion = watch(self._suspicion, seen, theirs)
+            self._hold_against(errors, rows, self._reference(counters, beside, began), beside)
         self._rows_ahead = 0 if errors.total else rows
         self._looks.append((now, counters))
         while len(self._looks) > 1 and not 0 <= now - self._looks[0][0] <= _RECENT_S:
             self._looks.popleft()
         return self._suspicion.words if self._suspicion.is_alarm else ""
+
+    def _hold_against(self, errors: Counts, rows: int, reference: Counters, beside: Collection[int]) -> None:
+        """Add what was seen since the last look; rows only where the others do not answer so too."""
+        if _are_rows_usual(reference, beside):
+            self._suspicion = watch(self._suspicion, errors, reference.errors_of(beside))
+            return
+        seen = Counts(errors.total, min(errors.total, errors.events + rows))
+        self._suspicion = watch(self._suspicion, seen, reference.failures_of(beside))
 
     def _settles(self, now: float) -> bool:
         """Tell whether copies that were under way when the share was raised may still be counted."""

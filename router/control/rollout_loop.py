@@ -25,6 +25,7 @@ from router.rollout.rollout import Rollout
 from router.rollout.split import share_of
 from router.rollout.writes import AskGates, Command, KeepTrying, LoadVersion, SetPolicy, Turn, WriteRegistry
 from router.rollout_ports import Note, RolloutConflict, RolloutMonitor, RolloutStore
+from serving.protocol.errors import ServingError
 from serving.telemetry.folder import read_folder
 from serving.telemetry.snapshot import Snapshot
 
@@ -83,6 +84,8 @@ class RolloutLoop:
         self._findings: dict[str, Sequence[Judgement]] = {}
         self._stuck: dict[str, str] = {}
         """By rollout, why its last turn failed."""
+        self._unknown: dict[str, str] = {}
+        """By rollout, why its version cannot even be asked for."""
         self._concerns: tuple[str, ...] = ()
         self._under_way: dict[tuple[str, str], asyncio.Task[None]] = {}
         self._wake = asyncio.Event()
@@ -137,7 +140,7 @@ class RolloutLoop:
             snapshot = (await asyncio.to_thread(read_folder, self._metrics_dir)).snapshot
             for rollout in active:
                 await self._turn_alone(rollout, snapshot)
-        stuck = ((rollout, self._stuck.get(rollout.id)) for rollout in active)
+        stuck = ((rollout, self._stuck.get(rollout.id) or self._unknown.get(rollout.id)) for rollout in active)
         troubles = ((rollout, self._promotions.trouble(rollout)) for rollout in (*untold, *active))
         self._concerns = (
             *(f"{each.model}: the rollout of version {each.version} cannot go on: {why}" for each, why in stuck if why),
@@ -249,8 +252,14 @@ class RolloutLoop:
             await self._policies.write([change], actor=rollout.writer, reason=command.reason, at=now)
 
     async def _load(self, rollout: Rollout, version: int) -> None:
-        with contextlib.suppress(VersionUnready):  # its state says so
-            await self._versions.ensure_ready(rollout.model, version, timeout_s=self._ready_timeout_s)
+        try:
+            with contextlib.suppress(VersionUnready):  # its state says so
+                await self._versions.ensure_ready(rollout.model, version, timeout_s=self._ready_timeout_s)
+        except ServingError as error:
+            self._unknown[rollout.id] = error.message
+            await asyncio.sleep(RETRY_S)
+        else:
+            self._unknown.pop(rollout.id, None)
 
     def _forget(self, rollout: Rollout) -> None:
         if rollout.phase is Phase.FAILED:
@@ -258,6 +267,7 @@ class RolloutLoop:
         self._watches.pop(rollout.id, None)
         self._findings.pop(rollout.id, None)
         self._stuck.pop(rollout.id, None)
+        self._unknown.pop(rollout.id, None)
         if not self._is_untold(rollout):
             self._promotions.forget(rollout)
         self._gates.forget(rollout)

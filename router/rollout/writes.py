@@ -208,8 +208,8 @@ def _roles_in(rollout: Rollout, policy: Policy) -> Roles:
 
     Until the first step is in force the names are free, also for a variant without weight.
     """
-    is_in_force = any(variant.name == CONTROL for variant in rollout.stands.variants)
-    return rollout.roles if is_in_force else cast(policy, rollout.version)
+    is_at_a_step = any(variant.name == CONTROL for variant in rollout.stands.variants)
+    return rollout.roles if is_at_a_step or rollout.phase is Phase.BAKING else cast(policy, rollout.version)
 
 
 def _superseded(rollout: Rollout, policy: Policy, revision: int, now: float, words: str) -> Turn:

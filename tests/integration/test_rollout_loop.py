@@ -20,7 +20,7 @@ from router.policy.document import parse_policy
 from router.policy.plan import Plan
 from router.ports import StoreUnavailable, VersionStatus
 from router.rollout.phase import Phase
-from serving.protocol.errors import ErrorKind, ServingError
+from serving.protocol.errors import ErrorKind, ServingError, not_found
 from serving.telemetry import catalog
 from serving.telemetry.folder import write_snapshot
 from serving.telemetry.instruments import Registry
@@ -36,6 +36,7 @@ class Loaded:
     def __init__(self) -> None:
         self.states = {OLD: "ready", NEW: "ready"}
         self.retried: set[int] = set()
+        self.deleted: set[int] = set()
         self.asked: list[int] = []
         self.kept: list[int] = []
 
@@ -48,6 +49,8 @@ class Loaded:
 
     async def ensure_ready(self, model: str, version: int, *, timeout_s: float) -> VersionStatus:
         self.asked.append(version)
+        if version in self.deleted:
+            raise not_found(f"{model}: the registry has no version {version}")
         self.states[version] = "ready"
         return self.status_of(model, version)
 
@@ -304,6 +307,21 @@ async def test_a_version_whose_registry_is_away_is_waited_for(world: World) -> N
     world.versions.states[NEW] = "ready"
     await world.look(2)
     assert await world.share() == 1000
+
+
+async def test_a_version_that_nobody_knows_is_told_of(world: World) -> None:
+    """It is asked for again after a pause; meanwhile `problems` says why the rollout waits."""
+    world.versions.states[NEW] = "absent"
+    world.versions.deleted.add(NEW)
+    await world.start()
+    for _ in range(3):
+        await world.look()
+        await drain(world)
+    assert world.versions.asked == [NEW]
+    assert list(world.loop.concerns()) == [
+        f"{MODEL}: the rollout of version {NEW} cannot go on: {MODEL}: the registry has no version {NEW}"
+    ]
+    await world.loop.close()
 
 
 async def test_a_store_that_goes_away_in_mid_change_leaves_nothing_half_applied(

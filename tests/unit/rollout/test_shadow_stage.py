@@ -218,6 +218,20 @@ def test_a_dark_variant_of_the_version_becomes_the_canary() -> None:
     }
 
 
+@pytest.mark.parametrize("until", [Phase.PROGRESSING, Phase.BAKING])
+def test_other_changes_of_the_policy_are_taken_along(until: Phase) -> None:
+    """A shadow of another version, or a dark variant under a free name, at a step and after promotion."""
+    story = Story(msgspec.structs.replace(PLAN, shadow=None, checks=()))
+    while story.rollout.phase is not until or story.rollout.write is not None:
+        if story.rollout.phase is Phase.PROGRESSING and story.rollout.write is None:
+            story.rollout = operator_acts.promote(
+                story.rollout, story.policy, story.now, full=False, actor="ada", reason="urgent"
+            )
+        story.turn()
+    story.edit(shadows=(ShadowRule(9),), variants=(*story.policy.variants, Variant("dark", 8, 0)))
+    assert (story.turn().phase, story.turn().phase) == (until, until)
+
+
 def test_a_rollout_whose_shadow_has_no_place_any_more_says_so_and_ends() -> None:
     """The policy has grown to as many shadows as it may."""
     story = Story()
