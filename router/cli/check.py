@@ -97,12 +97,13 @@ def check(
 
 def _check(subject: str, asked: _Asked, settings: Settings) -> Report:
     # onnxruntime and, for a registry, MLflow come with these
+    from router.control.specs import reach_of
     from serving.registry.finding import Report, failed
     from serving.registry.gate import check_version
     from serving.registry.model_files import place_model
 
     def checked(folder: Path, tags: dict[str, str]) -> Report:
-        return check_version(subject, folder, tags, example=asked.example, labelled=asked.labelled)
+        return check_version(subject, folder, tags, reach_of(settings), example=asked.example, labelled=asked.labelled)
 
     if uri := _URI.fullmatch(subject):
         with _registry(settings) as registry:

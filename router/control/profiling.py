@@ -33,6 +33,7 @@ from router.drift.profile import (
 )
 from router.performance.baseline import Metric, Task
 from serving.backends.catalog import create
+from serving.backends.outgoing import Reach
 from serving.protocol.arrays import Array
 from serving.protocol.errors import invalid
 from serving.protocol.messages import Signature
@@ -106,7 +107,7 @@ def attach_profile(registry: Registry, model: str, version: int, reference: Refe
     try:
         if PROFILE_TAG not in artifact.info.tags and (artifact.dir / PROFILE).is_file():
             raise invalid(f"{model} version {version} was logged with a profile of its own; register a new version")
-        profile = profile_version(artifact, reference)
+        profile = profile_version(artifact, reference, registry.reach)
     finally:
         registry.release(artifact)
     attached = registry.attach_profile(model, version, encode_profile(profile))
@@ -114,13 +115,19 @@ def attach_profile(registry: Registry, model: str, version: int, reference: Refe
     return profile
 
 
-def profile_version(artifact: Artifact, reference: Reference | Table) -> Profile:
+def profile_version(artifact: Artifact, reference: Reference | Table, reach: Reach) -> Profile:
     """Make the profile of a version on this machine, running it where answers are not given.
+
+    Args:
+        artifact: the version.
+        reference: the rows.
+        reach: how far its backend may reach.
 
     Raises:
         ServingError: INVALID, the rows do not fit the model.
     """
-    backend = create(artifact.options.backend, artifact, msgspec.structs.replace(artifact.options, provider="cpu"))
+    options = msgspec.structs.replace(artifact.options, provider="cpu")
+    backend = create(options.backend, artifact, options, reach)
     backend.load()
     try:
         rows = _read(reference, backend.signature) if isinstance(reference, Table) else reference

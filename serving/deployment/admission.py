@@ -69,7 +69,7 @@ def _admit(need: Need, spec: VersionSpec) -> None:
 
 
 def _measure_gpu(artifact: Artifact, spec: VersionSpec, measurements: Measurements) -> int:
-    trial = try_version(artifact.dir, spec.tags)
+    trial = try_version(artifact.dir, spec.tags, spec.reach)
     if reason := refusal(trial.findings):
         raise invalid(reason)
     measurements.remember(artifact.dir.name, artifact.options, Measured(gpu_bytes=trial.gpu_bytes))

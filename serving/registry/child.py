@@ -7,7 +7,27 @@ import signal
 from pathlib import Path
 from typing import Final
 
+import msgspec
+
+from serving.backends.outgoing import Reach
+
 _LEAST_BYTES: Final = 512 * 1024**2
+
+
+class JobReach(msgspec.Struct, frozen=True):
+    """How far a child's backend may reach, as its job says it: JSON has no paths."""
+
+    hosts: tuple[str, ...]
+    push_folder: str | None
+
+    @classmethod
+    def of(cls, reach: Reach) -> JobReach:
+        """Write it down."""
+        return cls(reach.hosts, str(reach.push_folder) if reach.push_folder else None)
+
+    def read(self) -> Reach:
+        """Read it back."""
+        return Reach(self.hosts, Path(self.push_folder) if self.push_folder else None)
 
 
 def yield_memory(limit_bytes: int) -> None:

@@ -12,6 +12,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Final
 
+from serving.backends.outgoing import Reach
 from serving.protocol.errors import ServingError
 from serving.registry.artifact import PROFILE, is_wanted
 from serving.registry.digest import file_digests, model_digest
@@ -30,6 +31,7 @@ def check_version(
     subject: str,
     folder: Path,
     tags: Mapping[str, str],
+    reach: Reach,
     *,
     example: bytes | None = None,
     labelled: Labelled | None = None,
@@ -41,6 +43,7 @@ def check_version(
         subject: how to call the version.
         folder: its files.
         tags: its registry tags.
+        reach: how far a backend may reach.
         example: a V2 inference request, for files that have no golden example yet.
         labelled: a labelled table, to score the model on.
         timeout_s: how long loading and proving may take.
@@ -50,6 +53,7 @@ def check_version(
         trial = try_version(
             folder,
             tags,
+            reach,
             example=example,
             labelled=labelled,
             limit_bytes=node_room().free_bytes,

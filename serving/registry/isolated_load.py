@@ -17,9 +17,11 @@ import msgspec
 
 from serving.backends.backend import Backend
 from serving.backends.catalog import create
+from serving.backends.example import stacked
+from serving.backends.outgoing import Reach
 from serving.protocol.errors import ServingError
 from serving.protocol.messages import Signature
-from serving.registry.child import how_it_died, yield_memory
+from serving.registry.child import JobReach, how_it_died, yield_memory
 from serving.registry.finding import Finding, failed, ok
 from serving.registry.golden import Golden, Origin, arrays
 from serving.registry.golden_recording import read_golden, record
@@ -40,6 +42,7 @@ class Job(msgspec.Struct, frozen=True):
 
     folder: str
     tags: dict[str, str]
+    reach: JobReach
     example: str | None = None
     """A V2 inference request for a model without a golden example."""
     labelled: Labelled | None = None
@@ -63,15 +66,26 @@ class Trial(msgspec.Struct, frozen=True):
 def try_version(
     folder: Path,
     tags: Mapping[str, str],
+    reach: Reach,
     *,
     example: bytes | None = None,
     labelled: Labelled | None = None,
     limit_bytes: int = 0,
     timeout_s: float = DEFAULT_TIMEOUT_S,
 ) -> Trial:
-    """Try a version's files in a child process; see `Job`. Never raises for what the model does."""
+    """Try a version's files in a child process; see `Job`. Never raises for what the model does.
+
+    Args:
+        folder: the version's files.
+        tags: its registry tags.
+        reach: how far a backend may reach.
+        example: a V2 inference request for a model without a golden example.
+        labelled: a labelled table to score the model on.
+        limit_bytes: memory that the child may ask for; 0 for as much as there is.
+        timeout_s: how long it may take.
+    """
     request = example.decode(errors="replace") if example is not None else None
-    job = Job(str(folder), dict(tags), request, labelled, limit_bytes)
+    job = Job(str(folder), dict(tags), JobReach.of(reach), request, labelled, limit_bytes)
     try:
         done = subprocess.run(
             [sys.executable, "-m", "serving.registry.isolated_load"],
@@ -92,14 +106,15 @@ def try_version(
 def run(job: Job) -> Trial:
     """Load, prove, score: in this process."""
     before, gpu_before = peak_bytes(), gpu_room()
-    folder = Path(job.folder)
+    folder, reach = Path(job.folder), job.reach.read()
     try:
         options = parse_options(job.tags)
         files = find_model(folder)
         golden = read_golden(folder, cast("Origin", job.tags.get(GOLDEN_TAG, "given")))
         if golden is None:
-            golden = record(files, options, job.example.encode() if job.example is not None else None).golden
-        backend = create(options.backend, files, options)
+            example = job.example.encode() if job.example is not None else None
+            golden = record(files, options, example, reach).golden
+        backend = create(options.backend, files, options, reach)
         backend.load()
         try:
             findings = [ok("load", _facts(backend.describe()))]
@@ -120,7 +135,7 @@ def run(job: Job) -> Trial:
 def _run_largest(backend: Backend, golden: Golden, options: ServingOptions) -> None:
     """Run the largest batch that the version may get: what a run takes grows with its rows."""
     if options.max_batch > 1 and backend.signature.batchable and golden.inputs:
-        backend.warm_up(arrays(golden.inputs), (options.max_batch,))
+        backend.infer(stacked(arrays(golden.inputs), options.max_batch), ())
 
 
 def _load_failure(error: Exception, limit_bytes: int) -> Finding:

@@ -20,7 +20,7 @@ import msgspec
 from serving.backends.outgoing import Reach
 from serving.protocol.errors import ErrorKind, ServingError, invalid
 from serving.protocol.messages import Signature
-from serving.registry.child import how_it_died, yield_memory
+from serving.registry.child import JobReach, how_it_died, yield_memory
 from serving.registry.golden import Origin
 from serving.registry.golden_recording import Recording, read_golden, record, write_golden
 from serving.registry.model_files import find_model
@@ -39,8 +39,7 @@ class Job(msgspec.Struct, frozen=True):
     """An empty folder for the example."""
     tags: dict[str, str]
     example: str | None
-    hosts: tuple[str, ...]
-    push_folder: str | None
+    reach: JobReach
     limit_bytes: int
 
 
@@ -56,9 +55,8 @@ class Recorded(msgspec.Struct, frozen=True):
 def record_apart(folder: Path, tags: Mapping[str, str], example: bytes | None, reach: Reach) -> Recording:
     """Record in a child process what `record` would here; raises as it does, and INVALID for a model that kills it."""
     request = example.decode(errors="replace") if example is not None else None
-    push_folder = str(reach.push_folder) if reach.push_folder else None
     with tempfile.TemporaryDirectory(prefix="recording-") as into:
-        job = Job(str(folder), into, dict(tags), request, reach.hosts, push_folder, node_room().free_bytes)
+        job = Job(str(folder), into, dict(tags), request, JobReach.of(reach), node_room().free_bytes)
         done = _run(job)
         if done.signature is None:
             raise ServingError(ErrorKind(done.kind), done.message)
@@ -86,10 +84,9 @@ def _run(job: Job) -> Recorded:
 
 def _record(job: Job) -> Recorded:
     """Do the job, in this process."""
-    reach = Reach(job.hosts, Path(job.push_folder) if job.push_folder else None)
     example = job.example.encode() if job.example is not None else None
     try:
-        recording = record(find_model(Path(job.folder)), parse_options(job.tags), example, reach)
+        recording = record(find_model(Path(job.folder)), parse_options(job.tags), example, job.reach.read())
     except ServingError as error:
         return Recorded(kind=error.kind, message=error.message)
     except MemoryError:

@@ -11,6 +11,7 @@ import fcntl
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Final
 
 from serving.backends.outgoing import Reach
 from serving.protocol.errors import ErrorKind, ServingError, invalid, not_found
@@ -31,7 +32,8 @@ class Registry:
     def __init__(self, store: MlflowStore, cache: ArtifactCache, reach: Reach, recorder: Recorder) -> None:
         self._store = store
         self._cache = cache
-        self._reach = reach
+        self.reach: Final = reach
+        """How far a version's backend may reach."""
         self._recorder = recorder
         self._fetcher = Fetcher(store, cache, reach, recorder)
 
@@ -168,7 +170,7 @@ class Registry:
             check_name(alias, "alias")
         with self._cache.staging_folder() as folder:
             files = place_model(folder, onnx)
-            recording = self._recorder(folder, own_tags, example, self._reach)
+            recording = self._recorder(folder, own_tags, example, self.reach)
             write_golden(folder, recording.golden)
             run_id = self._store.start_run()
             created_at = datetime.now(UTC).strftime("%Y-%m-%d %H:%M:%S")

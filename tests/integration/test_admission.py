@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from serving.backends.outgoing import Reach
 from serving.deployment.admission import fit, remember_memory
 from serving.deployment.spec import VersionSpec
 from serving.protocol.errors import ErrorKind, ServingError
@@ -70,7 +71,7 @@ def test_a_model_that_asks_for_more_memory_than_there_is_is_a_finding(tmp_path: 
     """Not the end of whoever tries it, nor of a process beside it; with room it is fine."""
     (tmp_path / "model.onnx").write_bytes(models.hungry(4 * GIB))
 
-    (finding,) = try_version(tmp_path, {}, limit_bytes=2 * GIB).findings
+    (finding,) = try_version(tmp_path, {}, Reach(), limit_bytes=2 * GIB).findings
 
     assert finding.verdict == "failed"
     assert "more memory than the 2.0 GiB that are free" in finding.seen
@@ -80,7 +81,9 @@ def test_a_trial_measures_with_the_largest_batch(tmp_path: Path) -> None:
     """What a run takes grows with its rows."""
     (tmp_path / "model.onnx").write_bytes(models.mlp(hidden=2048))
 
-    small, large = (try_version(tmp_path, {"shepherd.max_batch": str(rows)}).memory_bytes for rows in (1, 8192))
+    small, large = (
+        try_version(tmp_path, {"shepherd.max_batch": str(rows)}, Reach()).memory_bytes for rows in (1, 8192)
+    )
 
     assert small > 0
     assert large > small + 2048 * 8192 * 4
@@ -90,4 +93,4 @@ def test_without_a_gpu_nothing_of_one_is_measured(tmp_path: Path) -> None:
     """Nor asked for."""
     (tmp_path / "model.onnx").write_bytes(models.add_one())
 
-    assert try_version(tmp_path, {"shepherd.provider": "cpu"}).gpu_bytes == 0
+    assert try_version(tmp_path, {"shepherd.provider": "cpu"}, Reach()).gpu_bytes == 0

@@ -13,6 +13,7 @@ from click.testing import CliRunner, Result
 from router.cli.main import cli
 from serving.registry.registry import Registry
 from tests import models
+from tests.ports import free_ports
 
 pytestmark = pytest.mark.filterwarnings("ignore:The ``noload`` loader strategy:DeprecationWarning")
 
@@ -113,6 +114,20 @@ def test_a_version_of_the_registry_is_checked_by_number_and_alias(tmp_path: Path
         file.chmod(0o600)
         file.write_bytes(models.add(2.0))
     assert "registered was" in check("models:/m@champion", *state).stdout
+
+
+def test_a_model_on_a_host_that_the_operator_allows_is_asked_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As a replica would; nobody listens there, and that is what the report says."""
+    (port,) = free_ports(1)
+    tags = {"backend": "triton", "triton.urls": f"grpc://0.0.0.0:{port}", "triton.model": "m", "triton.timeout_s": "5"}
+    options = [part for name, value in tags.items() for part in ("--tag", f"shepherd.{name}={value}")]
+
+    assert "host '0.0.0.0' may not be spoken to" in check(tmp_path, *options).stdout
+
+    monkeypatch.setenv("SHEPHERD_BACKEND_ALLOWED_HOSTS", "0.0.0.0")
+    assert "Triton cannot be reached" in check(tmp_path, *options).stdout
 
 
 def test_the_report_is_also_written_for_ci_servers(tmp_path: Path, model: Path) -> None:

@@ -14,15 +14,19 @@ from typing import Any
 import numpy as np
 import pytest
 
+from router.control.profiling import Reference, attach_profile
 from serving.backends.backend import Array
+from serving.backends.outgoing import Reach
 from serving.backends.triton import TritonBackend, TritonOptions
 from serving.backends.triton_push import PushedModel
 from serving.protocol.errors import ErrorKind, ServingError
 from serving.protocol.messages import TensorSpec
+from serving.registry.gate import check_version
 from serving.registry.golden import arrays
 from serving.registry.golden_recording import record
 from serving.registry.model_files import ModelFiles
 from serving.registry.options import parse_options
+from serving.registry.registry import Registry
 from tests import models
 from tests.ports import free_ports
 from tests.triton import Triton, running_triton
@@ -224,6 +228,25 @@ async def test_a_pushed_model_is_loaded_served_and_gone_with_its_last_user(trito
     with pytest.raises(ServingError):
         await asyncio.to_thread(second.infer, row, ())
     assert not [path for path in triton.repository.iterdir() if path.name.startswith("pushed")]
+
+
+@pytest.mark.filterwarnings("ignore:The ``noload`` loader strategy:DeprecationWarning")
+def test_what_a_replica_may_reach_its_check_and_its_profile_may_too(triton: Triton, tmp_path: Path) -> None:
+    """A pushed model on a host that the operator allows: nothing is left of them when they are done."""
+    reach = Reach(("0.0.0.0",), triton.repository)
+    url = f"grpc://0.0.0.0:{triton.grpc_port}"
+    tags = {"backend": "triton", "triton.push": "true", "triton.urls": url, "triton.model": "tried"}
+    registry = Registry.open(None, state_dir=tmp_path, reach=reach)
+    version = registry.register("m", models.add_one(), tags={f"shepherd.{name}": text for name, text in tags.items()})
+
+    artifact = registry.fetch(registry.resolve("m", version))
+    report = check_version("m", artifact.dir, artifact.info.tags, reach)
+    profile = attach_profile(registry, "m", version, Reference({"x": np.repeat(X, 100, axis=0)}))
+    registry.close()
+
+    assert report.passed, report.findings
+    assert {column.name for column in profile.columns} >= {"x[0]", "y[3]"}
+    assert not [path for path in triton.repository.iterdir() if path.name.startswith("tried")]
 
 
 def test_a_model_that_triton_does_not_have_is_refused_by_name(triton: Triton) -> None:

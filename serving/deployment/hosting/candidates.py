@@ -69,7 +69,9 @@ class Candidates:
                 f"{spec.model} version {spec.version}: its files in the cache are not what they were; try again"
             )
         try:
-            trial = try_version(folder, spec.tags, limit_bytes=node_room().free_bytes, timeout_s=TRIAL_TIMEOUT_S)
+            trial = try_version(
+                folder, spec.tags, spec.reach, limit_bytes=node_room().free_bytes, timeout_s=TRIAL_TIMEOUT_S
+            )
         finally:
             self._cache.release(folder)
         if reason := refusal(trial.findings):

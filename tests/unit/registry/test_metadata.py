@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from serving.backends.outgoing import Reach
 from serving.protocol.errors import ErrorKind, ServingError
 from serving.registry.artifact import GOLDEN_RESPONSE, MLMODEL, PROFILE
 from serving.registry.gate import check_version
@@ -47,6 +48,6 @@ def test_a_profile_as_large_as_a_model_fails_the_check(tmp_path: Path) -> None:
     (tmp_path / "model.onnx").write_bytes(models.add_one())
     sparse(tmp_path / PROFILE, MAX_METADATA_BYTES + 1)
 
-    (profile,) = (each for each in check_version("m", tmp_path, {}).findings if each.check == "profile")
+    (profile,) = (each for each in check_version("m", tmp_path, {}, Reach()).findings if each.check == "profile")
 
     assert (profile.verdict, "more than 64 MiB" in profile.seen) == ("failed", True)
