@@ -1,4 +1,4 @@
-"""What every runtime offers: load, signature, infer, warm up, close. Pure."""
+"""What every runtime offers: load, signature, infer, describe, close. Pure."""
 
 from __future__ import annotations
 
@@ -32,9 +32,6 @@ class Backend(Protocol):
 
     def infer(self, inputs: Mapping[str, Array], outputs: Sequence[str]) -> dict[str, Array]:
         """Run the model on arrays of the signature's dtypes; return the named outputs, or all when none is named."""
-
-    def warm_up(self, example: Mapping[str, Array] | None, batch_sizes: Sequence[int]) -> None:
-        """Run each batch size once, so that no request pays for lazy set-up."""
 
     def describe(self) -> dict[str, Any]:
         """Facts for operators: provider, threads, opset, bytes."""

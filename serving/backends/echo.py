@@ -14,7 +14,6 @@ from typing import Any, Final
 import msgspec
 
 from serving.backends.backend import Array
-from serving.backends.example import synthetic_inputs
 from serving.protocol.errors import ErrorKind, ServingError, invalid
 from serving.protocol.messages import Signature, TensorSpec
 
@@ -65,10 +64,6 @@ class EchoBackend:
         if self._has_knobs:
             self._misbehave(inputs)
         return {name: inputs[name] for name in outputs} if outputs else dict(inputs)
-
-    def warm_up(self, example: Mapping[str, Array] | None, batch_sizes: Sequence[int]) -> None:
-        """Run once: there is nothing to set up."""
-        self.infer(example if example is not None else synthetic_inputs(self._signature), ())
 
     def describe(self) -> dict[str, Any]:
         """Say what is set."""

@@ -17,7 +17,6 @@ import numpy as np
 import onnxruntime
 
 from serving.backends.backend import Array
-from serving.backends.example import stacked, synthetic_inputs
 from serving.backends.onnx_binding import BoundRunner, page_locked
 from serving.backends.onnx_providers import (
     CUDA,
@@ -98,20 +97,6 @@ class OnnxBackend:
             return dict(zip(names, self._run(names, inputs), strict=True))
         except Exception as error:
             raise _run_failure(error) from error
-
-    def warm_up(self, example: Mapping[str, Array] | None, batch_sizes: Sequence[int]) -> None:
-        """Run each batch size once, and a model that cannot be batched once as it is.
-
-        Without an example the inputs are invented; a model may refuse those, which says nothing against it.
-        """
-        inputs = example if example is not None else synthetic_inputs(self._signature)
-        batches = [stacked(inputs, size) for size in batch_sizes] if self._signature.batchable else [dict(inputs)]
-        for batch in batches:
-            try:
-                self.infer(batch, ())
-            except ServingError:
-                if example is not None:
-                    raise
 
     def describe(self) -> dict[str, Any]:
         """Say what runs the model and with which settings."""

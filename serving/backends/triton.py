@@ -180,9 +180,6 @@ class TritonBackend:
             finally:
                 endpoint.in_flight -= 1
 
-    def warm_up(self, example: Mapping[str, Array] | None, batch_sizes: Sequence[int]) -> None:
-        """Do nothing: the servers warm their models themselves, and the golden check has just asked them."""
-
     def describe(self) -> dict[str, Any]:
         """Say where the model lives."""
         places = ", ".join(f"{client.address.scheme}://{client.address.netloc}" for client in self._clients)

@@ -42,10 +42,6 @@ class FiniteOutputs:
             self._nonfinite_rows.add(count_nonfinite_rows(wrong))
         return answer
 
-    def warm_up(self, example: Mapping[str, Array] | None, batch_sizes: Sequence[int]) -> None:
-        """Warm up."""
-        self._backend.warm_up(example, batch_sizes)
-
     def describe(self) -> dict[str, Any]:
         """Describe the model."""
         return self._backend.describe()

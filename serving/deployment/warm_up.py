@@ -7,9 +7,9 @@ from collections.abc import Mapping
 from typing import Final
 
 import msgspec
-import numpy as np
 
 from serving.backends.backend import Array, Backend
+from serving.backends.example import stacked
 from serving.batching.batcher import BatchLimits
 from serving.batching.sizing import batching_pays
 
@@ -45,14 +45,14 @@ def warm_up(
     if reason is not None:
         return Warmth(_single(limits), _best_s(backend, example), _words(limits, reason))
     row = {name: array[:1] for name, array in example.items()}
-    one_s, many_s = _best_s(backend, row), _best_s(backend, _stacked(row, TRIED_ROWS))
+    one_s, many_s = _best_s(backend, row), _best_s(backend, stacked(row, TRIED_ROWS))
     if not batching_pays({1: one_s, TRIED_ROWS: many_s}):
         reason = f"{TRIED_ROWS} rows take {many_s / one_s:.1f} times as long as one: it does not pay"
         return Warmth(_single(limits), one_s, _words(limits, reason))
     size = 2
     while size <= limits.max_rows:
         if size != TRIED_ROWS:
-            backend.infer(_stacked(row, size), ())
+            backend.infer(stacked(row, size), ())
         size *= 2
     return Warmth(limits, one_s, _words(limits, None))
 
@@ -73,10 +73,6 @@ def _words(limits: BatchLimits, reason: str | None) -> str:
 
 def _single(limits: BatchLimits) -> BatchLimits:
     return msgspec.structs.replace(limits, max_rows=1)
-
-
-def _stacked(row: Mapping[str, Array], rows: int) -> dict[str, Array]:
-    return {name: np.concatenate([array] * rows) for name, array in row.items()}
 
 
 def _best_s(backend: Backend, inputs: Mapping[str, Array]) -> float:

@@ -34,10 +34,6 @@ class MarkedBackend:
         finally:
             self._mark.clear()
 
-    def warm_up(self, example: Mapping[str, Array] | None, batch_sizes: Sequence[int]) -> None:
-        """Warm up."""
-        self._backend.warm_up(example, batch_sizes)
-
     def describe(self) -> dict[str, Any]:
         """Describe the model."""
         return self._backend.describe()

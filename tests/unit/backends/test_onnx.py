@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from onnx import TensorProto
 
+from serving.backends.example import stacked, synthetic_inputs
 from serving.backends.onnx import OnnxBackend, OnnxOptions
 from serving.protocol.errors import ErrorKind, ServingError
 from serving.protocol.messages import TensorSpec
@@ -256,21 +257,14 @@ def test_a_provider_that_is_not_there_is_an_error_that_says_what_is(tmp_path: Pa
 # ── life ─────────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def test_warm_up_runs_without_an_example(load: Load) -> None:
-    """Inputs are invented from the signature, for models of any kind."""
+def test_inputs_made_of_a_signature_suit_models_of_any_kind(load: Load) -> None:
+    """They fit, alone and stacked; what they mean is another matter."""
     for build in (models.mlp, models.scalar_input, models.strings, models.map_sequence, models.table_lookup):
-        load(build()).warm_up(None, [1, 4])
-
-
-def test_warm_up_with_an_example_raises_what_the_model_raises(load: Load) -> None:
-    """An example is known to be right: a model that fails on it is not fit for traffic."""
-    with pytest.raises(ServingError):
-        load(models.wrong_at_runtime()).warm_up({"x": np.ones((1, 4), np.float32)}, [1])
-
-
-def test_warm_up_forgives_a_model_that_refuses_invented_inputs(load: Load) -> None:
-    """Invented inputs prove nothing against a model."""
-    load(models.wrong_at_runtime()).warm_up(None, [1])
+        backend = load(build())
+        inputs = synthetic_inputs(backend.signature)
+        backend.infer(inputs, ())
+        if backend.signature.batchable:
+            backend.infer(stacked(inputs, 4), ())
 
 
 def test_describe_says_what_runs_the_model(load: Load) -> None:

@@ -34,8 +34,6 @@ class Timed:
         time.sleep(self._call_s + self._row_s * rows)
         return dict(inputs)
 
-    def warm_up(self, example: Mapping[str, Array] | None, batch_sizes: Sequence[int]) -> None: ...
-
     def describe(self) -> dict[str, Any]:
         return {}
 
