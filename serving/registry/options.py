@@ -64,7 +64,7 @@ class ServingOptions(msgspec.Struct, frozen=True):
     gpu_share: Annotated[float, Meta(ge=0, le=1)] = 0.0
     """Part of a GPU that each replica takes; 0 for none."""
     gpu_mem_limit_bytes: Annotated[int, Meta(ge=0, le=1 << 50)] = 0
-    """Ceiling of the GPU memory of each replica; 0 for none."""
+    """Ceiling of the GPU memory of each replica; 0: the measured size plus 10 %."""
     latency_budget_ms: Annotated[float, Meta(ge=0)] = 0.0
     """The version is refused when one run of its golden example takes longer, in the median; 0 for no budget."""
     golden_rtol: Annotated[float, Meta(ge=0)] = 1e-3
