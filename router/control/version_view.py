@@ -9,7 +9,7 @@ from router.control.reconciler import Phase, Standing, VersionKey
 from router.control.specs import SpecMaker
 from router.ports import ReplicaStatus, VersionStatus
 from serving.channel.endpoint import Endpoint
-from serving.deployment.remote_report import read_troubles, troubles_path
+from serving.deployment.remote_report import read_troubles
 from serving.deployment.scaling_record import read_record, record_path
 from serving.deployment.spec import VersionSpec
 from serving.deployment.status import AppStatus
@@ -59,7 +59,7 @@ class VersionViews:
         return VersionStatus(
             *key,
             state=COLD if is_cold else standing.phase.value,
-            reason=standing.reason or (_troubles(spec) if spec and standing.phase is Phase.READY else ""),
+            reason=standing.reason or (_troubles(spec, endpoints) if spec and standing.phase is Phase.READY else ""),
             replicas=tuple(
                 ReplicaStatus(each.replica_id, each.pid, each.node, each.tcp or each.uds) for each in endpoints
             ),
@@ -74,7 +74,7 @@ class VersionViews:
         )
 
 
-def _troubles(spec: VersionSpec) -> str:
+def _troubles(spec: VersionSpec, endpoints: Sequence[Endpoint]) -> str:
     """Say at which servers a version that lives on others cannot be asked; empty when none."""
-    troubles = read_troubles(troubles_path(spec.run_dir, spec.model, spec.version))
+    troubles = read_troubles(spec.run_dir, [each.replica_id for each in endpoints])
     return "; ".join(f"{place} gets no requests: {trouble}" for place, trouble in troubles.items())

@@ -1,15 +1,19 @@
-"""What a replica says of the servers that its model lives on: two gauges, and a small file for the control process."""
+"""What a replica says of the servers that its model lives on: two gauges, and a small file for the control process.
+
+Each replica has a file of its own, there while a server gets no requests from it. Control reads those of the replicas
+that it sees, so what a killed one has left behind tells nothing.
+"""
 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import msgspec
 
 from serving.backends.backend import RemoteBackend
-from serving.deployment.spec import app_name
+from serving.deployment.spec import VersionSpec
 from serving.telemetry.catalog import OK, TRITON_SERVERS
 from serving.telemetry.instruments import Registry
 
@@ -19,14 +23,12 @@ _AWAY = "away"
 class RemoteReport:
     """Tells of one remote backend each time that metrics are published."""
 
-    def __init__(self, backend: RemoteBackend, metrics: Registry, model: str, version: int, run_dir: Path) -> None:
+    def __init__(self, backend: RemoteBackend, metrics: Registry, spec: VersionSpec, replica_id: str) -> None:
         self._backend = backend
-        self._gauges = {
-            outcome: metrics.gauge(TRITON_SERVERS, model=model, version=str(version), outcome=outcome)
-            for outcome in (OK, _AWAY)
-        }
-        self._path = troubles_path(run_dir, model, version)
-        self._told: dict[str, str] | None = None
+        labels = {"model": spec.model, "version": str(spec.version)}
+        self._gauges = {outcome: metrics.gauge(TRITON_SERVERS, **labels, outcome=outcome) for outcome in (OK, _AWAY)}
+        self._path = _path(spec.run_dir, replica_id)
+        self._told: dict[str, str] = {}
 
     def __call__(self) -> None:
         """Set the gauges; write the file when something has changed."""
@@ -35,26 +37,35 @@ class RemoteReport:
         self._gauges[_AWAY].set(len(troubles))
         self._gauges[OK].set(len(servers) - len(troubles))
         if troubles != self._told:
-            self._told = troubles
-            _write(self._path, troubles)
+            with contextlib.suppress(OSError):  # a disk that is full must not keep metrics from being published
+                _write(self._path, troubles)
+                self._told = troubles
+
+    def close(self) -> None:
+        """Take the file away: this replica is asked no more."""
+        with contextlib.suppress(OSError):
+            self._path.unlink(missing_ok=True)
 
 
-def troubles_path(run_dir: Path, model: str, version: int) -> Path:
-    """Name a version's file."""
-    return run_dir / f"{app_name(model, version)}.remote.json"
+def read_troubles(run_dir: Path, replica_ids: Iterable[str]) -> Mapping[str, str]:
+    """Read which servers get no requests from any of these replicas, and why; empty when all do."""
+    troubles: dict[str, str] = {}
+    for replica_id in replica_ids:
+        with contextlib.suppress(OSError, msgspec.DecodeError):
+            told = msgspec.json.decode(_path(run_dir, replica_id).read_bytes(), type=dict[str, str])
+            troubles = told | troubles
+    return troubles
 
 
-def read_troubles(path: Path) -> Mapping[str, str]:
-    """Read which servers get no requests, and why; empty when all do, or nothing is known."""
-    try:
-        return msgspec.json.decode(path.read_bytes(), type=dict[str, str])
-    except (OSError, msgspec.DecodeError):
-        return {}
+def _path(run_dir: Path, replica_id: str) -> Path:
+    return run_dir / f"replica-{replica_id}.remote.json"
 
 
 def _write(path: Path, troubles: Mapping[str, str]) -> None:
-    """Replace the file at once; a disk that is full must not keep metrics from being published."""
+    """Replace the file at once, or take it away when there is nothing to tell."""
+    if not troubles:
+        path.unlink(missing_ok=True)
+        return
     unfinished = path.with_suffix(".new")
-    with contextlib.suppress(OSError):
-        unfinished.write_bytes(msgspec.json.encode(troubles))
-        unfinished.replace(path)
+    unfinished.write_bytes(msgspec.json.encode(troubles))
+    unfinished.replace(path)

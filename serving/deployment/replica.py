@@ -48,6 +48,7 @@ class ModelReplica:
         log_to(spec.logs_dir, f"{spec.model}.{spec.version}", spec.log_level)
         self._cache = ArtifactCache(spec.state_dir / "cache", spec.cache_max_bytes)
         self._publisher = Publisher(self._metrics, spec.metrics_dir, interval_s=spec.metrics_interval_s)
+        self._remote: RemoteReport | None = None
         starts = FailedStarts(spec.run_dir, spec.model, spec.version)
         try:
             self._server = await self._load()
@@ -82,6 +83,8 @@ class ModelReplica:
         await self._server.close()
         self._cache.close()
         await self._publisher.close()
+        if self._remote is not None:
+            self._remote.close()
 
     async def _load(self) -> ModelServer:
         before = resident_bytes()
@@ -104,8 +107,8 @@ class ModelReplica:
         )
         self._metrics.before_snapshot(lambda: meters.queued.set(server.waiting))
         if isinstance(backend, RemoteBackend):
-            spec = self._spec
-            self._metrics.before_snapshot(RemoteReport(backend, self._metrics, spec.model, spec.version, spec.run_dir))
+            self._remote = RemoteReport(backend, self._metrics, self._spec, self._id)
+            self._metrics.before_snapshot(self._remote)
         socket = self._spec.run_dir / f"replica-{self._id}.sock"
         await server.start(str(socket), self._spec.tcp_host, example=artifact.golden.inputs)
         remember_memory(artifact, self._spec, resident_bytes() - before)
