@@ -16,7 +16,7 @@ ROWS: Final[dict[str, list[tuple[str, str, dict[str, str]]]]] = {
             "{{model}} {{variant}} v{{version}}":
                 f"sum by (model, variant, version) (rate(shepherd_requests_total{{{_MODEL}}}[$__rate_interval]))",
         }),
-        ("Requests that did not end well", "reqps", {
+        ("Failed requests", "reqps", {
             "{{model}} {{outcome}}":
                 f'sum by (model, outcome) (rate(shepherd_requests_total{{{_MODEL},outcome!="ok"}}[$__rate_interval]))',
         }),

@@ -56,16 +56,18 @@ async def change_policies(
     body: Annotated[dict[str, Any], Body(examples=[_EXAMPLE])],
     ports: Ports,
     caller: Actor,
-    x_shepherd_reason: Annotated[str | None, Header(description="Why; goes before the body's reason.")] = None,
+    x_shepherd_reason: Annotated[str | None, Header(description="Reason; takes precedence over the body's.")] = None,
     *,
-    dry_run: Annotated[bool, Query(description="Check everything but readiness, and change nothing.")] = False,
-    force: Annotated[bool, Query(description="Also to a version that was just taken back for failing hard.")] = False,
+    dry_run: Annotated[bool, Query(description="Check everything except readiness, and change nothing.")] = False,
+    force: Annotated[
+        bool, Query(description="Also raise a version that was just rolled back for hard failures.")
+    ] = False,
 ) -> dict[str, Any]:
     """Change the policies of several models at once, each from the revision that the writer has read."""
     document, reason = split_reason(body, x_shepherd_reason)
     changes = await _parse(ports, document)
     if any(change.policy is None for change in changes) and caller.role < Role.ADMIN:
-        raise Problem("forbidden", "removing a policy takes the role admin")
+        raise Problem("forbidden", "removing a policy requires the role admin")
     policies = [change.policy for change in changes if change.policy is not None]
     for policy in policies:
         stored = await ports.store.get(policy.model)

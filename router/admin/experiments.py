@@ -28,7 +28,7 @@ router = APIRouter(prefix="/admin/v1/models", tags=["models"], route_class=Guard
 _MISMATCH_ALPHA = 0.001
 _BETTER = {Verdict.PASS: "better", Verdict.FAIL: "worse", Verdict.INCONCLUSIVE: "not yet"}
 
-Alpha = Annotated[float, Query(gt=0, lt=0.5, description="Probability of ever being wrong.")]
+Alpha = Annotated[float, Query(gt=0, lt=0.5, description="Probability of a wrong result, however often it is read.")]
 
 
 @router.get("/{model}/shadow")
@@ -54,7 +54,9 @@ async def get_shadow(model: ModelName, ports: Ports, alpha: Alpha = 0.05) -> dic
 async def get_experiment(
     model: ModelName,
     ports: Ports,
-    control: Annotated[str, Query(description="Variant to compare with; the heaviest when left out.")] = "",
+    control: Annotated[
+        str, Query(description="Variant to compare with.  Default: the one with the largest share.")
+    ] = "",
     alpha: Alpha = 0.05,
 ) -> dict[str, Any]:
     """Compare the variants of a model since its split last changed; may be read at any time, as often as one likes."""

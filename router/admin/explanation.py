@@ -25,7 +25,7 @@ class Question(BaseModel):
     headers: Annotated[dict[str, str], Field(description="HTTP headers or gRPC metadata; case is ignored.")] = {}
     parameters: Annotated[dict[str, bool | int | float | str], Field(description="The V2 request's parameters.")] = {}
     version: Annotated[int | None, Field(ge=1, description="Version that the URL pins.")] = None
-    request_id: Annotated[str, Field(description="x-request-id; a random one when left out.")] = ""
+    request_id: Annotated[str, Field(description="x-request-id; default: a random one.")] = ""
 
 
 @router.post("/{model}/explain")
@@ -33,7 +33,7 @@ async def explain_decision(model: ModelName, question: Question, ports: Ports) -
     """Decide as the routers would now, and show every step: rules, key, what each variant bids, shadows."""
     stored = await ports.store.get(model)
     if stored is None:
-        raise Problem("not-found", f"{model} has no policy, so nothing decides")
+        raise Problem("not-found", f"{model} has no policy")
     statuses = await ports.versions.versions()
     request_id = question.request_id or uuid.uuid4().hex
     answer = explain(

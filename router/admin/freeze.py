@@ -23,7 +23,7 @@ async def require_thawed(ports: Services, before: Policy | None, after: Policy, 
         numbers = ", ".join(map(str, sorted(frozen)))
         raise Problem(
             "conflict",
-            f"{after.model} version {numbers} was taken back for failing hard and gets no share for another"
-            f" {freeze.until - now:.0f} s; `force` gives it one anyway",
+            f"{after.model} version {numbers} was rolled back for hard failures and gets no share for another"
+            f" {freeze.until - now:.0f} s; `force` overrides this",
             frozen_until=freeze.until,
         )

@@ -61,16 +61,17 @@ def _authorize(request: Request, role: Role) -> Caller:
     if not token:
         raise Problem(
             "unauthenticated",
-            "send Authorization: Bearer TOKEN; the first token is in admin.token of the state directory",
+            "send Authorization: Bearer TOKEN; the first token is in admin.token in the state directory",
             headers=_CHALLENGE,
         )
     tokens: TokenStore = request.app.state.tokens
     caller = tokens.authenticate(token)
     if caller is None:
-        raise Problem("unauthenticated", "this token is not known to the gateway", headers=_CHALLENGE)
+        raise Problem("unauthenticated", "unknown token", headers=_CHALLENGE)
     if caller.role < role:
         raise Problem(
-            "forbidden", f"this takes the role {role.name.lower()}; {caller.name} has {caller.role.name.lower()}"
+            "forbidden",
+            f"this operation requires the role {role.name.lower()}; {caller.name} has {caller.role.name.lower()}",
         )
     return caller
 
@@ -81,7 +82,7 @@ def _bounded(request: Request, limit: int) -> Receive:
     Raises:
         Problem: 413, at once when the announced length is too much.
     """
-    too_large = Problem("too-large", f"the body of this operation may have {limit} bytes")
+    too_large = Problem("too-large", f"the body of this operation is limited to {limit} bytes")
     announced = request.headers.get("content-length", "0")
     if announced.isdecimal() and int(announced) > limit:
         raise too_large

@@ -58,9 +58,9 @@ async def answer_once(
 
 def _replayed(known: KeptAnswer, fingerprint: str) -> Response:
     if known.fingerprint != fingerprint:
-        raise Problem("key-reused", "this Idempotency-Key was used for another request; take a new one for each")
+        raise Problem("key-reused", "this Idempotency-Key was used for another request; use a new one for each request")
     if not known.status:
-        raise Problem("conflict", "the first request with this Idempotency-Key is not answered yet")
+        raise Problem("conflict", "the first request with this Idempotency-Key is still in progress")
     return Response(known.body, known.status, {**known.headers, "Idempotency-Replayed": "true"})
 
 

@@ -23,7 +23,7 @@ router = APIRouter(prefix="/admin/v1/keys", tags=["keys"], route_class=GuardedRo
 
 _MAX_AGE_S = 10 * 366 * 86_400
 KeyName = Annotated[str, Path(pattern="^[A-Za-z0-9][A-Za-z0-9_.-]{0,127}$", description="Who the key is for.")]
-Reason = Annotated[str | None, Header(alias="x-shepherd-reason", description="Why; kept in the audit log.")]
+Reason = Annotated[str | None, Header(alias="x-shepherd-reason", description="Reason, recorded in the audit log.")]
 _EXAMPLE = {"name": "fraud-team", "models": ["fraud", "churn-*"], "actions": ["infer"], "expires_in_s": 7_776_000}
 
 
@@ -64,7 +64,7 @@ async def create_key(
     try:
         await ports.keys.create(key, actor=caller.name, reason=reason or "", at=now)
     except KeyExists:
-        raise Problem("conflict", f"there is a key {key.name} already; revoke it, or choose another name") from None
+        raise Problem("conflict", f"a key {key.name} already exists; revoke it, or choose another name") from None
     return JSONResponse(key.describe() | {"key": secret}, 201)
 
 

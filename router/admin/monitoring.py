@@ -20,7 +20,9 @@ from router.rollout.rollout import Rollout
 
 router = APIRouter(prefix="/admin/v1", tags=["monitoring"], route_class=GuardedRoute)
 
-Reason = Annotated[str | None, Header(alias="x-shepherd-reason", description="Why; goes before the body's reason.")]
+Reason = Annotated[
+    str | None, Header(alias="x-shepherd-reason", description="Reason; takes precedence over the body's.")
+]
 
 
 @router.get("/drift/{model}")
@@ -46,7 +48,7 @@ async def get_performance(model: ModelName, ports: Ports) -> dict[str, Any]:
 @router.get("/incidents")
 async def list_incidents(
     ports: Ports,
-    model: Annotated[str, Query(description="Of one model only.")] = "",
+    model: Annotated[str, Query(description="Only this model.")] = "",
     limit: Annotated[int, Query(ge=1, le=1000)] = 100,
 ) -> dict[str, Any]:
     """List incidents as they stand, the youngest first, each with the rollouts of versions trained for it."""
@@ -107,7 +109,7 @@ def _answer(rollout: Rollout) -> dict[str, Any]:
 def _versions(book: Book, model: str) -> list[int]:
     found = sorted(version for name, version in book.versions if name == model)
     if not found:
-        raise Problem("not-found", f"{model} has no answers that the monitor has seen")
+        raise Problem("not-found", f"{model} has no answers that the monitor has counted")
     return found
 
 

@@ -25,7 +25,7 @@ async def get_log(ports: Ports) -> dict[str, Any]:
 @router.get("/audit")
 async def list_audit(
     ports: Ports,
-    after_seq: Annotated[int, Query(ge=0, description="`next` of the page before.")] = 0,
+    after_seq: Annotated[int, Query(ge=0, description="`next` of the previous page.")] = 0,
     limit: Annotated[int, Query(ge=1, le=1000)] = 100,
 ) -> dict[str, Any]:
     """List administrative acts, oldest first; `next` is the seq to go on after, null on the last page."""

@@ -36,7 +36,7 @@ _EXAMPLE = {
     "reason": "first 5 % for version 4",
 }
 Document = Annotated[dict[str, Any], Body(examples=[_EXAMPLE])]
-IfNoneMatch = Annotated[str | None, Header(description="* to create a policy where there is none.")]
+IfNoneMatch = Annotated[str | None, Header(description="`*` to create a policy if there is none.")]
 
 
 class Intent(NamedTuple):
@@ -51,12 +51,14 @@ class Intent(NamedTuple):
 
 def read_intent(
     caller: Actor,
-    if_match: Annotated[str | None, Header(description='ETag of the revision that is changed, as "3".')] = None,
+    if_match: Annotated[str | None, Header(description='ETag of the revision that is changed, such as "3".')] = None,
     if_none_match: IfNoneMatch = None,
-    x_shepherd_reason: Annotated[str | None, Header(description="Why; goes before the body's reason.")] = None,
+    x_shepherd_reason: Annotated[str | None, Header(description="Reason; takes precedence over the body's.")] = None,
     *,
-    dry_run: Annotated[bool, Query(description="Check everything but readiness, and change nothing.")] = False,
-    force: Annotated[bool, Query(description="Also to a version that was just taken back for failing hard.")] = False,
+    dry_run: Annotated[bool, Query(description="Check everything except readiness, and change nothing.")] = False,
+    force: Annotated[
+        bool, Query(description="Also raise a version that was just rolled back for hard failures.")
+    ] = False,
 ) -> Intent:
     """Read what every write brings beside its body."""
     return Intent(caller.name, parse_precondition(if_match, if_none_match), x_shepherd_reason, dry_run, force)
@@ -69,7 +71,7 @@ Writing = Annotated[Intent, Depends(read_intent)]
 async def list_policies(
     ports: Ports,
     limit: Annotated[int, Query(ge=1, le=1000)] = 100,
-    after: Annotated[str, Query(description="`next` of the page before.")] = "",
+    after: Annotated[str, Query(description="`next` of the previous page.")] = "",
 ) -> dict[str, Any]:
     """List policies by model name; `next` is the name to go on after, null on the last page."""
     snapshot = await ports.store.snapshot()

@@ -21,24 +21,24 @@ _log = logging.getLogger(__name__)
 
 #: Kind -> status and title. The kind ends the document's `type`, for programs; the title is for people.
 KINDS: Final[dict[str, tuple[int, str]]] = {
-    "invalid-request": (400, "The request is wrong"),
-    "unauthenticated": (401, "A bearer token is needed"),
+    "invalid-request": (400, "Invalid request"),
+    "unauthenticated": (401, "Missing or invalid bearer token"),
     "forbidden": (403, "Not allowed"),
-    "wrong-origin": (403, "Not addressed to this gateway"),
-    "not-found": (404, "No such thing"),
-    "method-not-allowed": (405, "Not possible here"),
-    "version-unready": (409, "A version cannot take traffic"),
-    "conflict": (409, "Not possible as things stand"),
-    "revision-stale": (412, "Somebody else wrote first"),
-    "too-large": (413, "The body is too large"),
-    "unsupported-media-type": (415, "The body's type is not understood"),
-    "key-reused": (422, "The idempotency key belongs to another request"),
-    "precondition-missing": (428, "A precondition is needed"),
-    "overloaded": (429, "Too much at once"),
-    "internal": (500, "A defect of the gateway"),
-    "unsupported": (501, "Not offered"),
-    "unavailable": (503, "Not possible now"),
-    "deadline": (504, "Not done in time"),
+    "wrong-origin": (403, "Wrong host or origin"),
+    "not-found": (404, "Not found"),
+    "method-not-allowed": (405, "Method not allowed"),
+    "version-unready": (409, "A version is not ready"),
+    "conflict": (409, "Conflict with the current state"),
+    "revision-stale": (412, "The revision has changed"),
+    "too-large": (413, "Request body too large"),
+    "unsupported-media-type": (415, "Unsupported media type"),
+    "key-reused": (422, "Idempotency key already used for another request"),
+    "precondition-missing": (428, "Precondition required"),
+    "overloaded": (429, "Too many requests"),
+    "internal": (500, "Internal error"),
+    "unsupported": (501, "Not supported"),
+    "unavailable": (503, "Temporarily unavailable"),
+    "deadline": (504, "Deadline exceeded"),
 }
 
 _OF_ERROR: Final = {
@@ -96,7 +96,7 @@ def install(app: FastAPI) -> None:
 
     @app.exception_handler(StoreUnavailable)
     async def on_store(_: Request, error: StoreUnavailable) -> JSONResponse:
-        detail = f"{error}; traffic goes on with what was last seen; try again"
+        detail = f"{error}; traffic continues with the last known policies; try again"
         return problem_response(Problem("unavailable", detail, headers={"Retry-After": "1"}))
 
     @app.exception_handler(Exception)
@@ -106,8 +106,8 @@ def install(app: FastAPI) -> None:
 
 def stale(model: str, expected: int, actual: int) -> Problem:
     """Build the answer to a write that was made from another revision than the one that stands."""
-    stands = f"revision {actual} stands" if actual else "there is no policy"
-    detail = f"{model}: the change was made from revision {expected}, but {stands}; read it again and decide anew"
+    stands = f"revision {actual} is in force" if actual else "there is no policy"
+    detail = f"{model}: the change was based on revision {expected}, but {stands}; read it again and retry"
     return Problem("revision-stale", detail, current_revision=actual)
 
 
@@ -134,4 +134,4 @@ def _defect(error: Exception) -> Problem:
     """Hide a defect behind an id that finds it in the gateway's log."""
     incident = uuid.uuid4().hex[:12]
     _log.error("admin request failed, id %s", incident, exc_info=error)
-    return Problem("internal", f"unexpected failure; the gateway's log has it under id {incident}", id=incident)
+    return Problem("internal", f"unexpected failure; see id {incident} in the gateway's log", id=incident)

@@ -27,7 +27,7 @@ async def require_ready(versions: VersionManager, policy: Policy, timeout_s: flo
         if isinstance(outcome, VersionUnready):
             unready.append(outcome.status)
         elif isinstance(outcome, ServingError) and outcome.kind is ErrorKind.NOT_FOUND:
-            raise Problem("not-found", f"{outcome.message}; nothing was changed")
+            raise Problem("not-found", f"{outcome.message}; no policy was changed")
         elif isinstance(outcome, BaseException):
             raise outcome
         else:
@@ -36,7 +36,7 @@ async def require_ready(versions: VersionManager, policy: Policy, timeout_s: flo
         reasons = "; ".join(f"version {status.version} is {status.state}: {status.reason}" for status in unready)
         raise Problem(
             "version-unready",
-            f"{policy.model} {reasons}. Nothing was changed",
+            f"{policy.model}: {reasons}. No policy was changed",
             versions=[show_version(status) for status in unready],
         )
     return ready
@@ -51,4 +51,4 @@ async def require_known(versions: VersionManager, policy: Policy) -> None:
     known = {(status.model, status.version) for status in await versions.versions()}
     for version in versions_of(policy):
         if (policy.model, version) not in known:
-            raise Problem("not-found", f"{policy.model}: the registry has no version {version}; nothing was changed")
+            raise Problem("not-found", f"{policy.model}: the registry has no version {version}; no policy was changed")

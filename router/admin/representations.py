@@ -81,7 +81,7 @@ def split_reason(body: Mapping[str, Any], header: str | None) -> tuple[dict[str,
     reason = header if header is not None else body.get("reason")
     if not isinstance(reason, str) or not reason.strip():
         raise Problem(
-            "invalid-request", "reason: say why, in the body's reason or in X-Shepherd-Reason", field="reason"
+            "invalid-request", "reason: required, in the body's reason or in X-Shepherd-Reason", field="reason"
         )
     return document, reason.strip()
 

@@ -55,9 +55,7 @@ class RequestFilter:
     def _objection(self, method: str, headers: Headers) -> Problem | None:
         authority = headers.get("host", "")
         if _hostname(authority) not in self._hosts:
-            return Problem(
-                "wrong-origin", f"Host {authority!r} is not served here; if it should be, set admin_allowed_hosts"
-            )
+            return Problem("wrong-origin", f"Host {authority!r} is not allowed; to allow it, set admin_allowed_hosts")
         origin = headers.get("origin")
         if origin is not None and _authority(origin) != authority.lower():
             return Problem("wrong-origin", f"pages of {origin!r} may not call the admin API")

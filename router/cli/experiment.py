@@ -15,11 +15,13 @@ from router.cli.output import OutputFormat, show
 
 @click.command()
 @click.argument("model")
-@click.option("--control", metavar="VARIANT", help="Variant to compare with.  [default: the heaviest]")
+@click.option(
+    "--control", metavar="VARIANT", help="Variant to compare with.  [default: the one with the largest share]"
+)
 @output_option
 @with_client
 def experiment(client: AdminClient, *, model: str, control: str | None, output: OutputFormat) -> None:
-    """Compare the variants of MODEL; looking often makes nothing wrong."""
+    """Compare the variants of MODEL; results are valid however often you look."""
     readout = client.experiment(model, control)
     show(output, readout, lambda: _page(readout))
 

@@ -70,7 +70,7 @@ def feedback(
 ) -> None:
     """Send the labels in FILE for answers of MODEL: a CSV with request_id and label, outcome, or both.
 
-    What looks like a number, true or false is sent as such. Sending a file twice does no harm.
+    Numbers, true and false are sent as such. It is safe to send a file twice.
     """
     with reported_failures():
         address = preferred(state, url) or find_node(state_dir(state)).http

@@ -32,9 +32,11 @@ _OWN_HEADERS = "x-shepherd-"
 
 @click.command()
 @click.argument("model")
-@click.option("--data", required=True, metavar="JSON|@FILE|-", help="A V2 inference request.")
+@click.option("--data", required=True, metavar="JSON|@FILE|-", help="V2 inference request.")
 @click.option("--version", type=click.IntRange(min=1), help="Pin this version instead of following the policy.")
-@click.option("--header", "headers", multiple=True, metavar="NAME:VALUE", help="A request header, as the sticky key.")
+@click.option(
+    "--header", "headers", multiple=True, metavar="NAME:VALUE", help="Request header, such as the sticky key."
+)
 @key_option
 @click.option("--timeout", "timeout_s", type=click.FloatRange(min=0.001), default=30.0, show_default=True)
 @state_option
@@ -52,7 +54,7 @@ def infer(
     url: str | None,
     output: OutputFormat,
 ) -> None:
-    """Send one inference request to MODEL; show the answer and what the gateway says of its way."""
+    """Send one inference request to MODEL; show the answer and the routing headers."""
     content = _read_data(data)
     pin = f"/versions/{version}" if version else ""
     sent = {"content-type": "application/json"} | key_header(key) | read_pairs(headers)

@@ -14,23 +14,23 @@ from router.cli.durations import parse_span
 from router.cli.options import output_option, with_client
 from router.cli.output import OutputFormat, show
 
-_reason = click.option("--reason", default="", help="Why; kept in the audit log.")
+_reason = click.option("--reason", default="", help="Reason, recorded in the audit log.")
 
 
 @click.group()
 def key() -> None:
-    """Give and take API keys of the HTTP and gRPC ports; they count where `api_keys` is `required`."""
+    """Create and revoke API keys for the HTTP and gRPC ports; checked if `api_keys` is `required`."""
 
 
 @key.command("create")
 @click.argument("name")
-@click.option("--models", required=True, metavar="MODEL,MODEL", help="Which models; `*` stands for any characters.")
+@click.option("--models", required=True, metavar="MODEL,MODEL", help="Models it may use; `*` matches any characters.")
 @click.option(
     "--actions",
     metavar="ACTION,ACTION",
-    help=f"What it may do, of {', '.join(Action)}.  [default: {', '.join(sorted(ORDINARY))}]",
+    help=f"Actions it may perform, of {', '.join(Action)}.  [default: {', '.join(sorted(ORDINARY))}]",
 )
-@click.option("--expires", metavar="SPAN", help="When it ends by itself, as 12h or 90d.  [default: never]")
+@click.option("--expires", metavar="SPAN", help="Time until it expires, such as 12h or 90d.  [default: never]")
 @_reason
 @with_client
 @output_option
@@ -44,7 +44,7 @@ def create_key(
     reason: str,
     output: OutputFormat,
 ) -> None:
-    """Make a key for NAME and print it once."""
+    """Create a key for NAME and print it once."""
     wanted: dict[str, Any] = {"name": name, "models": _listed(models)}
     if actions is not None:
         wanted["actions"] = _listed(actions)
@@ -80,7 +80,7 @@ def list_keys(client: AdminClient, *, output: OutputFormat) -> None:
 @_reason
 @with_client
 def revoke_key(client: AdminClient, *, name: str, reason: str) -> None:
-    """End the key of NAME, on every router, within a second."""
+    """Revoke the key of NAME on every router within a second."""
     client.revoke_key(name, reason)
 
 

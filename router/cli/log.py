@@ -20,12 +20,12 @@ from router.cli.output import OutputFormat, show
 if TYPE_CHECKING:
     from router.requestlog.record import Record
 
-_redis_option = click.option("--redis-url", "redis", help="Redis that holds the log, instead of a state directory's.")
+_redis_option = click.option("--redis-url", "redis", help="Redis with the log, instead of the state directory's.")
 
 
 @click.group()
 def log() -> None:
-    """See what was recorded of requests and predictions."""
+    """Read the log of requests and predictions."""
 
 
 @log.command("stats")
@@ -39,15 +39,17 @@ def stats(client: AdminClient, output: OutputFormat) -> None:
 
 @log.command("tail")
 @click.argument("model", required=False)
-@click.option("-n", "count", type=click.IntRange(min=0, max=100_000), default=10, show_default=True, help="How many.")
-@click.option("-f", "--follow", is_flag=True, help="Go on with what comes, until Ctrl-C.")
+@click.option(
+    "-n", "count", type=click.IntRange(min=0, max=100_000), default=10, show_default=True, help="Number of records."
+)
+@click.option("-f", "--follow", is_flag=True, help="Follow new records until Ctrl-C.")
 @state_option
 @_redis_option
 @output_option
 def tail(
     *, model: str | None, count: int, follow: bool, state: str | None, redis: str | None, output: OutputFormat
 ) -> None:
-    """Show the latest records, of MODEL or of all, a line each; -o json gives every field but the payloads."""
+    """Show the latest records of MODEL or of all models, one per line; -o json has every field except payloads."""
     from router.cli.log_reading import Wanted, show_latest
 
     with reported_failures(), suppress(KeyboardInterrupt):  # which is how following ends
@@ -59,7 +61,7 @@ def tail(
 @click.argument("folder", type=click.Path(file_okay=False, path_type=Path))
 @click.option("--model", help="Only this model.")
 @click.option("--since", type=click.DateTime(), help="Only records from this time (UTC) on.")
-@click.option("--as-of", type=click.DateTime(), help="Only records and labels that were there by this time (UTC).")
+@click.option("--as-of", type=click.DateTime(), help="Only records and labels that existed at this time (UTC).")
 @state_option
 @_redis_option
 @output_option
@@ -73,9 +75,9 @@ def export(
     redis: str | None,
     output: OutputFormat,
 ) -> None:
-    """Write the log into FOLDER as Parquet, one folder per model and day, joined with the labels that have come.
+    """Write the log to FOLDER as Parquet, one folder per model and day, joined with the labels received.
 
-    With --as-of, labels are those that were known then: a training set without knowledge from its future.
+    With --as-of, only labels known at that time are joined: a training set without knowledge of the future.
     """
     try:
         from router.adapters.parquet_folder import ParquetFolder

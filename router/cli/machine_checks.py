@@ -40,7 +40,11 @@ def check_packages() -> Finding:
         return broken("packages", f"missing: {', '.join(missing)}", _REINSTALL)
     ray = importlib.metadata.version("ray")
     if not ray.startswith(_RAY_SERIES):
-        return broken("packages", f"ray {ray}", f"install ray[serve]=={_RAY_SERIES}*; others lack interfaces we use")
+        return broken(
+            "packages",
+            f"ray {ray}",
+            f"install ray[serve]=={_RAY_SERIES}*; other releases lack interfaces that are used",
+        )
     return ok("packages", f"{len(_MODULES)} found, ray {ray}")
 
 

@@ -1,4 +1,4 @@
-"""`shepherd`: start a gateway, move traffic, look at what happens."""
+"""`shepherd`: start a gateway, move traffic, see what happens."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ from router.cli import (
 _EPILOG = """\b
 Exit codes:
   0  done
-  1  refused or broken; the message says what to do
+  1  refused or failed; the message says what to do
   2  wrong command line or setting; nothing was tried
   3  no gateway answers there
-  4  somebody else wrote first; read again and retry
-  5  the version that was checked must not be served
+  4  conflict: somebody else wrote first; read again and retry
+  5  the checked version is not fit to serve
   6  files and gateway differ (`apply --dry-run`), or a watched rollout did not succeed
 """
 
@@ -39,7 +39,7 @@ Exit codes:
 @click.group(epilog=_EPILOG, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="model-shepherd")
 def cli() -> None:
-    """Model Shepherd: a model serving gateway that earns each model its traffic."""
+    """Model Shepherd: serve ML models; move traffic between versions safely."""
 
 
 for _command in (

@@ -27,7 +27,7 @@ _file = click.Path(exists=True, dir_okay=False, path_type=Path)
 
 @click.group()
 def model() -> None:
-    """Register models and see where their versions stand."""
+    """Register models, check them, and see the state of their versions."""
 
 
 model.add_command(check)
@@ -36,12 +36,16 @@ model.add_command(profile)
 
 @model.command("register")
 @click.argument("file", type=_file, required=False)
-@click.option("--triton", "urls", multiple=True, metavar="URL", help="A Triton that has the model, instead of FILE.")
-@click.option("--triton-model", metavar="M", help="The model's name there.")
-@click.option("--triton-version", metavar="V", help="Its version there; left out, Triton chooses.")
-@click.option("--name", required=True, help="Name of the model; its next version is made.")
-@click.option("--example", type=_file, help="A V2 inference request; its answer is recorded as the golden one.")
-@click.option("--tag", "tags", multiple=True, metavar="NAME=VALUE", help="Tag of the version, as shepherd.replicas=2.")
+@click.option(
+    "--triton", "urls", multiple=True, metavar="URL", help="Triton server that has the model, instead of FILE."
+)
+@click.option("--triton-model", metavar="M", help="Name of the model there.")
+@click.option("--triton-version", metavar="V", help="Version of the model there.  [default: Triton chooses]")
+@click.option("--name", required=True, help="Name of the model; its next version is created.")
+@click.option("--example", type=_file, help="V2 inference request; its answer is recorded as the golden example.")
+@click.option(
+    "--tag", "tags", multiple=True, metavar="NAME=VALUE", help="Tag of the version, such as shepherd.replicas=2."
+)
 @state_option
 @click.option("--url", envvar="SHEPHERD_URL", help="Address of the admin API, instead of a state directory.")
 @click.option("--token", envvar="SHEPHERD_TOKEN", help="Bearer token, instead of the state directory's.")
@@ -60,7 +64,7 @@ def register(
     token: str | None,
     output: OutputFormat,
 ) -> None:
-    """Add the ONNX file FILE, or a model that lives on a Triton, to the registry and print its version.
+    """Register the ONNX file FILE, or a model on a Triton server, and print its version.
 
     Without a running gateway the registry of the state directory is written directly.
     """

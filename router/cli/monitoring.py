@@ -1,4 +1,4 @@
-"""`shepherd drift`, `performance`, `incidents`: what the monitor knows; `hold`: what it may not do."""
+"""`shepherd drift`, `performance`, `incidents`: what the monitor knows; `hold`: disables automatic rollbacks."""
 
 from __future__ import annotations
 
@@ -32,29 +32,29 @@ def drift(client: AdminClient, *, model: str, output: OutputFormat) -> None:
 @output_option
 @with_client
 def performance(client: AdminClient, *, model: str, output: OutputFormat) -> None:
-    """Show how MODEL does by the labels that have come."""
+    """Show the performance of MODEL by the labels received."""
     found = client.performance(model)
     show(output, found, lambda: _performance(found))
 
 
 @click.command()
-@click.option("--model", metavar="MODEL", help="Of one model only.")
+@click.option("--model", metavar="MODEL", help="Only this model.")
 @output_option
 @with_client
 def incidents(client: AdminClient, *, model: str | None, output: OutputFormat) -> None:
-    """List incidents, the youngest first."""
+    """List incidents, newest first."""
     found = client.incidents(model)
     show(output, found, lambda: _incidents(found["incidents"]))
 
 
 @click.command()
 @click.argument("model")
-@click.option("--release", is_flag=True, help="Allow them again.")
+@click.option("--release", is_flag=True, help="Enable them again.")
 @reason_option
 @output_option
 @with_client
 def hold(client: AdminClient, *, model: str, release: bool, reason: str, output: OutputFormat) -> None:
-    """Forbid automatic rollbacks of MODEL: incidents are told, traffic stays where it is."""
+    """Disable automatic rollbacks of MODEL: incidents are reported, traffic does not move."""
     changed = client.hold_rollbacks(model, reason, held=not release)
     now = "allowed" if changed["rollbacks_held"] is None else f"held: {changed['rollbacks_held']}"
     show(output, changed, lambda: f"automatic rollbacks of {model} are {now}")
@@ -63,9 +63,9 @@ def hold(client: AdminClient, *, model: str, release: bool, reason: str, output:
 def _drift(version: dict[str, Any]) -> list[str | Table]:
     reference = version["reference"]
     kinds = {
-        "gathering": f"gathering its first {reference['rows']} rows as a reference",
-        "self": f"held against its own first {reference['rows']} rows",
-        "profile": f"held against its profile of {reference['rows']} rows",
+        "gathering": f"collecting its first {reference['rows']} rows as a reference",
+        "self": f"compared with its own first {reference['rows']} rows",
+        "profile": f"compared with its profile of {reference['rows']} rows",
     }
     refused = f"; its profile is refused: {reference['refused']}" if reference["refused"] else ""
     parts: list[str | Table] = [f"version {version['version']}: {kinds[reference['kind']]}{refused}"]

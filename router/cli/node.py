@@ -31,7 +31,7 @@ _POLL_S: Final = 0.1
 def up(resolved: ResolvedSettings) -> None:
     """Start a gateway in the foreground; Ctrl-C stops it.
 
-    Every setting may also come from a SHEPHERD_* variable or a YAML file; `shepherd config` shows what holds.
+    Every setting may also come from a SHEPHERD_* variable or a YAML file; `shepherd config` shows the effective values.
     """
     _check_log_rules(resolved.settings.log_rules_file)
     _check_parquet(resolved.settings.log_parquet_folder)
@@ -74,9 +74,9 @@ def down(state: str | None) -> None:
 @click.command()
 @state_option
 def reload(state: str | None) -> None:
-    """Replace the gRPC door's Envoy without a failed call, and wait until that is done.
+    """Replace Envoy without a failed call, and wait until it is done.
 
-    It reads certificates anew, which it also does by itself when their files change.
+    This reloads certificates, which also happens automatically when their files change.
     """
     with reported_failures():
         directory = state_dir(state)

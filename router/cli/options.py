@@ -46,15 +46,15 @@ _METAVARS = {
 }
 
 output_option = click.option(
-    "-o", "--output", type=click.Choice(["text", "json"]), default="text", show_default=True, help="Form of the answer."
+    "-o", "--output", type=click.Choice(["text", "json"]), default="text", show_default=True, help="Output format."
 )
 state_option = click.option(
     "--state", metavar="DIR", help="State directory of the gateway.  [default: ~/.shepherd, or SHEPHERD_STATE]"
 )
 key_option = click.option(
-    "--key", envvar="SHEPHERD_KEY", help="API key, where the gateway asks for one; better in SHEPHERD_KEY than here."
+    "--key", envvar="SHEPHERD_KEY", help="API key, if the gateway requires one; prefer SHEPHERD_KEY."
 )
-reason_option = click.option("--reason", required=True, help="Why; kept in the audit log.")
+reason_option = click.option("--reason", required=True, help="Reason, recorded in the audit log.")
 
 
 def with_client(command: Command) -> Command:

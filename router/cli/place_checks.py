@@ -85,9 +85,9 @@ def check_registry(settings: Settings) -> Finding:
         folder = Path(parts.path.removeprefix("/")).parent if parts.path else Path()
         if folder.is_dir():
             return ok("registry", uri)
-        return broken("registry", f"{folder} is no directory", "create it, or correct --registry")
+        return broken("registry", f"{folder} is not a directory", "create it, or correct --registry")
     shown = f"{parts.scheme}://{parts.hostname}{f':{parts.port}' if parts.port else ''}"
-    mend = "start it, or correct --registry; a gateway that ran before serves on from its cache"
+    mend = "start it, or correct --registry; a gateway that has run before serves from its cache"
     try:
         answer = httpx.get(f"{uri.rstrip('/')}/health", timeout=_PATIENCE_S)
     except httpx.HTTPError as error:

@@ -26,29 +26,27 @@ _file = click.Path(exists=True, dir_okay=False, path_type=Path)
 
 @click.command("profile")
 @click.argument("name")
-@click.option("--version", type=click.IntRange(min=1), required=True, help="Version that the profile is of.")
-@click.option("--data", type=_file, required=True, help="CSV of training, or better validation, rows with a header.")
-@click.option(
-    "--label", help="Column of --data with the true answers: they give the baseline that drops are told from."
-)
+@click.option("--version", type=click.IntRange(min=1), required=True, help="Version to profile.")
+@click.option("--data", type=_file, required=True, help="CSV with header: training or, better, validation rows.")
+@click.option("--label", help="Column of --data with the true answers, the baseline for performance drops.")
 @click.option("--extra", multiple=True, metavar="COLUMN", help="Column that is neither feature nor label.")
-@click.option("--categorical", multiple=True, metavar="COLUMN", help="Column whose numbers are names.")
+@click.option("--categorical", multiple=True, metavar="COLUMN", help="Column whose numbers are categories.")
 @click.option(
     "--time",
     metavar="COLUMN",
-    help="Column of each row's time: windows are then held against the same hours of the day.",
+    help="Column with each row's time: windows are compared with the same hours of the day.",
 )
 @click.option(
     "--classes", default="", metavar="NAME,NAME", help="Names of the classes, in the order of the model's numbers."
 )
-@click.option("--task", type=click.Choice(_TASKS), help="What the model predicts.  [default: told from the labels]")
-@click.option("--score", default="", metavar="OUTPUT", help="Output column that is the score, as probabilities[1].")
+@click.option("--task", type=click.Choice(_TASKS), help="What the model predicts.  [default: derived from the labels]")
+@click.option("--score", default="", metavar="OUTPUT", help="Output column with the score, such as probabilities[1].")
 @click.option(
     "--stretches",
     type=click.IntRange(min=0),
     default=0,
     show_default=True,
-    help="The rows are in order of time: cut them into so many, and forgive columns what they wander between them.",
+    help="Rows are in time order: split them into N parts and tolerate drift seen between parts.",
 )
 @state_option
 @click.option("--registry", help="MLflow tracking server, instead of the state directory's registry.")
@@ -70,9 +68,9 @@ def profile(
     registry: str | None,
     output: OutputFormat,
 ) -> None:
-    """Run version V of model NAME on a table and attach what it saw and said as its reference profile.
+    """Run version V of model NAME on a table and attach inputs and predictions as its reference profile.
 
-    A version keeps the first profile that it gets; the same one may be attached again.
+    A version keeps its first profile; attaching the same one again is allowed.
     """
     with reported_failures():
         settings = read_settings({"state_dir": state, "registry_uri": registry}).settings
@@ -129,5 +127,5 @@ def _render(document: dict[str, Any]) -> RichTable:
             each["metric"], f"{each['value']:.4g}", f"{each['low']:.4g} to {each['high']:.4g}", str(each["n"])
         )
     if not document["baselines"]:
-        table.add_row("none: give --label for drops of performance to be told", "", "", "")
+        table.add_row("none: give --label to detect performance drops", "", "", "")
     return table

@@ -13,7 +13,7 @@ from router.cli.options import output_option, reason_option, with_client
 from router.cli.output import OutputFormat, show
 from router.cli.traffic import policy_table
 
-dry_run_option = click.option("--dry-run", is_flag=True, help="Show what would be done, and change nothing.")
+dry_run_option = click.option("--dry-run", is_flag=True, help="Show the effect and change nothing.")
 
 
 @click.command()
@@ -23,10 +23,10 @@ dry_run_option = click.option("--dry-run", is_flag=True, help="Show what would b
 @output_option
 @with_client
 def rollback(client: AdminClient, *, model: str, dry_run: bool, reason: str, output: OutputFormat) -> None:
-    """Give MODEL's traffic back to its last good policy, at once.
+    """Restore MODEL's last good policy at once.
 
-    During a rollout that is the policy before it; else the one before the last version came. Its versions stay loaded
-    for this. Rolling back twice goes back twice, never into what was rolled back.
+    During a rollout that is the policy from before it; otherwise the one from before the newest version. Its versions
+    are still loaded. Repeat to go further back; rolled-back policies are skipped.
     """
     written = client.rollback(model, reason, dry_run=dry_run)
     show(output, written, lambda: restored(written))
@@ -34,7 +34,7 @@ def rollback(client: AdminClient, *, model: str, dry_run: bool, reason: str, out
 
 @click.command()
 @click.argument("model")
-@click.option("--revision", type=click.IntRange(min=1), help="Whose policy to bring back.  [default: the one before]")
+@click.option("--revision", type=click.IntRange(min=1), help="Revision to restore.  [default: the previous one]")
 @dry_run_option
 @reason_option
 @output_option
@@ -42,7 +42,7 @@ def rollback(client: AdminClient, *, model: str, dry_run: bool, reason: str, out
 def undo(
     client: AdminClient, *, model: str, revision: int | None, dry_run: bool, reason: str, output: OutputFormat
 ) -> None:
-    """Bring back the policy that MODEL had at an earlier revision."""
+    """Restore the policy of an earlier revision of MODEL."""
     written = client.undo(model, revision, reason, dry_run=dry_run)
     show(output, written, lambda: restored(written))
 

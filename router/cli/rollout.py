@@ -24,16 +24,22 @@ _WATCH_S: Final = 0.5
 
 @click.group()
 def rollout() -> None:
-    """Bring a version to a model's traffic step by step, judged against a control arm of the same size."""
+    """Roll out a version in steps, compared with a control arm of the same size."""
 
 
 @rollout.command("start")
 @click.argument("model")
 @click.option("--version", type=click.IntRange(min=1), required=True, help="Version to roll out.")
 @click.option("--steps", metavar="PERCENT,...", help="Shares of the traffic.  [default: 1,5,25,100]")
-@click.option("--shadow", metavar="PERCENT", help="Begin as a shadow that gets copies of this share of the requests.")
-@click.option("--min-requests", type=click.IntRange(min=1), help="Canary answers at each step.  [default: 100]")
-@click.option("--min-time", "min_time_s", type=click.FloatRange(min=0), metavar="SECONDS", help="At each step.")
+@click.option("--shadow", metavar="PERCENT", help="Start as a shadow that gets copies of this share of the requests.")
+@click.option("--min-requests", type=click.IntRange(min=1), help="Minimum canary answers at each step.  [default: 100]")
+@click.option(
+    "--min-time",
+    "min_time_s",
+    type=click.FloatRange(min=0),
+    metavar="SECONDS",
+    help="Minimum seconds at each step.  [default: 30]",
+)
 @click.option(
     "--check",
     "checks",
@@ -41,11 +47,19 @@ def rollout() -> None:
     metavar="KIND[,NAME=VALUE...]",
     help="error_rate, latency, shadow_agreement, prediction, label_metric.  [default: error_rate and latency]",
 )
-@click.option("--no-checks", is_flag=True, help="Go by requests and time alone; hard failures still roll back.")
-@click.option("--bake", "bake_s", type=click.FloatRange(min=0), metavar="SECONDS", help="Watch after promotion.")
-@click.option("--at", "start_at", metavar="TIME", help="Not before this time, as 2026-03-01T09:00+01:00.")
-@click.option("--gate", "gates", multiple=True, metavar="KIND=URL", help="Webhook that must confirm, or is told.")
-@click.option("--force", is_flag=True, help="Although the model is frozen after a rollback.")
+@click.option("--no-checks", is_flag=True, help="Use only requests and time; hard failures still roll back.")
+@click.option(
+    "--bake",
+    "bake_s",
+    type=click.FloatRange(min=0),
+    metavar="SECONDS",
+    help="Seconds to watch after promotion.  [default: 30]",
+)
+@click.option(
+    "--at", "start_at", metavar="TIME", help="Start at this time at the earliest, such as 2026-03-01T09:00+01:00."
+)
+@click.option("--gate", "gates", multiple=True, metavar="KIND=URL", help="Webhook that must confirm, or is notified.")
+@click.option("--force", is_flag=True, help="Start even during the cool-down after a rollback.")
 @dry_run_option
 @reason_option
 @output_option
@@ -53,7 +67,7 @@ def rollout() -> None:
 def start_rollout(
     client: AdminClient, *, model: str, dry_run: bool, reason: str, output: OutputFormat, **given: Any
 ) -> None:
-    r"""Start to roll out a version of MODEL.
+    r"""Start a rollout of a version of MODEL.
 
     \b
     shepherd rollout start risk --version 4 --steps 1,5,25,100 --check error_rate,margin=0.01 --reason "weekly model"
@@ -66,7 +80,7 @@ def start_rollout(
 
 @rollout.command("status")
 @click.argument("model", required=False)
-@click.option("-w", "--watch", is_flag=True, help="Go on showing until it is over; exit with 6 unless it succeeded.")
+@click.option("-w", "--watch", is_flag=True, help="Keep showing it until it is over; exit with 6 unless it succeeded.")
 @output_option
 @with_client
 def show_status(client: AdminClient, model: str | None, watch: bool, output: OutputFormat) -> None:
@@ -99,14 +113,14 @@ def _act(name: str, summary: str) -> None:
         show(output, changed, lambda: rollout_panel(changed))
 
 
-_act("pause", "Hold the step of")
-_act("resume", "Go on with")
-_act("abort", "Give the traffic back and end")
+_act("pause", "Pause")
+_act("resume", "Resume")
+_act("abort", "Restore the previous policy and end")
 
 
 @rollout.command("promote")
 @click.argument("model")
-@click.option("--full", is_flag=True, help="To all of the traffic, not only the next step.")
+@click.option("--full", is_flag=True, help="Go to all of the traffic, not only the next step.")
 @reason_option
 @output_option
 @with_client

@@ -16,20 +16,20 @@ from router.cli.shares import format_percent, parse_percent
 from router.cli.traffic import policy_table, require_policy
 
 _version_option = click.option("--version", type=click.IntRange(min=1), required=True, help="Version of the model.")
-_reason_option = click.option("--reason", help="Why; kept in the audit log.  [default: the change itself]")
+_reason_option = click.option("--reason", help="Reason, recorded in the audit log.  [default: the change itself]")
 
 
 @click.group()
 def shadow() -> None:
-    """Copy a sample of a model's requests to a version that answers nobody."""
+    """Copy a sample of a model's requests to a version whose answers are never returned."""
 
 
 @shadow.command("add")
 @click.argument("model")
 @_version_option
 @click.option("--sample", default="100%", show_default=True, metavar="PERCENT", help="Share of requests copied.")
-@click.option("--timeout-ms", type=click.IntRange(min=1), help="Longest wait for the shadow's answer.")
-@click.option("--max-in-flight", type=click.IntRange(min=1), help="Copies of one router at once; beyond it: dropped.")
+@click.option("--timeout-ms", type=click.IntRange(min=1), help="Deadline of a copy in milliseconds.")
+@click.option("--max-in-flight", type=click.IntRange(min=1), help="Copies of one router at a time; more are dropped.")
 @_reason_option
 @output_option
 @with_client
@@ -44,7 +44,7 @@ def add_shadow(
     reason: str | None,
     output: OutputFormat,
 ) -> None:
-    """Shadow MODEL with a version, or change how."""
+    """Add a shadow version to MODEL, or change its settings."""
     try:
         sample_bp = parse_percent(sample)
     except ValueError as error:
@@ -66,7 +66,7 @@ def add_shadow(
 @output_option
 @with_client
 def remove_shadow(client: AdminClient, *, model: str, version: int, reason: str | None, output: OutputFormat) -> None:
-    """Stop shadowing MODEL with a version."""
+    """Remove a shadow version from MODEL."""
     document, etag = require_policy(client, model)
     shadows = document.get("shadows", [])
     kept = [rule for rule in shadows if rule["version"] != version]
@@ -82,7 +82,7 @@ def remove_shadow(client: AdminClient, *, model: str, version: int, reason: str 
 @output_option
 @with_client
 def show_shadows(client: AdminClient, *, model: str, output: OutputFormat) -> None:
-    """Show how far the answers of MODEL's shadows are from the primary's."""
+    """Show how the answers of MODEL's shadows differ from the primary's."""
     reports = client.shadow_reports(model)
     show(output, reports, lambda: _reports_page(reports["shadows"]) if reports["shadows"] else f"{model}: no shadows")
 

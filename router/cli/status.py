@@ -21,7 +21,7 @@ from router.cli.traffic import policy_table
 
 
 @click.command()
-@click.option("-w", "--watch", is_flag=True, help="Go on showing, until Ctrl-C.")
+@click.option("-w", "--watch", is_flag=True, help="Refresh until Ctrl-C.")
 @click.option("--interval", "interval_s", type=click.FloatRange(min=0.1), default=1.0, show_default=True, hidden=True)
 @output_option
 @with_client

@@ -19,18 +19,18 @@ _ROLES = [role.name.lower() for role in Role]
 
 @click.group()
 def token() -> None:
-    """Give and take tokens of the admin API; only on the gateway's machine, by its owner."""
+    """Create and revoke tokens of the admin API; only on the gateway's machine, as its owner."""
 
 
 @token.command("add")
 @click.argument("name")
-@click.option("--role", type=click.Choice(_ROLES), default="viewer", show_default=True, help="What it may do.")
+@click.option("--role", type=click.Choice(_ROLES), default="viewer", show_default=True, help="Role of the token.")
 @state_option
 @output_option
 def add_token(name: str, role: str, state: str | None, output: OutputFormat) -> None:
-    """Make a token for NAME, the actor in the audit log, and print it once; an older one of NAME ends."""
+    """Create a token for NAME, the actor in the audit log, and print it once; it replaces an older one of NAME."""
     if name == INITIAL_NAME:
-        raise CommandFailed(f"{INITIAL_NAME} is the gateway's own; its token is in admin.token")
+        raise CommandFailed(f"{INITIAL_NAME} is reserved; its token is in admin.token")
     if is_own(name):
         raise CommandFailed(f"the gateway itself writes as {name}; choose another name")
     with reported_failures():
@@ -65,7 +65,7 @@ def list_tokens(state: str | None, output: OutputFormat) -> None:
 @click.argument("name")
 @state_option
 def remove_token(name: str, state: str | None) -> None:
-    """End the token of NAME, at once."""
+    """Revoke the token of NAME at once."""
     with reported_failures():
         client = running(state)
         if client is not None:

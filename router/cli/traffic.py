@@ -38,7 +38,7 @@ def show_traffic(client: AdminClient, model: str | None, output: OutputFormat) -
 @click.argument("model")
 @click.argument("shares", nargs=-1, required=True, metavar="NAME=VERSION:PERCENT...")
 @click.option("--sticky", metavar="BY:NAME", help="Key of the split: header:NAME, parameter:NAME or request_id.")
-@click.option("--force", is_flag=True, help="Also to a version that was just taken back for failing hard.")
+@click.option("--force", is_flag=True, help="Also raise a version that was just rolled back for hard failures.")
 @reason_option
 @output_option
 @with_client
@@ -52,12 +52,12 @@ def set_traffic(
     reason: str,
     output: OutputFormat,
 ) -> None:
-    r"""Give versions of MODEL their shares of its traffic, once they are ready.
+    r"""Set the shares of MODEL's versions, once they are ready.
 
     \b
     shepherd traffic set flight-delay stable=3:95% canary=4:5% --reason "first 5 %"
 
-    Rules and shadows stay as they are, and so does the sticky key unless --sticky is given.
+    Rules and shadows are kept, and so is the sticky key unless --sticky is given.
     """
     change: dict[str, Any] = {"variants": _read_shares(shares)}
     if sticky is not None:
@@ -75,7 +75,7 @@ def set_traffic(
 @click.option("--header", "headers", multiple=True, metavar="NAME:VALUE", help="A request header.")
 @click.option("--parameter", "parameters", multiple=True, metavar="NAME:VALUE", help="A request parameter.")
 @click.option("--version", type=click.IntRange(min=1), help="Version that the URL pins.")
-@click.option("--request-id", default="", help="Request id; a random one when left out.")
+@click.option("--request-id", default="", help="Request id.  [default: a random one]")
 @output_option
 @with_client
 def explain_traffic(
@@ -88,7 +88,7 @@ def explain_traffic(
     request_id: str,
     output: OutputFormat,
 ) -> None:
-    """Tell where a request for MODEL would go, and why."""
+    """Show where a request for MODEL would go, and why."""
     question = {
         "headers": read_pairs(headers),
         "parameters": read_pairs(parameters),
@@ -103,7 +103,7 @@ def require_policy(client: AdminClient, model: str) -> tuple[dict[str, Any], str
     """Read a policy that must exist: document and ETag."""
     standing = client.policy(model)
     if standing is None:
-        raise CommandFailed(f"{model} has no policy; make one with `shepherd traffic set`")
+        raise CommandFailed(f"{model} has no policy; create one with `shepherd traffic set`")
     return standing
 
 

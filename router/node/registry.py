@@ -22,5 +22,5 @@ def registry_trouble(uri: str | None) -> str | None:
         reason = getattr(error, "reason", error)
         return (
             f"the registry at {parts.hostname}:{parts.port or parts.scheme} does not answer ({reason}): versions "
-            "that were loaded before are served, new ones cannot be. Start it, or correct --registry"
+            "that were loaded before are served, but no new ones. Start it, or correct --registry"
         )

@@ -147,7 +147,7 @@ def test_a_write_that_came_too_late_is_exit_code_4(
     monkeypatch.setattr(AdminClient, "policy", read_then_be_overtaken)
     result = shepherd("traffic", "set", MODEL, "stable=1:100%", "--reason", "slower")
     assert result.exit_code == 4
-    assert "revision 2 stands" in result.stderr
+    assert "revision 2 is in force" in result.stderr
 
 
 def test_no_gateway_is_exit_code_3(tmp_path: Path) -> None:

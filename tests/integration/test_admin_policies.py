@@ -244,7 +244,7 @@ async def test_with_the_store_away_reads_and_writes_are_503_with_advice(world: A
             await client.put(URL, json=policy_body(), headers={"If-Match": etag}),
         ):
             assert answer.status_code == 503
-            assert "traffic goes on" in answer.json()["detail"]
+            assert "traffic continues" in answer.json()["detail"]
             assert "Retry-After" in answer.headers
         status = await client.get("/admin/v1/status")
         assert status.json()["policies"] is None

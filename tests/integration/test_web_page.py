@@ -60,7 +60,7 @@ def page(browser: Browser, gateway: httpx.Client, world: AdminWorld) -> Iterator
 
 def enter(page: Page, token: str) -> None:
     page.get_by_label("Token", exact=True).fill(token)
-    page.get_by_role("button", name="Look").click()
+    page.get_by_role("button", name="Sign in").click()
 
 
 def card(page: Page) -> Any:
@@ -87,7 +87,7 @@ def test_an_unknown_token_is_refused_in_the_gateways_own_words(browser: Browser,
     page.goto(str(gateway.base_url))
     enter(page, "shep_wrong")
 
-    expect(page.get_by_role("alert").filter(has_text="not known to the gateway")).to_be_visible()
+    expect(page.get_by_role("alert").filter(has_text="unknown token")).to_be_visible()
     expect(page.locator("#overview")).to_be_hidden()
     page.close()
 
@@ -123,7 +123,7 @@ def test_shares_that_do_not_come_to_the_whole_are_not_sent(page: Page, gateway: 
     dialog.get_by_label("Reason").fill("more")
     dialog.get_by_role("button", name="Move traffic").click()
 
-    expect(dialog.get_by_role("alert")).to_contain_text("come to 110 %")
+    expect(dialog.get_by_role("alert")).to_contain_text("add up to 110 %")
     assert weights(gateway) == {"stable": 9000, "canary": 1000}
 
 
@@ -179,7 +179,7 @@ def test_a_rollback_says_where_it_leads_and_goes_there(page: Page, gateway: http
     expect(card(page)).to_contain_text("version 4 · 100 %")
     card(page).get_by_role("button", name="Roll back").click()
     dialog = page.get_by_role("dialog")
-    expect(dialog.get_by_text("Back to stable version 1 90 %")).to_be_visible()
+    expect(dialog.get_by_text("Restores stable version 1 90 %")).to_be_visible()
     dialog.get_by_label("Reason").fill("customers complain")
     dialog.get_by_role("button", name="Roll back now").click()
 
@@ -219,7 +219,7 @@ def test_an_act_that_has_no_place_where_the_rollout_stands_is_refused(page: Page
     dialog.get_by_label("Reason").fill("not today")
     dialog.get_by_role("button", name="Abort").click()
     expect(dialog.get_by_role("alert")).to_contain_text("aborted")
-    dialog.get_by_role("button", name="Leave as it is").click()
+    dialog.get_by_role("button", name="Cancel").click()
 
     expect(dialog).to_be_hidden()
     expect(card(page)).to_contain_text("Last rollout, version 4: aborted")
@@ -230,11 +230,11 @@ def test_a_model_without_a_policy_is_given_traffic(page: Page, gateway: httpx.Cl
     gateway.delete(
         f"/admin/v1/policies/{MODEL}", headers={"If-Match": '"1"', "X-Shepherd-Reason": "afresh"}
     ).raise_for_status()
-    page.get_by_role("button", name="Give it traffic").click()
+    page.get_by_role("button", name="Send traffic").click()
     dialog = page.get_by_role("dialog")
     expect(dialog.get_by_text("version 4 would be loaded first")).to_be_visible()
     dialog.get_by_label("Reason").fill("begin")
-    dialog.get_by_role("button", name="Give it traffic").click()
+    dialog.get_by_role("button", name="Send traffic").click()
 
     expect(card(page)).to_contain_text("stable version 4 · 100 %")
     assert weights(gateway) == {"stable": 10_000}

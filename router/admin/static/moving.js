@@ -24,7 +24,7 @@ export function moveTraffic(policy, versions) {
   function collect() {
     const variants = lines.map(({ variant, input }) => ({ ...variant, weight: basisPoints(input) }));
     const sum = variants.reduce((total, { weight }) => total + weight, 0);
-    if (sum !== WHOLE) throw new Error(`The shares come to ${percent(sum)}; they must come to 100 %.`);
+    if (sum !== WHOLE) throw new Error(`The shares add up to ${percent(sum)}, not 100 %.`);
     return { variants };
   }
   return confirm({
@@ -44,7 +44,7 @@ export function giveTraffic(model, versions) {
   return confirm({
     title: `First traffic of ${model}`,
     fields: [versionField],
-    verb: "Give it traffic",
+    verb: "Send traffic",
     collect,
     foresee: async (policy) => impactWords((await createPolicy(model, { ...policy, reason: "look" }, { dryRun: true })).impact),
     carryOut: (policy, reason) => createPolicy(model, { ...policy, reason }),
@@ -89,7 +89,7 @@ export function addShadow(policy, versions) {
 export function removeShadow(policy, version) {
   const shadows = policy.shadows.filter((shadow) => shadow.version !== version);
   return confirm({
-    title: `No more copies for version ${version} of ${policy.model}`,
+    title: `Remove shadow version ${version} of ${policy.model}`,
     verb: "Remove shadow",
     carryOut: (_, reason) => patchPolicy(policy, { shadows, reason }),
   });
@@ -104,7 +104,7 @@ export function rollBack(policy) {
     foresee: async () => {
       const there = await act(`${path}?dry_run=true`, { reason: "look" });
       const variants = (there.variants ?? []).map((variant) => `${variant.name} version ${variant.version} ${percent(variant.weight)}`);
-      return variants.length ? `Back to ${variants.join(", ")}.` : "";
+      return variants.length ? `Restores ${variants.join(", ")}.` : "";
     },
     carryOut: (_, reason) => act(path, { reason }),
   });

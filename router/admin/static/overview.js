@@ -55,12 +55,12 @@ function showTraffic(policies, models, rollouts) {
   at("without").replaceChildren(...without.slice(0, MOST_CARDS).map(withoutPolicy));
   at("filter").hidden = policies.length < 5;
   at("more").hidden = chosen.length <= MOST_CARDS;
-  at("more").textContent = `${chosen.length - MOST_CARDS} more: name them above.`;
+  at("more").textContent = `${chosen.length - MOST_CARDS} more: filter by name.`;
 }
 
 function withoutPolicy(model) {
   const numbers = model.versions.map((each) => each.version);
-  const give = button("Give it traffic", async () => (await giveTraffic(model.name, numbers)) && refresh(), "small");
+  const give = button("Send traffic", async () => (await giveTraffic(model.name, numbers)) && refresh(), "small");
   return hold("li", "quiet", `${model.name} has no policy, so it gets no traffic `, give);
 }
 

@@ -63,8 +63,8 @@ export function startRollout(policy, versions) {
   const others = versions.filter((number) => !policy.variants.some((variant) => variant.version === number && variant.weight));
   const [versionField, version] = choice("Version", others.map((number) => [number, number]), others.at(-1));
   const [stepsField, stepsInput] = field("Steps, in %", { value: "1, 5, 25, 100", required: true });
-  const [requestsField, requests] = field("Requests at each, at least", { type: "number", min: 1, value: "200", required: true });
-  const [timeField, time] = field("Seconds at each, at least", { type: "number", min: 0, value: "60", required: true });
+  const [requestsField, requests] = field("Minimum requests per step", { type: "number", min: 1, value: "200", required: true });
+  const [timeField, time] = field("Minimum seconds per step", { type: "number", min: 0, value: "60", required: true });
   const collect = () => {
     if (!version.value) throw new Error("There is no other version: register one first.");
     return {

@@ -75,7 +75,7 @@ export class Card {
     const place = this._more.lastElementChild;
     try {
       const found = await details(this._policy, this._done);
-      place.replaceChildren(...(found.length ? found : [make("p", "Nothing known yet.", "quiet")]));
+      place.replaceChildren(...(found.length ? found : [make("p", "No data yet.", "quiet")]));
     } catch (error) {
       place.replaceChildren(make("p", `No answer: ${error.message}`, "failed"));
     }

@@ -112,7 +112,7 @@ class GuestCache:
             if await guest.unload(_QUIET_S):
                 self._meters.count_eviction(why)
             else:
-                _log.warning("%s does not fall silent, and stays loaded", guest.guest.spec.model)
+                _log.warning("%s still has requests in flight, and stays loaded", guest.guest.spec.model)
         except Exception:  # noqa: BLE001 - whatever it is, it is not the failure of the one that needs the room
             _log.exception("%s does not end in order", guest.guest.spec.model)
 
@@ -134,7 +134,7 @@ class GuestCache:
                     await self._look_after(guest)
 
     async def _look_after(self, guest: GuestServer) -> None:
-        """Have a guest that does not answer its example any more loaded anew: at once if kept, else when next asked."""
+        """Have a guest that no longer answers its example reloaded: at once if kept, else by its next request."""
         if guest.loaded is None:
             if guest.guest.kept and guest.state == "cold":
                 self.want(guest)
@@ -143,7 +143,7 @@ class GuestCache:
             await guest.loaded.check()
         except Exception as error:  # noqa: BLE001 - however the check fails, it is this guest's failure
             reason = f"{guest.guest.spec.model}: {describe(error)}"
-            _log.warning("Unhealthy, and loaded anew: %s", reason)
+            _log.warning("Unhealthy; reloading: %s", reason)
             async with self._turn:
                 if not await guest.unload(_QUIET_S) and isinstance(error, Unhealthy):
                     self.unwell = reason
