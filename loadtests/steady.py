@@ -23,6 +23,8 @@ from typing import Final, NamedTuple, Self, cast
 import msgspec
 import uvloop
 
+from loadtests.metronome import Metronome
+
 #: Connections at most; with all of them waiting, a request waits too, and that counts.
 MOST_CONNECTIONS: Final = 512
 #: An answer later than this is none.
@@ -175,19 +177,16 @@ class _Sender:
         self._open = len(self._free)
         sys.stdout.buffer.write(b"\n")
         sys.stdout.buffer.flush()
-        started = time.monotonic()
-        number = 0
-        while not stopped.is_set():
-            due = started + number / self._plan.rate
-            if (pause_s := due - time.monotonic()) > 0:
-                await asyncio.sleep(pause_s)
-            self._owed += 1
-            self._send(due)
-            number += 1
+        loop = asyncio.get_running_loop()
+        with Metronome(self._plan.rate) as metronome:
+            loop.add_reader(metronome, self._send_due, metronome)
+            self._send_due(metronome)
+            await stopped.wait()
+            loop.remove_reader(metronome)
         deadline = time.monotonic() + GIVE_UP_S
         while self._owed and time.monotonic() < deadline:  # noqa: ASYNC110 - that is all there is left to do
             await asyncio.sleep(0.01)
-        self.answers += [Answer(started, GIVE_UP_S, 0)] * self._owed
+        self.answers += [Answer(deadline - GIVE_UP_S, GIVE_UP_S, 0)] * self._owed
 
     def answered(self, connection: _Connection, answer: Answer) -> None:
         """Take note; the connection is free again, unless it is gone."""
@@ -199,6 +198,11 @@ class _Sender:
                 self._send(self._waiting.popleft())
         else:
             self._open -= 1
+
+    def _send_due(self, metronome: Metronome) -> None:
+        for due in metronome.due():
+            self._owed += 1
+            self._send(due)
 
     def _send(self, due: float) -> None:
         while self._free:
