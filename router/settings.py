@@ -225,8 +225,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         _check_ports(self)
         if not self.allow_remote_admin and not is_loopback(self.admin_host):
             raise SettingsError(
-                f"admin_host: {self.admin_host} is reachable from other machines and the admin API is not encrypted; "
-                "use 127.0.0.1, or set allow_remote_admin if something in front of it adds TLS"
+                f"admin_host: {self.admin_host} is reachable from other machines, and the admin API has no TLS; "
+                "use 127.0.0.1, or set allow_remote_admin if a proxy in front of it adds TLS"
             )
         _check_tls(self)
         if self.grpc_door == "envoy" and self.ray_address is not None:
@@ -240,7 +240,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
                 _check_url(key, url, ("http", "https"))
         _check_url("registry_uri", self.registry_uri, ("http", "https", "sqlite"))
         if self.retrain_authorization is not None and self.retrain_authorization_file is not None:
-            raise SettingsError("retrain_authorization, retrain_authorization_file: give one of them")
+            raise SettingsError("retrain_authorization, retrain_authorization_file: set only one of them")
         if self.spool_segment_bytes > self.spool_max_bytes:
             raise SettingsError(
                 f"spool_segment_bytes: {self.spool_segment_bytes} is more than spool_max_bytes, {self.spool_max_bytes}"
@@ -261,7 +261,7 @@ def is_loopback(host: str) -> bool:
 
 def _check_state_dir(path: Path) -> None:
     if not path.is_absolute():
-        raise SettingsError(f"state_dir: {path} is not absolute; processes of the gateway differ in where they start")
+        raise SettingsError(f"state_dir: {path} must be absolute, since processes start in different directories")
 
 
 def _check_ports(settings: Settings) -> None:
@@ -269,15 +269,15 @@ def _check_ports(settings: Settings) -> None:
     for key in ("http_port", "grpc_port", "metrics_port", "admin_port"):
         port = getattr(settings, key)
         if port in taken:
-            raise SettingsError(f"{key}: {port} is also {taken[port]}; each needs a port of its own")
+            raise SettingsError(f"{key}: {port} is also {taken[port]}; each port must be different")
         taken[port] = key
 
 
 def _check_tls(settings: Settings) -> None:
     if (settings.tls_certificate is None) != (settings.tls_key is None):
-        raise SettingsError("tls_certificate, tls_key: one is of no use without the other")
+        raise SettingsError("tls_certificate, tls_key: set both or neither")
     if settings.tls_client_ca is not None and settings.tls_certificate is None:
-        raise SettingsError("tls_client_ca: clients show certificates only to a server that has tls_certificate")
+        raise SettingsError("tls_client_ca: requires tls_certificate")
 
 
 def _check_url(key: str, url: str | None, schemes: tuple[str, ...]) -> None:

@@ -231,5 +231,5 @@ def test_a_secret_is_never_shown() -> None:
 
 def test_a_secret_has_one_source() -> None:
     """With two of them nobody could tell which one is shown."""
-    with pytest.raises(SettingsError, match="give one"):
+    with pytest.raises(SettingsError, match="only one"):
         settle(file={"retrain_authorization": "a", "retrain_authorization_file": "b"})
