@@ -1,8 +1,8 @@
 """Watches a version under trial for hard failures, look by look.
 
 Errors are counted by routers. Rows that are not numbers are counted by replicas, which do not know for whom they ran:
-a shadow's copies, warm-up and probes have such rows as well. So rows count against a version only once its share has
-settled and somebody has been answered, and against no more answers than came with them.
+a shadow's copies, warm-up and probes have such rows as well. So rows count against a version only once somebody has
+been answered and late rows of copies have come in, and against no more answers than came with them.
 """
 
 from __future__ import annotations
@@ -34,6 +34,8 @@ class HardWatch:
         self._version = version
         self._suspicion = Suspicion()
         self._began_at: float | None = None
+        self._had_rows = False
+        """Copies or probes had rows that were not numbers before the share was raised: more may be under way."""
         self._is_answering = False
         self._rows_ahead = 0
         """Rows that were not numbers, whose answers the routers have not published yet."""
@@ -49,7 +51,7 @@ class HardWatch:
             began: counters when it got traffic, where that is known: from there on the others are like it.
         """
         if self._began_at is None:
-            self._began_at = now
+            self._began_at, self._had_rows = now, counters.rows_of({self._version}) > 0
         fresh = since(counters, self._looks[-1][1] if self._looks else counters)
         errors = fresh.errors_of({self._version})
         self._is_answering = self._is_answering or errors.total > 0
@@ -72,9 +74,9 @@ class HardWatch:
         self._suspicion = watch(self._suspicion, seen, reference.failures_of(beside))
 
     def _settles(self, now: float) -> bool:
-        """Tell whether copies that were under way when the share was raised may still be counted."""
+        """Tell whether rows of copies that were under way when the share was raised may still be counted."""
         assert self._began_at is not None, "set by the first look"
-        return 0 <= now - self._began_at < SETTLE_S
+        return self._had_rows and 0 <= now - self._began_at < SETTLE_S
 
     def _reference(self, counters: Counters, beside: Collection[int], began: Counters | None) -> Counters:
         """Choose the time by which the others are judged: their habit, or just now when that is worse."""

@@ -26,7 +26,7 @@ from router.ports import PolicyStore, StoredPolicy, StoreUnavailable
 from router.rollout.operator_acts import frozen_until
 from router.rollout.rollout import Rollout, begin
 from router.rollout_ports import Note, RolloutConflict, RolloutStore
-from serving.protocol.errors import ServingError
+from serving.protocol.errors import ErrorKind, ServingError
 from serving.registry.artifact import VersionInfo
 from serving.registry.options import INCIDENT_TAG
 
@@ -91,8 +91,16 @@ class Retrained:
             by_model[incident.model][incident.id] = incident
         for model, incidents in by_model.items():
             stored = await self._policies.get(model)
-            found = newest_answer(await self._listing.versions_of(model), incidents) if stored else None
-            if stored is not None and found is not None:
+            if stored is None:
+                continue
+            try:
+                found = newest_answer(await self._listing.versions_of(model), incidents)
+            except ServingError as error:
+                if error.kind is ErrorKind.UNAVAILABLE:
+                    raise  # it is the same for all
+                self._say(model, f"its versions cannot be listed: {error}")
+                continue
+            if found is not None:
                 await self._enter(stored, found)
 
     async def _enter(self, stored: StoredPolicy, info: VersionInfo) -> None:

@@ -15,6 +15,7 @@ from router.policy.document import parse_policy
 from router.policy.plan import ShadowStage
 from router.rollout.phase import Phase
 from router.rollout.rollout import Rollout
+from serving.protocol.errors import not_found
 from serving.registry.artifact import VersionInfo
 from tests.rollouts import EPOCH_S, MODEL, NEW, OLD, at
 
@@ -31,6 +32,7 @@ class World:
         self.policies = MemoryPolicyStore()
         self.rollouts = MemoryRolloutStore(self.policies)
         self.listed = [VersionInfo(MODEL, OLD)]
+        self.unregistered: list[str] = []
         self.begun = 0
         self.retrained = Retrained(
             self.policies, self.rollouts, self, self, begun=self.begin, poll_s=1.0, clock=lambda: self.now
@@ -40,9 +42,15 @@ class World:
         self.begun += 1
 
     async def incidents(self, limit: int, model: str | None = None) -> Sequence[Incident]:
-        return [Incident(id=INCIDENT, model=MODEL, version=OLD, severity="critical", opened_at=EPOCH_S)]
+        models = [*self.unregistered, MODEL]
+        return [
+            Incident(id=f"{each}/{OLD}/1", model=each, version=OLD, severity="critical", opened_at=EPOCH_S)
+            for each in models
+        ]
 
     async def versions_of(self, model: str) -> Sequence[VersionInfo]:
+        if model in self.unregistered:
+            raise not_found(f"the registry has no model {model!r}")
         return self.listed
 
     async def started(self, **variant: object) -> World:
@@ -70,6 +78,16 @@ async def test_a_version_with_the_incident_s_tag_enters_as_a_shadow_first() -> N
     assert (await world.policies.audit())[-1].actor == RETRAINING
     await world.rollout()
     assert world.begun == 1
+
+
+async def test_a_model_that_the_registry_has_no_more_holds_up_no_other() -> None:
+    """Its incident is still listed, and its policy may stand."""
+    world = await World().started()
+    world.unregistered = ["aaa"]
+    gone = parse_policy({"model": "aaa", "variants": [STABLE]})
+    await world.policies.put(gone, expected_revision=0, actor="ada", reason="first", at=world.now)
+    world.register(NEW)
+    assert await world.rollout() is not None
 
 
 async def test_the_plan_is_the_variant_s_own_where_it_has_one() -> None:

@@ -57,6 +57,16 @@ def test_rows_of_copies_are_not_held_against_the_first_answers() -> None:
     assert trial.look() == ""
 
 
+def test_a_version_without_such_rows_before_its_share_is_judged_from_its_first_answers_on() -> None:
+    """No copy or probe of it can be the reason."""
+    trial = Trial()
+    trial.answer(OLD, 1000)
+    trial.look()
+    trial.answer(NEW, 10)
+    trial.rows[NEW] += 10
+    assert "10 of its last 10" in trial.look()
+
+
 def test_one_answer_is_one_failure_however_many_of_its_rows_are_not_numbers() -> None:
     """What is over is not saved up for the answers after it."""
     trial = Trial().settled()
