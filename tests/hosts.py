@@ -11,6 +11,7 @@ from pathlib import Path
 
 import msgspec
 
+from serving.backends.outgoing import Reach
 from serving.channel.endpoint import Endpoint
 from serving.deployment.hosting.host_files import Guest, HostFiles, guest_name
 from serving.deployment.hosting.model_host import ModelHost
@@ -50,7 +51,7 @@ class Lodgings:
         """Put a version's verified files into the cache; return what the model takes and gives."""
         tags = tags or {}
         with self.cache.staging_folder() as files:
-            recording = record(place_model(files, onnx), parse_options(tags), None)
+            recording = record(place_model(files, onnx), parse_options(tags), None, Reach())
             write_golden(files, recording.golden)
             self.cache.release(self.cache.add(files, VersionInfo(MODEL, version, tags=tags), {}))
         return recording.signature

@@ -51,7 +51,7 @@ def create(
     backend_name: str,
     artifact: ModelFiles,
     options: BackendOptions,
-    reach: Reach = Reach(),  # noqa: B008 - a constant
+    reach: Reach,
 ) -> Backend:
     """Build the named backend for a version; `load` is the caller's to call.
 

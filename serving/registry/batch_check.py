@@ -1,7 +1,7 @@
 """Tells whether a model answers a row alike alone and among others; one that does not must not be batched. Pure.
 
 A model may mix the rows of a batch: a mean over the first axis, a normalization that was exported in training mode. Its
-signature does not show it. Neighbours that equal the row would not show it either, so they are invented ones where the
+signature does not show it. Neighbours that equal the row would not show it either, so they are generated ones where the
 model takes those.
 """
 
@@ -40,7 +40,7 @@ def mixing_of_rows(backend: Backend, example: Mapping[str, Array], *, rtol: floa
     alone = backend.infer(row, ())
     try:
         together = backend.infer(_among(row, synthetic_inputs(backend.signature)), ())
-    except (ServingError, ValueError):  # invented neighbours may be refused, or be of another shape
+    except (ServingError, ValueError):  # generated neighbours may be refused, or be of another shape
         together = backend.infer(_among(row, row), ())
     for place in (0, 2):
         if difference := check_golden(alone, _row(together, place), rtol=rtol, atol=atol):

@@ -1,4 +1,4 @@
-"""Finds inputs for a version that came without a golden example: MLflow's input example, else invented ones. Pure."""
+"""Finds inputs for a version that came without a golden example: MLflow's input example, else generated ones. Pure."""
 
 from __future__ import annotations
 
@@ -29,12 +29,12 @@ def inputs_from_mlflow(content: bytes, signature: Signature) -> tuple[Tensor, ..
         arrays = _arrays(json.loads(content), signature)
         inputs = tuple(_tensor(spec.name, spec.datatype, arrays[spec.name]) for spec in signature.inputs)
         validate_request(signature, InferRequest(inputs))
-    except (ServingError, ValueError, TypeError, KeyError, OverflowError):
+    except (ServingError, ValueError, TypeError, KeyError, OverflowError, RecursionError):
         return None
     return inputs
 
 
-def invented_inputs(signature: Signature) -> tuple[Tensor, ...]:
+def generated_inputs(signature: Signature) -> tuple[Tensor, ...]:
     """Make inputs from the signature alone; see `synthetic_inputs`."""
     arrays = synthetic_inputs(signature)
     return tuple(to_tensor(spec.name, arrays[spec.name], spec.datatype) for spec in signature.inputs)

@@ -21,7 +21,7 @@ from serving.protocol.datatypes import datatype_of
 from serving.protocol.messages import Tensor
 
 Origin = Literal["given", "synthetic", "self-recorded"]
-"""given: the example came with the registration. synthetic: it was invented from the signature then.
+"""given: the example came with the registration. synthetic: it was generated from the signature then.
 self-recorded: the version came without one, and it was recorded when the gateway first saw the version, so it cannot
 tell whether the version changed before that."""
 

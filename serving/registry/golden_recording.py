@@ -14,7 +14,7 @@ from serving.protocol.errors import ServingError, invalid
 from serving.protocol.messages import InferRequest, Signature, Tensor
 from serving.protocol.validation import validate_request
 from serving.registry.artifact import GOLDEN_REQUEST, GOLDEN_RESPONSE
-from serving.registry.example import inputs_from_mlflow, invented_inputs
+from serving.registry.example import generated_inputs, inputs_from_mlflow
 from serving.registry.golden import Golden, Origin, arrays, replay_golden
 from serving.registry.golden_json import decode_request, decode_response, encode_request, encode_response
 from serving.registry.metadata import check_metadata_size, read_metadata
@@ -37,14 +37,14 @@ def record(
     files: ModelFiles,
     options: ServingOptions,
     example: bytes | None,
-    reach: Reach = Reach(),  # noqa: B008 - a constant
+    reach: Reach,
 ) -> Recording:
     """Load the model and record its answer to an example.
 
     Args:
         files: the model.
         options: of the version; the provider is set aside, since the registry's process need not have a GPU.
-        example: a V2 inference request; None takes MLflow's input example, or invents inputs.
+        example: a V2 inference request; None takes MLflow's input example, or generates inputs.
         reach: how far a backend may reach.
 
     Raises:
@@ -112,4 +112,4 @@ def _inputs(files: ModelFiles, signature: Signature, example: bytes | None) -> t
         return inputs, "given"
     if files.example and (found := inputs_from_mlflow(read_metadata(files.example), signature)):
         return decode_request(encode_request(found)), "given"  # as it will be read back
-    return invented_inputs(signature), "synthetic"
+    return generated_inputs(signature), "synthetic"

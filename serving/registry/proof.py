@@ -79,7 +79,7 @@ def check_answer(backend: Backend, golden: Golden, options: ServingOptions) -> F
     return warning(
         "golden",
         f"answers as recorded, but the example is {golden.origin}",
-        "register versions with `--example REQUEST.json`: an invented example proves little",
+        "register versions with `--example REQUEST.json`: inputs generated from the signature are a weaker check",
     )
 
 

@@ -153,7 +153,7 @@ class Registry:
         Args:
             name: the model, made if need be.
             onnx: the model file; None for a backend that needs none. External data is taken along from beside a path.
-            example: a V2 inference request; None invents inputs, which proves less.
+            example: a V2 inference request; None generates inputs: a weaker check.
             tags: the version's tags, `shepherd.*` options among them.
             alias: a name to point to the new version.
 
@@ -192,7 +192,7 @@ class Registry:
         Args:
             model: the registered model.
             version: its version.
-            example: a V2 inference request; None takes the `input_example` that was logged, or invents inputs.
+            example: a V2 inference request; None takes the `input_example` that was logged, or generates inputs.
         """
         self._fetcher.attach_golden(self.resolve(model, version), example)
         return self.resolve(model, version)

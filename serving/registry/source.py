@@ -43,7 +43,7 @@ class SourcePolicy:
                 raise _refused(source, "the address of a folder has no query ('?') and no fragment ('#')")
             # Where there is no scheme the text is a path, and '?' and '#' are characters like others.
             return self._check_folder(Path(unquote(uri.path if uri.scheme else source)), source)
-        except ValueError as error:
+        except (ValueError, OSError, RuntimeError) as error:  # the last one for links that lead in a circle
             raise invalid(f"the version's files are refused: their address cannot be read: {error}") from error
 
     def _check_server(self, uri: SplitResult, source: str) -> str:

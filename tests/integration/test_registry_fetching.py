@@ -12,6 +12,7 @@ import pytest
 from mlflow import MlflowClient
 
 from serving.backends.catalog import create
+from serving.backends.outgoing import Reach
 from serving.protocol.errors import ErrorKind, ServingError
 from serving.registry.artifact import Artifact
 from serving.registry.golden import arrays, replay_golden
@@ -89,7 +90,7 @@ def test_a_version_logged_by_mlflow_is_served_with_its_input_example_as_golden(
     log_model("logged", models.mlp(), input_example=np.full((2, 16), 0.5, np.float32))
 
     artifact = fetched(registry, "logged")
-    backend = create("onnx", artifact, artifact.options)
+    backend = create("onnx", artifact, artifact.options, Reach())
     backend.load()
 
     assert artifact.golden.origin == "self-recorded"

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from serving.backends.catalog import create
+from serving.backends.outgoing import Reach
 from serving.protocol.errors import ErrorKind, ServingError
 from serving.registry.golden import arrays, replay_golden
 from serving.registry.mlflow import RegistryUnavailable
@@ -67,7 +68,7 @@ def test_a_model_of_any_kind_can_be_registered_without_an_example(registry: Regi
     version = registry.register(name, build())  # type: ignore[operator]
 
     artifact = registry.fetch(registry.resolve(name, version))
-    backend = create(artifact.options.backend, artifact, artifact.options)
+    backend = create(artifact.options.backend, artifact, artifact.options, Reach())
     backend.load()
 
     assert artifact.golden.origin == "synthetic"
@@ -79,7 +80,7 @@ def test_external_data_is_taken_along_from_beside_the_file(registry: Registry, t
     version = registry.register("external", models.with_external_data(tmp_path))
 
     artifact = registry.fetch(registry.resolve("external", version))
-    backend = create("onnx", artifact, artifact.options)
+    backend = create("onnx", artifact, artifact.options, Reach())
     backend.load()
 
     assert replay_golden(backend, artifact.golden, rtol=1e-5, atol=1e-6) is None

@@ -176,7 +176,7 @@ async def test_whoever_only_tries_a_model_leaves_it_to_those_who_serve_it(triton
     }
     asked = parse_options({f"shepherd.{name}": value for name, value in tags.items()})
     async with serving(options(url_of(triton, protocol), probe_s=60.0)) as backend:
-        recorded = await asyncio.to_thread(record, ModelFiles(None, {}, None), asked, None)
+        recorded = await asyncio.to_thread(record, ModelFiles(None, {}, None), asked, None, Reach())
 
         assert arrays(recorded.golden.outputs)["y"].tolist() == [[2.0] * 4]
         assert np.array_equal((await backend.infer_async({"x": X}, (), 5.0))["y"], X + 1)

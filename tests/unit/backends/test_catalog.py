@@ -12,6 +12,7 @@ import msgspec
 import pytest
 
 from serving.backends.catalog import backend_names, create
+from serving.backends.outgoing import Reach
 from serving.protocol.errors import ServingError
 from tests import models
 
@@ -37,7 +38,7 @@ def test_an_onnx_version_runs_in_the_onnx_backend_with_its_options(tmp_path: Pat
     path = tmp_path / "model.onnx"
     path.write_bytes(models.mlp())
 
-    backend = create("onnx", Files(path), Options(threads=2))
+    backend = create("onnx", Files(path), Options(threads=2), Reach())
     backend.load()
 
     assert backend.describe()["threads"] == 2
@@ -45,7 +46,7 @@ def test_an_onnx_version_runs_in_the_onnx_backend_with_its_options(tmp_path: Pat
 
 def test_settings_of_a_backend_may_be_text() -> None:
     """They come from tags, which are strings."""
-    backend = create("echo", Files(), Options(settings={"delay_ms": "1.5", "fail_to_load": "true"}))
+    backend = create("echo", Files(), Options(settings={"delay_ms": "1.5", "fail_to_load": "true"}), Reach())
 
     assert backend.describe()["delay_ms"] == 1.5
 
@@ -53,19 +54,19 @@ def test_settings_of_a_backend_may_be_text() -> None:
 def test_an_unknown_backend_is_an_error_that_lists_the_known() -> None:
     """A typo in a tag must not fall back to some default."""
     with pytest.raises(ServingError, match=", ".join(backend_names())):
-        create("onxx", Files(), Options())
+        create("onxx", Files(), Options(), Reach())
 
 
 def test_an_unknown_setting_is_an_error_that_names_it() -> None:
     """A typo in a setting must not be ignored."""
     with pytest.raises(ServingError, match="delay"):
-        create("echo", Files(), Options(settings={"delay": "1"}))
+        create("echo", Files(), Options(settings={"delay": "1"}), Reach())
 
 
 def test_the_onnx_backend_needs_a_file() -> None:
     """A version without a model file cannot be an ONNX one."""
     with pytest.raises(ServingError, match="ONNX file"):
-        create("onnx", Files(), Options())
+        create("onnx", Files(), Options(), Reach())
 
 
 def test_onnxruntime_is_imported_only_when_a_model_needs_it() -> None:

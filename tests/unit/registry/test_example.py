@@ -9,7 +9,7 @@ import pytest
 
 from serving.protocol.arrays import to_array
 from serving.protocol.messages import Signature, TensorSpec
-from serving.registry.example import inputs_from_mlflow, invented_inputs
+from serving.registry.example import generated_inputs, inputs_from_mlflow
 
 MATRIX = Signature((TensorSpec("x", "FP32", (-1, 2)),), ())
 COLUMNS = Signature((TensorSpec("age", "FP32", (-1, 1)), TensorSpec("name", "BYTES", (-1, 1))), ())
@@ -51,8 +51,13 @@ def test_an_example_that_does_not_fit_is_left_aside(document: Any) -> None:
     assert found(document, MATRIX) is None
 
 
-def test_invented_inputs_fit_the_signature() -> None:
+def test_generated_inputs_fit_the_signature() -> None:
     """Dynamic sizes are 1; floats 1, all else zero or empty."""
-    age, name = invented_inputs(COLUMNS)
+    age, name = generated_inputs(COLUMNS)
 
     assert (to_array(age).tolist(), to_array(name).tolist()) == ([[1.0]], [[b""]])
+
+
+def test_an_example_that_is_nested_too_deeply_is_left_aside() -> None:
+    """As one that is no JSON."""
+    assert inputs_from_mlflow(b"[" * 100_000, MATRIX) is None

@@ -84,11 +84,19 @@ def test_an_address_with_a_query_or_a_fragment_is_refused(source: str) -> None:
         SourcePolicy("http://models.example:5000", [Path("/models")]).check(source)
 
 
-@pytest.mark.parametrize("source", ["http://[", "/models/\0", "file:///models/%00"])
+@pytest.mark.parametrize("source", ["http://[", "/models/\0", "file:///models/%00", "/models/" + "x" * 5000])
 def test_an_address_that_cannot_be_read_is_refused(source: str) -> None:
     """As a mistake of whoever wrote it, not as one of ours."""
     with pytest.raises(ServingError, match="cannot be read"):
         SourcePolicy("http://models.example:5000", [Path("/models")]).check(source)
+
+
+def test_links_that_lead_in_a_circle_are_refused(tmp_path: Path) -> None:
+    """They lead nowhere."""
+    (tmp_path / "circle").symlink_to(tmp_path / "circle")
+
+    with pytest.raises(ServingError, match="refused"):
+        SourcePolicy("sqlite:///x", [tmp_path]).check(f"{tmp_path}/circle/model")
 
 
 def test_credentials_are_not_shown() -> None:
