@@ -14,7 +14,7 @@ from redis.asyncio import Redis
 from router.adapters.monitor_turn import Commit
 from router.adapters.redis_counting import Batch, RedisCounting
 from router.adapters.redis_monitor_state import RedisMonitorState
-from router.monitor.counting import Kept, shadow_id
+from router.monitor.counting import Kept
 from router.monitor.labels import Prediction
 from router.monitor.sampling import rank_of
 
@@ -128,8 +128,3 @@ async def test_the_sample_grows_again_when_there_is_room(waiting: Waiting) -> No
     await waiting.keep(some)
     assert len(await waiting.found(some)) == 500
     assert waiting.state.levels() == {}
-
-
-async def test_a_shadows_answer_is_drawn_together_with_the_one_it_was_copied_from() -> None:
-    """Both meet the label, or neither."""
-    assert all(rank_of(f"r{i}") == rank_of(shadow_id(f"r{i}", 3)) for i in range(1000))
