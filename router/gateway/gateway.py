@@ -18,6 +18,7 @@ from router.gateway.grpc_wire import match_grpc
 from router.gateway.http_exchange import InferService
 from router.gateway.http_server import open_shared_socket
 from router.gateway.key_follower import KeyFollower
+from router.gateway.log_meters import LogMeters
 from router.gateway.meters import Meters
 from router.gateway.policy_view import PolicyView, VersionKey
 from router.gateway.pools import Pools
@@ -124,6 +125,7 @@ class Gateway:
         await self._load_policies()
         await self._keys.load()
         self._registry.before_snapshot(self._refresh_gauges)
+        self._registry.before_snapshot(LogMeters(self._registry, self._recorder.books, self._shipper).refresh)
         await self._publisher.start()
         self._shipper.start()
         self._shadows.start()

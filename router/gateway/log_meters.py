@@ -1,9 +1,9 @@
-"""The request log's books as metrics: read before each snapshot, nothing per request."""
+"""The request log's counters as metrics: read before each snapshot, nothing per request."""
 
 from __future__ import annotations
 
-from router.adapters.spool import RecordLog
 from router.gateway.shipper import Shipper
+from router.requestlog.counters import Books
 from serving.telemetry import catalog
 from serving.telemetry.instruments import Registry
 
@@ -11,9 +11,9 @@ from serving.telemetry.instruments import Registry
 class LogMeters:
     """Follows one router's books; of what clients were answered, as the totals of `/admin/v1/log`."""
 
-    def __init__(self, registry: Registry, log: RecordLog, shipper: Shipper) -> None:
+    def __init__(self, registry: Registry, books: Books, shipper: Shipper) -> None:
         self._registry = registry
-        self._books = log.books
+        self._books = books
         self._shipper = shipper
 
     def refresh(self) -> None:

@@ -11,7 +11,7 @@ from typing import Final
 from zlib import crc32
 
 from router.adapters.spool import RecordLog, SpoolFull
-from router.requestlog.counters import DROPPED, SAMPLED_OUT
+from router.requestlog.counters import DROPPED, SAMPLED_OUT, Books
 from router.requestlog.features import NO_FEATURES, size_bytes
 from router.requestlog.record import Feature, Record, encode_record, record_id
 from router.requestlog.redaction import Redactor, Redactors
@@ -64,6 +64,11 @@ class Recorder:
         self._frames: list[bytes] = []
         self._columns: list[int] = []
         self._pending_bytes = 0
+
+    @property
+    def books(self) -> Books:
+        """Where all that this recorder was told of is counted."""
+        return self._books
 
     def admit(self, model: str, kind: str, request_id: str) -> int:
         """Decide whether an answer is recorded; return the column that counts it, or 0 after counting it as left out.

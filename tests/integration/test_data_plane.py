@@ -14,6 +14,7 @@ from serving.backends.echo import EchoBackend, EchoOptions
 from serving.batching.batcher import BatchLimits
 from serving.protocol.arrays import to_array
 from serving.protocol.packing import unpack_tensors
+from serving.telemetry.metrics_app import scrape
 from tests.data_plane import MODEL, DataPlane, running_data_plane
 
 pytestmark = pytest.mark.asyncio
@@ -326,3 +327,22 @@ async def test_weights_change_under_load_without_a_failed_request(plane: DataPla
     await asyncio.gather(*clients)
 
     assert set(statuses) == {200}
+
+
+async def test_the_metrics_page_balances_the_request_log(plane: DataPlane) -> None:
+    """Each request has one record outcome there, and a router that has stopped says that all records are shipped."""
+    await plane.add_replica(1, EchoBackend())
+    await plane.set_policy(variants=ONE)
+    for value in range(3):
+        await plane.infer([value, 0, 0, 0])
+    await plane.infer([0])
+
+    await plane.gateway.close()
+
+    page = scrape(plane.folder / "metrics")[0].decode()
+    lines = (line.rsplit(" ", 1) for line in page.splitlines() if line.startswith("shepherd_log_"))
+    series = {name: float(value) for name, value in lines}
+    assert series[f'shepherd_log_requests_total{{model="{MODEL}"}}'] == 4
+    assert series[f'shepherd_log_records_total{{model="{MODEL}",outcome="logged"}}'] == 4
+    assert series["shepherd_log_shipped_records_total"] == 4
+    assert {value for name, value in series.items() if name.startswith("shepherd_log_spool_bytes")} == {0}

@@ -23,7 +23,7 @@ async def test_metrics_follow_the_books(tmp_path: Path) -> None:
     stream = RedisRequestLog(f"unix://{tmp_path / 'nowhere.sock'}")
     shipper = Shipper(spool, stream, root=tmp_path)
     registry = Registry("router")
-    meters = LogMeters(registry, spool, shipper)
+    meters = LogMeters(registry, spool.books, shipper)
     recorder = a_recorder(spool, model_sample_bp={"noisy": 0})
     for n in range(30):
         add_answer(recorder, n)
