@@ -38,8 +38,6 @@ async def follow_certificates(settings: Settings, context: ssl.SSLContext) -> No
 
     A renewed authority of clients is taken in beside the one before, which Python cannot take back.
     """
-    certificate, key = settings.tls_certificate, settings.tls_key
-    assert certificate is not None, "there is no context without a certificate"
     watch = FileWatch(_files(settings))
     while True:
         await asyncio.sleep(LOOK_S)
@@ -47,13 +45,26 @@ async def follow_certificates(settings: Settings, context: ssl.SSLContext) -> No
             continue
         try:
             # On the loop, where handshakes are made: nothing may use the context meanwhile.
-            context.load_cert_chain(certificate, key)
-            if settings.tls_client_ca is not None:
-                context.load_verify_locations(settings.tls_client_ca)
-        except (OSError, ssl.SSLError) as error:
+            read_certificates(settings, context)
+        except OSError as error:
             _log.error("HTTP goes on with the certificates that it has: %s", error)
         else:
             _log.info("HTTP has read its certificates anew")
+
+
+def read_certificates(settings: Settings, context: ssl.SSLContext) -> None:
+    """Load the files of the settings into a server's context.
+
+    Raises:
+        OSError: a file cannot be read, or (ssl.SSLError) the key is not the certificate's; the context is as before.
+    """
+    certificate = settings.tls_certificate
+    assert certificate is not None, "there is no context without a certificate"
+    # Tried on another context first: one that refuses a key has taken the certificate already.
+    for each in (ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER), context):
+        each.load_cert_chain(certificate, settings.tls_key)
+        if settings.tls_client_ca is not None:
+            each.load_verify_locations(settings.tls_client_ca)
 
 
 def grpc_credentials(settings: Settings) -> grpc.ServerCredentials | None:
