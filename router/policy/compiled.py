@@ -15,8 +15,10 @@ from router.policy.document import Condition, Policy, ShadowRule, Variant
 from router.policy.shares import WHOLE_BP
 from serving.protocol.messages import Parameter
 
-#: Sticky keys whose decision is remembered, per policy; about 2 MB when all are used.
+#: Sticky keys whose decision is remembered, per policy; about 2 MB when all are used and as long as user ids are.
 REMEMBERED_KEYS: Final = 8192
+#: Characters of a key that is remembered, and recorded, as it is: clients may send one as long as a body.
+MAX_KEY_CHARS: Final = 256
 
 
 class Decision(msgspec.Struct, frozen=True, gc=False):
@@ -27,7 +29,7 @@ class Decision(msgspec.Struct, frozen=True, gc=False):
     version: int
     reason: str
     key: str = ""
-    """What was hashed to choose; empty when nothing was."""
+    """What was hashed to choose, in the form of `recorded_key`; empty when nothing was."""
     shadows: tuple[ShadowRule, ...] = ()
     """Who else gets a copy; never the version that answers."""
 
@@ -64,7 +66,8 @@ class CompiledPolicy:
     split: Callable[[str], Decision]
     """Decides by a key that is seen once, such as a request's id."""
     split_known: Callable[[str], Decision]
-    """The same for a sticky key, remembered: customers come back, and a look-up costs a tenth of the hashing."""
+    """The same for a sticky key of at most `MAX_KEY_CHARS`, remembered: customers come back, and a look-up costs a
+    tenth of the hashing."""
     only: Decision | None
     """The answer of the split when one variant has the whole weight."""
     rules: tuple[CompiledRule, ...]
@@ -134,10 +137,17 @@ def key_text(value: Parameter) -> str:
     return str(value)
 
 
+def recorded_key(key: str) -> str:
+    """Give a key the form in which decisions and records hold it: a long one as its digest, which tells it as well."""
+    if len(key) <= MAX_KEY_CHARS:
+        return key
+    return f"blake2b:{blake2b(key_bytes(key), digest_size=16).hexdigest()}"
+
+
 def _splitter(arms: Sequence[Arm], variants: Sequence[Variant]) -> Callable[[str], Decision]:
     def split(key: str) -> Decision:
         variant = variants[choose(arms, key_bytes(key))]
-        return Decision(variant.name, variant.version, "split", key)
+        return Decision(variant.name, variant.version, "split", recorded_key(key))
 
     return split
 

@@ -22,7 +22,16 @@ from collections.abc import Mapping
 from typing import Any
 
 from router.policy.bucketing import choose, draw, score
-from router.policy.compiled import CompiledPolicy, CompiledRule, Decision, compile_policy, key_bytes, key_text
+from router.policy.compiled import (
+    MAX_KEY_CHARS,
+    CompiledPolicy,
+    CompiledRule,
+    Decision,
+    compile_policy,
+    key_bytes,
+    key_text,
+    recorded_key,
+)
 from router.policy.document import ShadowRule, to_document
 from router.policy.shares import WHOLE_BP
 from serving.protocol.messages import Parameter
@@ -50,7 +59,8 @@ def decide(
     decision = _match_rule(compiled, headers, parameters) or compiled.only
     if decision is None:
         key = sticky_key(compiled, headers, parameters)
-        decision = compiled.split_known(key) if key else compiled.split(request_id)
+        split = compiled.split_known if key and len(key) <= MAX_KEY_CHARS else compiled.split
+        decision = split(key or request_id)
     if unavailable and decision.version in unavailable:
         key = sticky_key(compiled, headers, parameters) or request_id
         decision = _fall_back(compiled, key, unavailable) or decision
@@ -108,7 +118,7 @@ def _fall_back(compiled: CompiledPolicy, key: str, unavailable: frozenset[int]) 
         return None
     position = able[choose([compiled.arms[position] for position in able], key_bytes(key))]
     variant = compiled.arm_variants[position]
-    return Decision(variant.name, variant.version, "fallback", key)
+    return Decision(variant.name, variant.version, "fallback", recorded_key(key))
 
 
 def explain(

@@ -55,7 +55,7 @@ class Record(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """The policy revision that decided."""
     protocol: str
     key: str
-    """The sticky key, empty when there was none."""
+    """The sticky key, or the digest of a long one; empty when there was none."""
     request_id: str
     """Unique per request, as given back to the client; labels join on it."""
     outcome: str

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from typing import Any
 
 import pytest
@@ -96,6 +97,41 @@ def test_a_pinned_version_in_no_variant_is_answered_under_no_name() -> None:
 def test_a_pinned_version_never_falls_back_and_is_not_shadowed() -> None:
     """Whoever asks for one version must not get another, and probes are not traffic."""
     assert ask(pinned=4, unavailable=frozenset({4}), shadows=[{"version": 5}]) == Decision("canary", 4, "pin")
+
+
+def test_a_key_as_long_as_a_body_is_neither_remembered_nor_recorded_whole() -> None:
+    """It splits like any other key; a digest stands for it, since memory and log are bounded in keys, not in bytes."""
+    compiled = compile_policy(parse_policy({"model": "m", "variants": [STABLE, CANARY], "sticky": BY_USER}))
+
+    def variants_of(length: int) -> dict[str, str]:
+        """Decide twice by each of some keys."""
+        decided: dict[str, str] = {}
+        for key in [f"{number:x>{length}}" for number in range(50)] * 2:
+            decision = decide(compiled, pinned=None, headers={"x-user-id": key}, parameters={}, request_id="r")
+            assert decided.setdefault(decision.key, decision.variant) == decision.variant
+            assert decision.variant == compiled.split(key).variant
+        return decided
+
+    tracemalloc.start()
+    try:
+        long = variants_of(100_000)
+        assert tracemalloc.get_traced_memory()[0] < 1 << 20
+    finally:
+        tracemalloc.stop()
+    assert len(long) == 50
+    assert set(long.values()) == {"stable", "canary"}
+    assert all(key.startswith("blake2b:") and len(key) <= 256 for key in long)
+    assert set(variants_of(256)) == {f"{number:x>256}" for number in range(50)}
+
+
+def test_a_long_key_falls_back_like_any_other() -> None:
+    """And is recorded by the same digest."""
+    usual = ask(headers={"x-user-id": "u" * 1000}, sticky=BY_USER)
+    version = {3: 4, 4: 3}[usual.version]
+
+    fallback = ask(headers={"x-user-id": "u" * 1000}, sticky=BY_USER, unavailable=frozenset({usual.version}))
+
+    assert (fallback.version, fallback.reason, fallback.key) == (version, "fallback", usual.key)
 
 
 def test_one_variant_with_the_whole_weight_needs_no_key() -> None:
