@@ -48,8 +48,13 @@ class Pools:
             self._shadow[key].set_endpoints(endpoints)
 
     def starving(self) -> frozenset[VersionKey]:
-        """Find versions whose calls wait and that have no replica at all: scaled to zero, or all lost at once."""
-        return frozenset(key for key, pool in self._primary.items() if pool.waiting and not pool.endpoints)
+        """Find versions whose calls wait, shadows too, and that have no replica: scaled to zero, or all just lost."""
+        return frozenset(
+            key
+            for pools in (self._primary, self._shadow)
+            for key, pool in pools.items()
+            if pool.waiting and not pool.endpoints
+        )
 
     def retain(self, wanted: frozenset[VersionKey]) -> list[VersionPool]:
         """Take out the pools of versions that nobody may call any more; the caller closes them."""

@@ -303,6 +303,20 @@ async def test_a_shadow_that_hangs_or_is_missing_costs_primaries_nothing(plane: 
     assert {record.outcome for record in plane.records() if record.kind == "shadow"} == {"deadline"}
 
 
+async def test_a_shadow_that_was_scaled_to_zero_is_woken(plane: DataPlane) -> None:
+    """Its calls wait for a replica as primaries do, and count as much when a version is looked for that starves."""
+    await plane.add_replica(1, EchoBackend())
+    await plane.set_policy(variants=ONE, shadows=[{"version": 3, "sample": 10_000, "timeout_ms": 60_000}])
+
+    await plane.infer([0, 0, 0, 0])
+    async with asyncio.timeout(20):
+        while plane.gateway.starving() != {(MODEL, 3)}:
+            await asyncio.sleep(0.001)
+        await plane.add_replica(3, EchoBackend())
+        while plane.gateway.starving():
+            await asyncio.sleep(0.001)
+
+
 async def test_weights_change_under_load_without_a_failed_request(plane: DataPlane) -> None:
     """Each request is decided by one policy, the old or the new."""
     for version in (1, 2):
