@@ -53,7 +53,7 @@ def parse_v1(body: Buffer, limits: Limits) -> RowsRequest:
         ServingError: INVALID or TOO_LARGE.
     """
     document = _parse(body, limits)
-    if document.get("signature_name", "serving_default") not in {"serving_default", ""}:
+    if document.get("signature_name", "serving_default") not in ("serving_default", ""):
         raise invalid("signature_name: models have one signature here, serving_default")
     return _pick(document, _V1, {})
 

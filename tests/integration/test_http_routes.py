@@ -251,6 +251,7 @@ async def test_v1_reports_readiness_in_both_dialects(plane: DataPlane) -> None:
         ({"inputs": {"x": [[1, 2, 3, 4]], "z": 1}}, '"z" is no input'),
         ({"instances": [[[[[[1]]]]]]}, "shape"),
         ({"instances": [[1, 2, 3, 4]], "signature_name": "other"}, "signature_name"),
+        ({"instances": [[1, 2, 3, 4]], "signature_name": []}, "signature_name"),
         ({"instances": [[1, 2, 3, 4, 5]]}, "shape"),
     ],
 )
