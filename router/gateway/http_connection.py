@@ -37,12 +37,17 @@ class BoundedConnection(HttpToolsProtocol):
         self._reading = NOTHING
         self._began_at = 0.0
         self._read_bytes = 0
-        """Of the request that is coming in; roughly, since a read may hold the end of the one before."""
+        """Of the request that is coming in; of a read that holds the end of the one before, only what was parsed."""
+        self._requests_in_read = 0
+        """Of the read that is being parsed: how many requests have a part in it."""
         self._deaf = False
         """Nothing more is read: what comes is thrown away."""
         self._closing = False
         self._lingers_until = 0.0
         self._unsent_bytes = 0
+        """Left to send when last looked at, while the client does not read."""
+        self._is_held = False
+        """An answer is finished, and what comes next waits until the client has read."""
         self._default_headers: list[tuple[bytes, bytes]] | None = None
         self._common = b""
 
@@ -116,15 +121,30 @@ class BoundedConnection(HttpToolsProtocol):
         super().connection_lost(exc)
 
     def pause_writing(self) -> None:
-        """Take no more requests from a client that does not read its answers."""
+        """Take no more requests from a client that does not read its answers, nor begin those that it has sent."""
         self.flow.pause_writing()
         self.flow.pause_reading()
+        self.active_at = time.monotonic()
+        self._unsent_bytes = self.transport.get_write_buffer_size()
 
     def resume_writing(self) -> None:
         """Go on."""
         self.flow.resume_writing()
+        if self._is_held:
+            self._is_held = False
+            self.go_on()
+        elif not self.pipeline:
+            self.flow.resume_reading()
+
+    def go_on(self) -> None:
+        """Start the next request that was read, and read on once none is left."""
+        self.active_at = time.monotonic()
+        queued = self.pipeline.pop() if self.pipeline else None
         if not self.pipeline:
             self.flow.resume_reading()
+        if queued is not None:
+            self._began_at = self.active_at
+            self._start_asgi_task(*queued)
 
     def close_if_stale(self, now: float, idle_s: float, receiving_s: float) -> None:
         """Close when idle for too long, or when a request comes in, or its answer goes out, too slowly."""
@@ -133,9 +153,9 @@ class BoundedConnection(HttpToolsProtocol):
             if now > self._lingers_until:
                 self.transport.abort()
         elif self.flow.write_paused:
-            unsent_bytes = self.transport.get_write_buffer_size()
-            if unsent_bytes != self._unsent_bytes:
-                self._unsent_bytes, self.active_at = unsent_bytes, now
+            before, self._unsent_bytes = self._unsent_bytes, self.transport.get_write_buffer_size()
+            if self._unsent_bytes < before:
+                self.active_at = now
             elif now - self.active_at > idle_s:
                 self.transport.abort()
         elif self._deaf or self.flow.read_paused:

@@ -39,6 +39,7 @@ class ShepherdProtocol(BoundedConnection):
         self.active_at = time.monotonic()
         if self._deaf:
             return
+        self._requests_in_read = 1 if self._reading else 0
         try:
             self.parser.feed_data(data)
         except HttpParserUpgrade as stop:
@@ -47,7 +48,7 @@ class ShepherdProtocol(BoundedConnection):
             self._give_up(NOT_HTTP)
         else:
             if self._reading:
-                self._read_bytes += len(data)
+                self._read_bytes += len(data) if self._requests_in_read == 1 else self._parsed_head_bytes()
                 if self._reading == HEAD and self._read_bytes > MAX_HEAD_BYTES:
                     self._give_up(NOT_HTTP, TOO_LARGE_HEAD)
 
@@ -58,6 +59,7 @@ class ShepherdProtocol(BoundedConnection):
         self.url = b""
         self.expect_100_continue = False
         self.headers = []
+        self._requests_in_read += 1
         self._reading, self._read_bytes, self._began_at = HEAD, 0, self.active_at
 
     def on_header(self, name: bytes, value: bytes) -> None:
@@ -124,6 +126,9 @@ class ShepherdProtocol(BoundedConnection):
         elif not cycle.body_complete:
             self._complete(cycle)
 
+    def _parsed_head_bytes(self) -> int:
+        return len(self.url) + sum([len(name) + len(value) for name, value in self.headers])
+
     def _parse_without_upgrade(self, rest: bytes) -> None:
         """Parse a request again as if it had not offered another protocol: the parser skips the body of one that has.
 
@@ -158,13 +163,10 @@ class ShepherdProtocol(BoundedConnection):
         self.server_state.total_requests += 1
         if self.transport.is_closing():
             return
-        self.active_at = time.monotonic()
-        if self.pipeline:
-            self._began_at = self.active_at
-            self.flow.resume_reading()
-            self._start_asgi_task(*self.pipeline.pop())
-        elif not self.flow.write_paused:
-            self.flow.resume_reading()
+        if self.flow.write_paused:
+            self._is_held = True
+        else:
+            self.go_on()
 
     def _continue(self, exchange: Exchange, *, is_next: bool) -> None:
         """Ask for the body, in the exchange's turn; not for one that would be too large, nor to throw it away."""

@@ -39,6 +39,17 @@ async def test_inferences_and_other_requests_keep_their_order_on_one_connection(
     assert (await peer.answer()).body == b""
 
 
+@pytest.mark.parametrize("path", [INFER, "/v2/nowhere"])
+async def test_a_large_body_before_it_does_not_make_a_head_too_large(peer: RawPeer, path: str) -> None:
+    """One read may bring the end of a body and the beginning of the next head: only the latter counts as head."""
+    first, second = request(path, b" " * 65_400), request(INFER, infer_body(7, 0, 0, 0), "x-filler: " + "a" * 1000)
+    await peer.send(first + second[:500])
+    assert (await peer.answer()).status in {400, 404}
+    await peer.send(second[500:])
+
+    assert (await echoed(peer))[0] == 7
+
+
 async def test_a_request_may_come_in_any_pieces(peer: RawPeer) -> None:
     """Byte by byte, through head and body."""
     for byte in request(INFER, infer_body(7, 0, 0, 0)):

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from pathlib import Path
 
 import pytest
 
 from serving.backends.echo import EchoBackend, EchoOptions
 from tests.data_plane import MODEL, DataPlane, running_data_plane
-from tests.raw_http import RawPeer, infer_body, raw_peer, request
+from tests.raw_http import RawPeer, echoed, infer_body, raw_peer, request
 
 pytestmark = pytest.mark.asyncio
 
@@ -55,6 +56,39 @@ async def test_a_client_that_does_not_read_blocks_nobody(plane: DataPlane) -> No
     async with raw_peer(plane.settings.http_port) as deaf:
         await deaf.send(*[request(INFER, infer_body(*range(4))) for _ in range(200)])
         assert (await plane.infer([1, 2, 3, 4])).json()["outputs"][0]["data"] == [1, 2, 3, 4]
+
+
+async def test_a_client_that_asks_on_and_never_reads_is_cut_off(plane: DataPlane) -> None:
+    """Nothing more is read or begun while its answers wait; and an answer that is added is no sign of its reading."""
+    tensor = {"name": "x", "shape": [500, 4], "datatype": "FP32", "data": [0.123] * 2000}
+    asking = request(INFER, json.dumps({"inputs": [tensor]}).encode())
+    _, writer = await asyncio.open_connection("127.0.0.1", plane.settings.http_port)
+    writer.transport.pause_reading()
+
+    async def ask(most_bytes: int) -> None:
+        for _ in range(most_bytes // len(asking)):
+            writer.write(asking)
+            await writer.drain()
+
+    with pytest.raises(ConnectionError):
+        await ask(200_000_000)  # many times what the kernel's buffers hold
+    writer.close()
+
+    assert (await plane.infer([1, 2, 3, 4])).status_code == 200
+    assert plane.gateway.in_flight == 0
+
+
+async def test_a_client_that_reads_late_gets_all_its_answers(plane: DataPlane) -> None:
+    """In order, and a request that is whole waits its turn like one that is still coming in."""
+    tensor = {"name": "x", "shape": [500, 4], "datatype": "FP32"}
+    asked = [request(INFER, json.dumps({"inputs": [{**tensor, "data": [i] * 2000}]}).encode()) for i in range(300)]
+    async with raw_peer(plane.settings.http_port) as peer:
+        sending = asyncio.create_task(peer.send(*asked, request("/v2/health/live", method="GET")))
+
+        for i in range(300):
+            assert (await echoed(peer))[-1] == i
+        assert (await peer.answer()).status == 200
+        await sending
 
 
 async def test_a_client_that_leaves_in_the_middle_of_its_body_leaves_nothing_behind(plane: DataPlane) -> None:
