@@ -13,6 +13,7 @@ import pytest_asyncio
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha.proto_reflection_descriptor_database import ProtoReflectionDescriptorDatabase
 
+from router.gateway.rpc.inference import STREAM_WINDOW
 from router.requestlog.label import Label
 from serving.backends.echo import EchoBackend, EchoOptions
 from serving.protocol.pb import feedback_pb2 as feedback
@@ -189,6 +190,25 @@ async def test_a_stream_that_is_cancelled_cancels_its_calls(plane: DataPlane, ch
     while plane.gateway.in_flight:
         await asyncio.sleep(0.001)
 
+    assert {record.outcome for record in plane.records()} == {"cancelled"}
+
+
+async def test_a_stream_that_its_client_abandons_leaves_nothing_behind(
+    plane: DataPlane, channel: grpc.aio.Channel
+) -> None:
+    """No call, no task; also where more was asked than is on its way at once, so that the stream is not read."""
+    await plane.remove_replica(1, abruptly=True)
+    call = stream(channel)
+    for _ in range(2 * STREAM_WINDOW):
+        await call.write(infer_request(0, 0, 0, 0))
+    while plane.gateway.in_flight < STREAM_WINDOW:
+        await asyncio.sleep(0.001)
+
+    call.cancel()
+
+    async with asyncio.timeout(20):
+        while plane.gateway.in_flight or any(task.get_name() == "grpc-stream" for task in asyncio.all_tasks()):
+            await asyncio.sleep(0.001)
     assert {record.outcome for record in plane.records()} == {"cancelled"}
 
 

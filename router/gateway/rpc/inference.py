@@ -89,30 +89,34 @@ class InferenceMethods:
             ServingError: UNAUTHENTICATED.
         """
         self._service.authorizer.identify(metadata_headers(context), PROTOCOL)
-        window: asyncio.Queue[tuple[Call, _Waiting] | None] = asyncio.Queue(STREAM_WINDOW)
-        begun: set[Call] = set()
+        room = asyncio.Semaphore(STREAM_WINDOW)
+        begun: asyncio.Queue[tuple[Call, _Waiting] | None] = asyncio.Queue()  # bounded by the room
+        unanswered: set[Call] = set()
 
         async def take() -> None:
             try:
                 async for message in messages:
+                    await room.acquire()
                     call, door = self._begin(message, context, _encode_streamed)
-                    begun.add(call)
-                    await window.put((call, door))
+                    unanswered.add(call)
+                    begun.put_nowait((call, door))
             finally:
-                await window.put(None)
+                begun.put_nowait(None)
 
         taking = asyncio.create_task(take(), name="grpc-stream")
         try:
-            while (waiting := await window.get()) is not None:
+            while (waiting := await begun.get()) is not None:
                 call, door = waiting
                 await door.future
-                begun.discard(call)
+                unanswered.discard(call)
                 yield door.message if call.error is None else _stream_failure(call)
+                room.release()
             await taking
         finally:
             taking.cancel()
-            for call in begun:
+            for call in unanswered:
                 self._service.dispatcher.cancel(call)
+            await asyncio.gather(taking, return_exceptions=True)
 
     def _begin(self, message: Buffer, context: Context, encode: Encode) -> tuple[Call, _Waiting]:
         service, dispatcher = self._service, self._service.dispatcher
