@@ -41,6 +41,11 @@ class DeadlineWheel(Generic[T]):
         if slot is not None:
             slot.discard(item)
 
+    def take_all(self) -> list[T]:
+        """Take out everything, whatever its deadline."""
+        slots, self._slots = self._slots, {}
+        return [item for slot in slots.values() for item in slot]
+
     def expire(self, now: float) -> list[T]:
         """Take out everything whose deadline has passed, earliest slot first."""
         upto = int(now / SLOT_S)

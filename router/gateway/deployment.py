@@ -20,6 +20,7 @@ from router.adapters.redis_policy_store import RedisPolicyStore
 from router.adapters.redis_request_log import RedisRequestLog
 from router.adapters.redis_version_board import RedisVersionBoard
 from router.adapters.spool import NoSpool, Spool, SpoolLimits
+from router.gateway.doors import LAST_ANSWERS_S
 from router.gateway.gateway import Gateway
 from router.gateway.policy_view import VersionKey
 from router.gateway.recorder import Recorder
@@ -149,7 +150,7 @@ def gateway_target(settings: Settings, layout: Layout) -> serve.RunTarget:
         health_check_period_s=1.0,
         health_check_timeout_s=10.0,
         graceful_shutdown_wait_loop_s=0.05,
-        graceful_shutdown_timeout_s=settings.drain_timeout_s + 2.0,
+        graceful_shutdown_timeout_s=settings.drain_timeout_s + LAST_ANSWERS_S + 2.0,
         max_constructor_retry_count=1,
     )
     return serve.RunTarget(deployment.bind(settings, layout), name=APP, route_prefix=None)

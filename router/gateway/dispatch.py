@@ -36,6 +36,7 @@ MAX_ATTEMPTS: Final = 2
 _MODEL_PARAMETERS: Final = frozenset({"sequence_id", "sequence_start", "sequence_end"})
 
 _log = logging.getLogger(__name__)
+_STOPPING: Final = ServingError(ErrorKind.UNAVAILABLE, "this gateway is stopping; retry later")
 
 PoolOf = Callable[[str, int], VersionPool]
 Mirror = Callable[[Call], None]
@@ -82,9 +83,7 @@ class Dispatcher:
         try:
             decision = self.decide(call, pinned)
             if self.in_flight >= self._max_in_flight:
-                raise ServingError(
-                    ErrorKind.OVERLOADED, f"this gateway already holds {self.in_flight} requests; retry later"
-                )
+                raise self._full()
             _pack(call, request)
         except ServingError as error:
             self.refuse(call, error)
@@ -158,8 +157,15 @@ class Dispatcher:
             self._finish(call)
 
     def close(self) -> None:
-        """Stop the sweep; calls still in flight are settled by their pools' closing."""
+        """Settle every call that has no answer yet as UNAVAILABLE, shadows too, and refuse those that still come."""
+        self._max_in_flight = 0
+        self.mirror = None
         self._sweep.cancel()
+        # Those that wait come first: a credit that another gives back would send them to a replica.
+        for call in sorted(self._wheel.take_all(), key=lambda call: call.channel is not None):
+            self._withdraw(call)
+            call.error = _STOPPING
+            self._finish(call)
         self._release()
 
     def authorize(self, call: Call) -> None:
@@ -201,6 +207,11 @@ class Dispatcher:
             unavailable=served.unavailable,
         )
         return call.decision
+
+    def _full(self) -> ServingError:
+        if not self._max_in_flight:
+            return _STOPPING
+        return ServingError(ErrorKind.OVERLOADED, f"this gateway already holds {self.in_flight} requests; retry later")
 
     def _known(self, model: str) -> str:
         versions = self._view.versions_of(model)

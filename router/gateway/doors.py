@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from functools import partial
 from pathlib import Path
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from router.adapters.admin_repository import AdminRepository
 from router.gateway.asgi import HttpApp
@@ -21,6 +21,9 @@ from router.gateway.tls import follow_certificates, grpc_credentials, http_tls
 from router.ports import LabelSink
 from router.settings import Settings
 from serving.telemetry.publisher import Publisher
+
+#: How long doors that close wait for clients to take their last answers, after the drain.
+LAST_ANSWERS_S: Final = 1.0
 
 
 class Doors(NamedTuple):
@@ -53,7 +56,7 @@ def build_doors(
         HttpApp(http_routes(catalogue, statistics, repository, tuning, feedback), service.authorizer),
         service,
         keep_alive_s=settings.keep_alive_s,
-        drain_timeout_s=settings.drain_timeout_s,
+        drain_timeout_s=settings.drain_timeout_s + LAST_ANSWERS_S,
         tls=http_tls(settings),
         renew_tls=partial(follow_certificates, settings),
     )

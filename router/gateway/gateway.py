@@ -13,7 +13,7 @@ from router.adapters.shadow_folder import ShadowFolder
 from router.gateway.authorization import Authorizer
 from router.gateway.catalogue import Catalogue
 from router.gateway.dispatch import Dispatcher
-from router.gateway.doors import build_doors
+from router.gateway.doors import LAST_ANSWERS_S, build_doors
 from router.gateway.grpc_wire import match_grpc
 from router.gateway.http_exchange import InferService
 from router.gateway.http_server import open_shared_socket
@@ -162,7 +162,10 @@ class Gateway:
         self._pools.set_endpoints((model, version), endpoints)
 
     async def close(self) -> None:
-        """Drain: stop accepting, answer what is in flight, write and ship what is logged. Once, however often asked."""
+        """Drain: stop accepting, answer what is in flight, write and ship what is logged. Once, however often asked.
+
+        What has no answer when the drain's time is up is refused as unavailable, while its client can still be told.
+        """
         if self._ending is None:
             self._ending = asyncio.create_task(self._end(), name="close-gateway")
         await asyncio.shield(self._ending)
@@ -171,13 +174,16 @@ class Gateway:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
-        await asyncio.gather(self._http.close(), self._grpc.close(self._settings.drain_timeout_s))
+        drain_s = self._settings.drain_timeout_s
+        end_of_drain = asyncio.get_running_loop().call_later(drain_s, self._dispatcher.close)
+        await asyncio.gather(self._http.close(), self._grpc.close(drain_s + LAST_ANSWERS_S))
+        end_of_drain.cancel()
+        self._dispatcher.close()
         if self._slot is not None:
             self._slot.release()
         await self._pools.close()
-        self._dispatcher.close()
         self._recorder.flush()
-        await self._shipper.stop(self._settings.drain_timeout_s)
+        await self._shipper.stop(drain_s)
         await self._shadows.close()
         await self._publisher.close()
 

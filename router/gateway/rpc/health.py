@@ -41,17 +41,22 @@ class HealthMethods:
         return _encode(self._status(service))
 
     async def watch(self, messages: AsyncIterator[bytes], _context: Context) -> AsyncIterator[bytes]:
-        """Say it now and after each change; an unknown service may become known, so it is no error."""
+        """Say it now and after each change; an unknown service may become known, so it is no error.
+
+        It ends with the router, which would wait for it otherwise.
+        """
         service = ""
         async for message in messages:
             service = parse(health_pb2.HealthCheckRequest, message).service
             break
         told = -1
         while True:
-            status = self._status(service)
+            is_last, status = self.draining, self._status(service)
             if status != told:
                 told = status
                 yield _encode(status)
+            if is_last:
+                return
             await asyncio.sleep(WATCH_PERIOD_S)
 
     def _status(self, service: str) -> int:

@@ -49,3 +49,21 @@ def test_a_deadline_already_past_expires_at_the_next_sweep() -> None:
     wheel.add(late, late.deadline)
 
     assert wheel.expire(100.0 + 2 * SLOT_S) == [late]
+
+
+@given(st.lists(st.floats(0, 100), max_size=20), st.sets(st.integers(0, 19)), st.floats(0, 100))
+def test_all_that_is_watched_can_be_taken_out_at_once(deadlines: list[float], dropped: set[int], now: float) -> None:
+    """What was neither discarded nor expired, whatever its deadline; nothing is left to expire."""
+    wheel: DeadlineWheel[Item] = DeadlineWheel(0.0)
+    items = [Item(deadline) for deadline in deadlines]
+    for item in items:
+        wheel.add(item, item.deadline)
+    for index in dropped & set(range(len(items))):
+        wheel.discard(items[index])
+    expired = wheel.expire(now)
+
+    taken = wheel.take_all()
+
+    kept = [item for index, item in enumerate(items) if index not in dropped and item not in expired]
+    assert sorted(map(id, taken)) == sorted(map(id, kept))
+    assert wheel.expire(1000.0) == []

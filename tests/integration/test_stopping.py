@@ -1,0 +1,91 @@
+"""What a router that stops owes its clients."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import grpc
+import pytest
+from grpc_health.v1 import health_pb2
+
+from serving.channel.endpoint import Endpoint
+from serving.channel.server import ChannelServer
+from serving.protocol.messages import Signature
+from serving.telemetry.metrics_app import scrape
+from tests.data_plane import MODEL, TOKEN, DataPlane, running_data_plane
+from tests.grpc_calls import infer_message, unary
+from tests.raw_http import infer_body, raw_peer, request
+
+pytestmark = pytest.mark.asyncio
+
+HALVES = [{"name": "silent", "version": 1, "weight": 5_000}, {"name": "gone", "version": 2, "weight": 5_000}]
+
+
+@asynccontextmanager
+async def silent_replica(plane: DataPlane, version: int) -> AsyncIterator[None]:
+    """Run a replica that takes requests and never answers."""
+    server = ChannelServer(token=TOKEN, max_in_flight=64, on_frame=lambda *_: None, on_lost=lambda _: None)
+    socket = str(plane.folder / "silent.sock")
+    await server.listen(socket)
+    plane.gateway.set_endpoints(MODEL, version, [Endpoint("silent", socket, "", "here", 1, Signature((), ()), 64)])
+    yield
+    await server.close()
+
+
+async def test_what_has_no_answer_when_the_drain_ends_is_refused_and_recorded(valkey_socket: Path) -> None:
+    """Over every protocol, whether a replica holds the call or none is there; a client never waits for nothing."""
+    async with (
+        running_data_plane(f"unix://{valkey_socket}", drain_timeout_s=0.2) as plane,
+        silent_replica(plane, 1),
+        raw_peer(plane.settings.http_port) as peer,
+        raw_peer(plane.settings.http_port) as other,
+        grpc.aio.insecure_channel(plane.grpc) as channel,
+    ):
+        await plane.set_policy(variants=HALVES)
+        for each, version in ((peer, 1), (other, 2)):
+            await each.send(request(f"/v2/models/{MODEL}/versions/{version}/infer", infer_body(1)))
+        calls = [unary(channel)(infer_message(1, model_version=version)) for version in ("1", "2")]
+        while plane.gateway.in_flight < 4:
+            await asyncio.sleep(0.001)
+
+        closing = asyncio.create_task(plane.gateway.close())
+
+        for each in (peer, other):
+            answer = await each.answer()
+            assert (answer.status, answer.headers["connection"]) == (503, "close")
+            assert answer.headers["retry-after"]
+            assert "stopping" in answer.json()["error"]
+        for call in calls:
+            with pytest.raises(grpc.aio.AioRpcError) as failure:
+                await call
+            assert failure.value.code() is grpc.StatusCode.UNAVAILABLE
+        await closing
+        assert plane.gateway.in_flight == 0
+        page = scrape(plane.folder / "metrics")[0].decode()
+        assert f'shepherd_log_records_total{{model="{MODEL}",outcome="logged"}} 4.0' in page
+        answered = [line for line in page.splitlines() if line.startswith("shepherd_requests_total")]
+        assert len(answered) == 4
+        assert all('outcome="unavailable"' in line for line in answered)
+
+
+async def test_a_client_that_watches_the_health_holds_up_no_stopping_router(valkey_socket: Path) -> None:
+    """It is told that the router serves no more, and its stream ends."""
+    async with (
+        running_data_plane(f"unix://{valkey_socket}", drain_timeout_s=60) as plane,
+        grpc.aio.insecure_channel(plane.grpc) as channel,
+    ):
+        watch = channel.unary_stream("/grpc.health.v1.Health/Watch")(
+            health_pb2.HealthCheckRequest(service="liveness").SerializeToString()
+        )
+        first = health_pb2.HealthCheckResponse.FromString(await watch.read())
+
+        async with asyncio.timeout(20):
+            await plane.gateway.close()
+
+        last = health_pb2.HealthCheckResponse.FromString(await watch.read())
+        assert (first.status, last.status) == (first.SERVING, first.NOT_SERVING)
+        assert await watch.read() is grpc.aio.EOF
+        assert await watch.code() is grpc.StatusCode.OK
