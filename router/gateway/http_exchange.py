@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Final, Protocol
 
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
     from router.gateway.authorization import Authorizer
     from router.gateway.dispatch import Dispatcher
     from serving.protocol.messages import Limits
+
+_log = logging.getLogger(__name__)
 
 #: Pieces in which a body may come. Each costs fifty bytes beside its own, so a flood of one-byte chunks is refused; a
 #: body of the default limit has a thousand pieces when it is read in turns of 64 KiB.
@@ -157,7 +160,12 @@ class Exchange:
 
     def answer(self, call: Call) -> None:
         """Door: encode."""
-        if not self.disconnected:
+        if self.disconnected:
+            return
+        try:
+            self._answer = self._wire.encode(call)
+        except Exception as error:  # noqa: BLE001 - what it is must not cost the calls that are answered beside it
+            call.error = defect(call, error)
             self._answer = self._wire.encode(call)
 
     def release(self, call: Call) -> None:
@@ -168,9 +176,9 @@ class Exchange:
         if not coding:
             self._owner.finish(self, answer)
         elif answer.size < COMPRESS_INLINE_BELOW_BYTES:
-            self._owner.finish(self, compress_answer(answer, coding))
+            self._owner.finish(self, _compressed(call, answer, coding))
         else:
-            compressing = asyncio.get_running_loop().run_in_executor(None, compress_answer, answer, coding)
+            compressing = asyncio.get_running_loop().run_in_executor(None, _compressed, call, answer, coding)
             compressing.add_done_callback(lambda done: self._owner.finish(self, done.result()))
 
     def abandon(self) -> None:
@@ -193,6 +201,9 @@ class Exchange:
             pinned = self._wire.decode(call, body, service.limits)
         except ServingError as error:
             service.dispatcher.refuse(call, error)
+            return
+        except Exception as error:  # noqa: BLE001 - one request must not end a connection that others share
+            service.dispatcher.refuse(call, defect(call, error))
             return
         self._call = call
         service.dispatcher.dispatch(call, pinned)
@@ -218,12 +229,24 @@ class Exchange:
             error = done.exception()
             if error is None:
                 self._dispatch(call, done.result())
-            elif isinstance(error, ServingError):
-                service.dispatcher.refuse(call, error)
             else:
-                raise error
+                service.dispatcher.refuse(call, error if isinstance(error, ServingError) else defect(call, error))
 
         expanding.add_done_callback(go_on)
+
+
+def _compressed(call: Call, answer: Answer, coding: str) -> Answer:
+    try:
+        return compress_answer(answer, coding)
+    except Exception:  # noqa: BLE001 - the answer is whole, and other calls' wait behind it
+        _log.exception("Cannot compress the answer to %s: it goes as it is", call.id)
+        return answer
+
+
+def defect(call: Call, error: BaseException) -> ServingError:
+    """Log an error that nobody has foreseen; say no more of it than where to look."""
+    _log.error("Cannot answer %s", call.id, exc_info=error)
+    return ServingError(ErrorKind.INTERNAL, f"the gateway failed to answer; its log knows more of request {call.id}")
 
 
 class _Never:

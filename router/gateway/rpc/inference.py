@@ -14,7 +14,7 @@ import grpc
 
 from router.gateway.call import Call
 from router.gateway.grpc_wire import encode_outputs
-from router.gateway.http_exchange import InferService
+from router.gateway.http_exchange import InferService, defect
 from router.gateway.names import read_version
 from router.gateway.response import response_of
 from serving.protocol.errors import ServingError
@@ -49,6 +49,8 @@ class _Waiting:
             self.message = self._encode(call)
         except ServingError as error:
             call.error = error
+        except Exception as error:  # noqa: BLE001 - what it is must not cost the calls that are answered beside it
+            call.error = defect(call, error)
 
     def release(self, call: Call) -> None:
         """Door: let the coroutine go on."""

@@ -1,0 +1,61 @@
+"""What nobody has foreseen costs the request that meets it, and says so; never its connection, nor its neighbours."""
+
+from __future__ import annotations
+
+import json
+import zlib
+from typing import Any, NoReturn
+
+import pytest
+
+from router.gateway.http_wire import V2Wire
+from tests.data_plane import MODEL, DataPlane
+from tests.raw_http import RawPeer, echoed, infer_body, request
+
+pytestmark = pytest.mark.asyncio
+
+INFER = f"/v2/models/{MODEL}/infer"
+
+
+def out_of_memory(*_: object) -> NoReturn:
+    raise MemoryError
+
+
+@pytest.mark.parametrize("stage", ["expand", "decode", "encode"])
+async def test_a_defect_is_answered_and_recorded(
+    plane: DataPlane, peer: RawPeer, stage: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """500 that names the request, for whoever reads the log; the connection goes on."""
+    body, headers = infer_body(1, 0, 0, 0), ["content-encoding: gzip"] if stage == "expand" else []
+    if stage == "expand":
+        body = zlib.compress(body, wbits=31)
+    with monkeypatch.context() as patch:
+        if stage == "expand":
+            patch.setattr("router.gateway.http_exchange.decompress", out_of_memory)
+        elif stage == "decode":
+            patch.setattr(V2Wire, "decode", out_of_memory)
+        else:
+            patch.setattr("router.gateway.http_wire._encode_outputs", out_of_memory)
+        await peer.send(request(INFER, body, *headers))
+        failed = await peer.answer()
+
+    assert failed.status == 500
+    assert failed.headers["x-shepherd-request-id"] in failed.json()["error"]
+    await peer.send(request(INFER, infer_body(7, 0, 0, 0)))
+    assert (await echoed(peer))[0] == 7
+    assert [record.outcome for record in plane.records()] == ["internal", "ok"]
+
+
+@pytest.mark.parametrize("rows", [100, 1000], ids=["on the loop", "in a thread"])
+async def test_an_answer_that_cannot_be_compressed_goes_as_it_is(
+    peer: RawPeer, rows: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Compression is a favour."""
+    monkeypatch.setattr("router.gateway.http_exchange.compress_answer", out_of_memory)
+    tensor: dict[str, Any] = {"name": "x", "shape": [rows, 4], "datatype": "FP32", "data": [0.25] * 4 * rows}
+
+    await peer.send(request(INFER, json.dumps({"inputs": [tensor]}).encode(), "accept-encoding: gzip"))
+
+    answer = await peer.answer()
+    assert "content-encoding" not in answer.headers
+    assert answer.json()["outputs"][0]["data"] == tensor["data"]
