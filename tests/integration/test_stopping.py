@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 import grpc
 import pytest
@@ -77,7 +78,7 @@ async def test_a_client_that_watches_the_health_holds_up_no_stopping_router(valk
         running_data_plane(f"unix://{valkey_socket}", drain_timeout_s=60) as plane,
         grpc.aio.insecure_channel(plane.grpc) as channel,
     ):
-        watch = channel.unary_stream("/grpc.health.v1.Health/Watch")(
+        watch: Any = channel.unary_stream("/grpc.health.v1.Health/Watch")(
             health_pb2.HealthCheckRequest(service="liveness").SerializeToString()
         )
         first = health_pb2.HealthCheckResponse.FromString(await watch.read())
