@@ -63,7 +63,7 @@ async def change_policies(
         bool, Query(description="Also raise a version that was just rolled back for hard failures.")
     ] = False,
 ) -> dict[str, Any]:
-    """Change the policies of several models at once, each from the revision that the writer has read."""
+    """Change the policies of several models at once, each based on the revision that the writer has read."""
     document, reason = split_reason(body, x_shepherd_reason)
     changes = await _parse(ports, document)
     if any(change.policy is None for change in changes) and caller.role < Role.ADMIN:

@@ -33,7 +33,7 @@ Alpha = Annotated[float, Query(gt=0, lt=0.5, description="Probability of a wrong
 
 @router.get("/{model}/shadow")
 async def get_shadow(model: ModelName, ports: Ports, alpha: Alpha = 0.05) -> dict[str, Any]:
-    """Show how far each shadow's answers are from the primary's, beside the primary's own noise."""
+    """Compare each shadow's answers with the primary's, and with the primary's own noise."""
     reports = await ports.readings.shadow_reports(model)
     stored = await ports.store.get(model)
     if not reports and stored is None:
@@ -59,7 +59,7 @@ async def get_experiment(
     ] = "",
     alpha: Alpha = 0.05,
 ) -> dict[str, Any]:
-    """Compare the variants of a model since its split last changed; may be read at any time, as often as one likes."""
+    """Compare the variants of a model since its split last changed; results are valid however often they are read."""
     stored = await ports.store.get(model)
     if stored is None:
         raise Problem("not-found", f"{model} has no policy, so it has no variants")

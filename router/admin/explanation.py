@@ -30,7 +30,7 @@ class Question(BaseModel):
 
 @router.post("/{model}/explain")
 async def explain_decision(model: ModelName, question: Question, ports: Ports) -> dict[str, Any]:
-    """Decide as the routers would now, and show every step: rules, key, what each variant bids, shadows."""
+    """Show how routers would decide now, step by step: rules, key, the score of each variant, shadows."""
     stored = await ports.store.get(model)
     if stored is None:
         raise Problem("not-found", f"{model} has no policy")

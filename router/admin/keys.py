@@ -41,7 +41,7 @@ class NewKey(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 @router.get("")
 async def list_keys(ports: Ports) -> dict[str, Any]:
-    """List keys and their scopes, the expired ones too; the secrets are known to nobody but their owners."""
+    """List keys and their scopes, including expired ones; secrets are never shown again."""
     snapshot = await ports.keys.snapshot()
     return {"keys": [key.describe() for key in snapshot.keys]}
 
@@ -50,7 +50,7 @@ async def list_keys(ports: Ports) -> dict[str, Any]:
 async def create_key(
     body: Annotated[dict[str, Any], Body(examples=[_EXAMPLE])], ports: Ports, caller: Actor, reason: Reason = None
 ) -> Response:
-    """Make a key and tell its secret, for the only time; every router knows it at once."""
+    """Create a key and return its secret, once; every router knows it within a second."""
     wanted = _read(body)
     now = ports.clock()
     secret = new_secret(SECRET_PREFIX)
@@ -70,7 +70,7 @@ async def create_key(
 
 @router.delete("/{name}", status_code=204)
 async def revoke_key(name: KeyName, ports: Ports, caller: Actor, reason: Reason = None) -> Response:
-    """End a key: every router refuses it within a second."""
+    """Revoke a key: every router refuses it within a second."""
     await ports.keys.revoke(name, actor=caller.name, reason=reason or "", at=ports.clock())
     return Response(status_code=204)
 

@@ -22,14 +22,14 @@ router = APIRouter(prefix="/admin/v1/models", tags=["models"], route_class=Guard
 
 @router.post("/{model}/load")
 async def load_model(model: ModelName, ports: Ports) -> dict[str, Any]:
-    """Make the newest version of a model ready, and wait until it is; it gets traffic from whoever pins it."""
+    """Make the newest version of a model ready, and wait until it is; it answers requests that pin it."""
     newest = max(status.version for status in await _versions(ports, model))
     return show_version(await _load(ports, model, newest))
 
 
 @router.post("/{model}/versions/{version}/load")
 async def load_version(model: ModelName, version: VersionNumber, ports: Ports) -> dict[str, Any]:
-    """Make a version ready, and wait until it is; it gets traffic from whoever pins it."""
+    """Make a version ready, and wait until it is; it answers requests that pin it."""
     return show_version(await _load(ports, model, version))
 
 

@@ -27,14 +27,14 @@ Reason = Annotated[
 
 @router.get("/drift/{model}")
 async def get_drift(model: ModelName, ports: Ports) -> dict[str, Any]:
-    """Show how far each version's data and predictions are from its reference, arm by arm, column by column."""
+    """Compare each version's data and predictions with its reference, by arm and column."""
     book = await ports.watch.book()
     return {"model": model, "versions": [_drift(book, model, version) for version in _versions(book, model)]}
 
 
 @router.get("/performance/{model}")
 async def get_performance(model: ModelName, ports: Ports) -> dict[str, Any]:
-    """Show how each version does by the labels that have come, arm by arm."""
+    """Show each version's performance on the labels received, by arm."""
     book = await ports.watch.book()
     holds = await ports.watch.holds()
     return {
@@ -51,7 +51,7 @@ async def list_incidents(
     model: Annotated[str, Query(description="Only this model.")] = "",
     limit: Annotated[int, Query(ge=1, le=1000)] = 100,
 ) -> dict[str, Any]:
-    """List incidents as they stand, the youngest first, each with the rollouts of versions trained for it."""
+    """List incidents, newest first, each with the rollouts of versions retrained for it."""
     incidents = await ports.watch.incidents(limit, model or None)
     answers = await _answers(ports, {each.model for each in incidents})
     return {
@@ -70,7 +70,7 @@ async def hold_rollbacks(
     caller: Actor,
     reason: Reason = None,
 ) -> dict[str, Any]:
-    """Forbid automatic rollbacks of a model, or allow them again."""
+    """Disable automatic rollbacks of a model, or enable them again."""
     fields, why = split_reason(body, reason)
     held = fields.get("held")
     if not isinstance(held, bool):

@@ -28,7 +28,7 @@ async def list_audit(
     after_seq: Annotated[int, Query(ge=0, description="`next` of the previous page.")] = 0,
     limit: Annotated[int, Query(ge=1, le=1000)] = 100,
 ) -> dict[str, Any]:
-    """List administrative acts, oldest first; `next` is the seq to go on after, null on the last page."""
+    """List administrative changes, oldest first; `next` is the cursor of the next page, null on the last one."""
     entries = await ports.store.audit(after_seq=after_seq, limit=limit + 1)
     page = entries[:limit]
     return {
@@ -42,7 +42,7 @@ async def get_status(ports: Ports) -> dict[str, Any]:
     """Show the node, its models, policies and log accounting in one answer.
 
     Models, policies and log are null where they cannot be read, and `problems` says why: the overview is needed most
-    when something is away. What `gateway` says, the control process knows by itself.
+    when something is unavailable.
     """
     problems = list(ports.registry.concerns())
     return {

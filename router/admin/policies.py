@@ -73,7 +73,7 @@ async def list_policies(
     limit: Annotated[int, Query(ge=1, le=1000)] = 100,
     after: Annotated[str, Query(description="`next` of the previous page.")] = "",
 ) -> dict[str, Any]:
-    """List policies by model name; `next` is the name to go on after, null on the last page."""
+    """List policies by model name; `next` is the cursor of the next page, null on the last one."""
     snapshot = await ports.store.snapshot()
     names = sorted(name for name in snapshot.policies if name > after)
     page = names[:limit]
@@ -86,7 +86,7 @@ async def list_policies(
 
 @router.get("/{model}")
 async def get_policy(model: ModelName, ports: Ports, if_none_match: IfNoneMatch = None) -> Response:
-    """Read a model's policy; its `ETag` is what a write must bring."""
+    """Read a model's policy; a write must send its `ETag`."""
     stored = await _existing(ports, model)
     if if_none_match is not None and entity_tag(stored.revision) in [tag.strip() for tag in if_none_match.split(",")]:
         return Response(status_code=304, headers={"ETag": entity_tag(stored.revision)})
@@ -95,7 +95,7 @@ async def get_policy(model: ModelName, ports: Ports, if_none_match: IfNoneMatch 
 
 @router.put("/{model}")
 async def put_policy(model: ModelName, body: Document, ports: Ports, intent: Writing) -> Response:
-    """Replace a model's policy, or create it, once every version that it names is ready."""
+    """Create or replace a model's policy once every version that it names is ready."""
     document, reason = split_reason(body, intent.reason)
     policy = read_policy(model, await pinned(ports, model, document))
     return await _commit(ports, intent, policy, reason, await ports.store.get(model))
@@ -103,7 +103,7 @@ async def put_policy(model: ModelName, body: Document, ports: Ports, intent: Wri
 
 @router.patch("/{model}")
 async def patch_policy(model: ModelName, body: Document, ports: Ports, intent: Writing) -> Response:
-    """Change parts of a model's policy by a JSON merge patch (RFC 7396): lists are replaced whole, null removes."""
+    """Change parts of a model's policy by a JSON merge patch (RFC 7396): lists are replaced, null removes a field."""
     patch, reason = split_reason(body, intent.reason)
     stored = await _existing(ports, model)
     merged = merge_patch(to_document(stored.policy), patch)
@@ -113,7 +113,7 @@ async def patch_policy(model: ModelName, body: Document, ports: Ports, intent: W
 
 @router.delete("/{model}", status_code=204)
 async def delete_policy(model: ModelName, ports: Ports, intent: Writing) -> Response:
-    """Remove a model's policy: it gets no more traffic. The reason comes in the header."""
+    """Delete a model's policy: it gets no more traffic. The reason is in the header."""
     _, reason = split_reason({}, intent.reason)
     stored = await _existing(ports, model)
     expected = intent.precondition.expect(model, stored.revision)
@@ -125,7 +125,7 @@ async def delete_policy(model: ModelName, ports: Ports, intent: Writing) -> Resp
 
 @router.get("/{model}/revisions")
 async def list_revisions(model: ModelName, ports: Ports) -> dict[str, Any]:
-    """List every revision kept, oldest first, also of a policy that was removed."""
+    """List the revisions that are kept, oldest first, also of a deleted policy."""
     revisions = await ports.store.revisions(model)
     if not revisions:
         raise _no_policy(model)

@@ -43,7 +43,7 @@ async def rollback_policy(
     *,
     dry_run: DryRun = False,
 ) -> Response:
-    """Go back to the last good policy: before the rollout that is under way, else before the last version came."""
+    """Restore the last good policy: during a rollout the one from before it, else from before the newest version."""
     _, why = split_reason(body, reason)
     revisions = await ports.store.revisions(model)
     rollout = await ports.rollouts.store.get(model)
@@ -66,7 +66,7 @@ async def undo_policy(
     *,
     dry_run: DryRun = False,
 ) -> Response:
-    """Bring back the policy of any revision: of `revision`, else of the one before the last write."""
+    """Restore the policy of `revision`, by default the one before the last write."""
     _, why = split_reason(body, reason)
     revisions = await ports.store.revisions(model)
     if "revision" in body:

@@ -59,7 +59,7 @@ async def list_rollouts(
     limit: Annotated[int, Query(ge=1, le=1000)] = 100,
     after: Annotated[str, Query(description="`next` of the previous page.")] = "",
 ) -> dict[str, Any]:
-    """List each model's last rollout by model name; `next` is the name to go on after, null on the last page."""
+    """List each model's last rollout by model name; `next` is the cursor of the next page, null on the last one."""
     rollouts = await ports.rollouts.store.all()
     names = sorted(name for name in rollouts if name > after)
     page = names[:limit]
@@ -71,7 +71,7 @@ async def list_rollouts(
 
 @router.get("/{model}")
 async def get_rollout(model: ModelName, ports: Ports) -> dict[str, Any]:
-    """Show a model's last rollout: phase, share, what the checks say now, and how it came there."""
+    """Show a model's last rollout: phase, share, current results of the checks, and history."""
     return _shown(ports, await _existing(ports, model))
 
 
@@ -85,7 +85,7 @@ async def list_rollout_history(model: ModelName, ports: Ports) -> dict[str, Any]
 async def start_rollout(
     model: ModelName, body: Document, ports: Ports, caller: Actor, reason: Reason = None, *, dry_run: DryRun = False
 ) -> Response:
-    """Bring a version to the model's traffic, step by step. `force` starts it although the model is frozen."""
+    """Start a rollout of a version. `force` starts it even during the cool-down after a rollback."""
     document, why = split_reason(body, reason)
     version, force = _take_version(document), bool(document.pop("force", False))
     plan = parse_plan(document)
@@ -125,7 +125,7 @@ async def start_rollout(
 async def pause_rollout(
     model: ModelName, body: ActBody, ports: Ports, caller: Actor, reason: Reason = None
 ) -> dict[str, Any]:
-    """Stay at the step; hard failures still roll back."""
+    """Pause at the current step; hard failures still roll back."""
     return await _stay(
         ports, model, Note("rollout.pause", caller.name, split_reason(body, reason)[1]), operator_acts.pause
     )
@@ -135,7 +135,7 @@ async def pause_rollout(
 async def resume_rollout(
     model: ModelName, body: ActBody, ports: Ports, caller: Actor, reason: Reason = None
 ) -> dict[str, Any]:
-    """Go on after a pause."""
+    """Resume a paused rollout."""
     return await _stay(
         ports, model, Note("rollout.resume", caller.name, split_reason(body, reason)[1]), operator_acts.resume
     )
@@ -160,7 +160,7 @@ async def promote_rollout(
 async def abort_rollout(
     model: ModelName, body: ActBody, ports: Ports, caller: Actor, reason: Reason = None
 ) -> dict[str, Any]:
-    """Give the traffic back to who had it before."""
+    """Restore the previous policy and end the rollout."""
     _, why = split_reason(body, reason)
     return await abort(ports, model, caller.name, why)
 

@@ -29,7 +29,7 @@ class Grant(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 @router.get("")
 async def list_tokens(request: Request) -> dict[str, Any]:
-    """List who has a token; the tokens themselves are known to nobody but their owners."""
+    """List the names and roles of tokens; tokens are never shown again."""
     callers = _store(request).names()
     return {"tokens": [{"name": caller.name, "role": caller.role.name.lower()} for caller in callers]}
 
@@ -43,7 +43,7 @@ async def add_token(  # noqa: PLR0917
     caller: Actor,
     reason: Reason = None,
 ) -> Response:
-    """Make a token, ending the one that the name had, and tell it for the only time."""
+    """Create a token and return it, once; it replaces the name's previous one."""
     _check_name(name)
     if is_own(name):
         raise Problem("invalid-request", f"name: the gateway itself writes as {name}; choose another")
@@ -60,7 +60,7 @@ async def add_token(  # noqa: PLR0917
 async def remove_token(
     name: TokenName, request: Request, ports: Ports, caller: Actor, reason: Reason = None
 ) -> Response:
-    """End a token, at once."""
+    """Revoke a token at once."""
     _check_name(name)
     if name not in {known.name for known in _store(request).names()}:
         raise Problem("not-found", f"{name} has no token")

@@ -195,7 +195,7 @@ def test_a_rollout_is_started_and_aborted(page: Page, gateway: httpx.Client) -> 
     dialog = page.get_by_role("dialog")
     dialog.get_by_role("combobox").select_option("4")
     dialog.get_by_label("Steps").fill("5, 50, 100")
-    expect(dialog.get_by_text("Begins with 5 % for the version")).to_be_visible()
+    expect(dialog.get_by_text("Starts with 5 % for the version")).to_be_visible()
     dialog.get_by_label("Reason").fill("trained on this week")
     dialog.get_by_role("button", name="Start rollout").click()
     expect(card(page)).to_contain_text("Rollout of version 4 pending")

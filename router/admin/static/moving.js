@@ -63,7 +63,7 @@ function line(list, variant) {
 export function impactWords(impact) {
   const parts = [`${share(impact.moved_share)} of the keys would get another version`];
   if (impact.versions_to_load.length) parts.push(`version ${impact.versions_to_load.join(", ")} would be loaded first`);
-  if (impact.versions_no_longer_named.length) parts.push(`version ${impact.versions_no_longer_named.join(", ")} would be let go`);
+  if (impact.versions_no_longer_named.length) parts.push(`version ${impact.versions_no_longer_named.join(", ")} would no longer be used`);
   return `${parts.join("; ")}.`;
 }
 

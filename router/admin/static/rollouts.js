@@ -83,7 +83,7 @@ export function startRollout(policy, versions) {
     foresee: async (plan) => {
       const { shares } = await act(`${path}?dry_run=true`, { ...plan, reason: "look" });
       const first = shares[0];
-      return `Begins with ${percent(first.canary)} for the version beside a control arm of ${percent(first.control)}; a hard failure takes it back within seconds.`;
+      return `Starts with ${percent(first.canary)} for the version and a control arm of ${percent(first.control)}; a hard failure rolls back within seconds.`;
     },
     carryOut: (plan, reason) => act(path, { ...plan, reason }),
   });

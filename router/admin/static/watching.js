@@ -35,16 +35,16 @@ function shadows(found) {
 function drifts(found) {
   const lines = (found?.versions ?? []).flatMap((version) => version.arms.map((arm) => {
     const where = `version ${version.version}, ${arm.arm}: `;
-    if (version.reference.kind === "gathering") return make("li", `${where}gathers its reference, ${version.reference.rows} rows so far`, "quiet");
+    if (version.reference.kind === "gathering") return make("li", `${where}collecting its reference, ${version.reference.rows} rows so far`, "quiet");
     if (arm.alarmed.length) return make("li", `${where}drift in ${arm.alarmed.join(", ")}${explained(arm.explanation)}`, "failed");
-    return make("li", `${where}${arm.windows} windows, none in alarm`);
+    return make("li", `${where}${arm.windows} windows, no alarm`);
   }));
   return titled("Drift", lines);
 }
 
 function explained(found) {
   const features = Object.entries(found?.features ?? {}).map(([name, weight]) => `${name} ${share(weight)}`);
-  return features.length ? `; its rows are told from quiet ones by ${features.join(", ")}` : "";
+  return features.length ? `; its rows differ from normal ones in ${features.join(", ")}` : "";
 }
 
 function performances(found) {
