@@ -61,7 +61,7 @@ async def test_performance_is_shown_with_its_baseline_and_the_labels_behind_it(w
         found = (await client.get(f"/admin/v1/performance/{MODEL}")).json()
     ((arm,),) = [version["arms"] for version in found["versions"]]
 
-    assert found["labels"] == {"joined": 600, "duplicate": 0, "unknown": 0, "invalid": 0}
+    assert found["labels"] == {"joined": 600, "duplicate": 0, "unknown": 0, "invalid": 0, "unsampled": 0}
     assert (arm["severity"], arm["watched"], arm["labelled"], arm["labelled_share"]) == (
         "emergency",
         "accuracy",
