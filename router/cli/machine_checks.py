@@ -16,7 +16,7 @@ from router.cli.findings import Finding, broken, ok, warning
 
 _MIB: Final = 1024 * 1024
 _SHM: Final = Path("/dev/shm")  # noqa: S108 - looked at, not written to
-_OLDEST_PYTHON: Final = (3, 11)
+_PYTHONS: Final = ((3, 11), (3, 12), (3, 13))
 _RAY_SERIES: Final = "2.60."
 _MODULES: Final = ("ray", "uvicorn", "uvloop", "httptools", "msgspec", "numpy", "grpc", "fastapi", "redis", "mlflow")
 _SHM_NEEDED_BYTES: Final = 256 * _MIB
@@ -26,10 +26,10 @@ _REINSTALL: Final = "run `make setup`, or pip install 'model-shepherd[cpu]'"
 
 
 def check_python() -> Finding:
-    """Is Python new enough?"""
+    """Is Python one that the gateway and its packages are made for?"""
     seen = ".".join(map(str, sys.version_info[:3]))
-    if sys.version_info[:2] < _OLDEST_PYTHON:
-        return broken("python", seen, "install Python 3.11 or newer")
+    if sys.version_info[:2] not in _PYTHONS:
+        return broken("python", seen, "install Python 3.11, 3.12 or 3.13")
     return ok("python", f"{seen} at {sys.executable}")
 
 

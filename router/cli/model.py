@@ -44,7 +44,11 @@ model.add_command(profile)
 @click.option("--name", required=True, help="Name of the model; its next version is created.")
 @click.option("--example", type=_file, help="V2 inference request; its answer is recorded as the golden example.")
 @click.option(
-    "--tag", "tags", multiple=True, metavar="NAME=VALUE", help="Tag of the version, such as shepherd.replicas=2."
+    "--tag",
+    "tags",
+    multiple=True,
+    metavar="NAME=VALUE",
+    help="Tag of the version, such as shepherd.max_replicas=2. Repeatable.",
 )
 @state_option
 @click.option("--url", envvar="SHEPHERD_URL", help="Address of the admin API, instead of a state directory.")

@@ -67,13 +67,13 @@ def rollout() -> None:
 def start_rollout(
     client: AdminClient, *, model: str, dry_run: bool, reason: str, output: OutputFormat, **given: Any
 ) -> None:
-    r"""Start a rollout of a version of MODEL.
+    """Start a rollout of a version of MODEL.
 
     \b
     shepherd rollout start risk --version 4 --steps 1,5,25,100 --check error_rate,margin=0.01 --reason "weekly model"
 
     Blue/green is the plan --steps 100 --bake 600.
-    """
+    """  # noqa: D301 - click knows a paragraph that is not to be wrapped by its backspace
     started = client.start_rollout(model, _plan(given), reason, dry_run=dry_run)
     show(output, started, lambda: rollout_panel(started))
 

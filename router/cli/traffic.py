@@ -52,13 +52,13 @@ def set_traffic(
     reason: str,
     output: OutputFormat,
 ) -> None:
-    r"""Set the shares of MODEL's versions, once they are ready.
+    """Set the shares of MODEL's versions, once they are ready.
 
     \b
     shepherd traffic set flight-delay stable=3:95% canary=4:5% --reason "first 5 %"
 
     Rules and shadows are kept, and so is the sticky key unless --sticky is given.
-    """
+    """  # noqa: D301 - click knows a paragraph that is not to be wrapped by its backspace
     change: dict[str, Any] = {"variants": _read_shares(shares)}
     if sticky is not None:
         change["sticky"] = _read_sticky(sticky)

@@ -6,11 +6,13 @@ import os
 import re
 import socket
 import threading
+import tomllib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from packaging.specifiers import SpecifierSet
 
 from router.cli import door_check, machine_checks, place_checks
 from router.cli.findings import Finding
@@ -54,6 +56,18 @@ def test_every_check_of_this_machine_gives_a_finding() -> None:
     ]
     assert all((finding.verdict == "ok") != bool(finding.mend) for finding in findings)
     assert [finding.verdict for finding in findings[:3]] == ["ok", "ok", "ok"]
+
+
+@pytest.mark.parametrize("minor", range(8, 17))
+def test_a_python_is_ok_exactly_if_the_package_can_be_installed_with_it(
+    minor: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`requires-python` says which; the advice names them."""
+    monkeypatch.setattr(machine_checks.sys, "version_info", (3, minor, 1, "final", 0))
+    project = tomllib.loads((Path(__file__).parents[3] / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    finding = machine_checks.check_python()
+    assert (finding.verdict == "ok") == SpecifierSet(project["requires-python"]).contains(f"3.{minor}.1")
+    assert finding.verdict == "ok" or finding.mend == "install Python 3.11, 3.12 or 3.13"
 
 
 def test_a_port_in_use_is_broken_unless_our_own_gateway_holds_it(tmp_path: Path) -> None:
