@@ -25,10 +25,10 @@ _FILES_ADVISED: Final = 16_384
 _REINSTALL: Final = "run `make setup`, or pip install 'model-shepherd[cpu]'"
 
 
-def check_python() -> Finding:
+def check_python(version: tuple[int, ...] = sys.version_info[:3]) -> Finding:
     """Is Python one that the gateway and its packages are made for?"""
-    seen = ".".join(map(str, sys.version_info[:3]))
-    if sys.version_info[:2] not in _PYTHONS:
+    seen = ".".join(map(str, version))
+    if version[:2] not in _PYTHONS:
         return broken("python", seen, "install Python 3.11, 3.12 or 3.13")
     return ok("python", f"{seen} at {sys.executable}")
 

@@ -30,7 +30,7 @@ class Guest(msgspec.Struct, frozen=True):
     signature: Signature
     """As proven before it was let in, so that it is known while the guest is cold."""
     kept: bool = False
-    """It must not go cold; see `residency.Residence`."""
+    """It must not go cold; see `eviction.Residence`."""
     asked_at: float = 0.0
     """When somebody last asked for it to be loaded; Unix seconds."""
 
