@@ -48,7 +48,7 @@ def evaluate(
     state = hold(state, held=standing.held)
     arms = {name: arm for name, arm in known.arms.items() if name in known.reached}
     if arms:
-        evidence = _evidence(arms.values(), at, standing.target)
+        evidence = _evidence(arms.values(), at, standing)
         after, commands = advance(state, evidence, settings, f"{version[0]}/{version[1]}")
     else:
         after, commands = retire(state, at)
@@ -66,11 +66,12 @@ def evaluate(
     ]
 
 
-def _evidence(arms: Collection[ArmState], at: float, target: int | None) -> Evidence:
+def _evidence(arms: Collection[ArmState], at: float, standing: Standing) -> Evidence:
     return Evidence(
         at,
         drift=any(arm.verdict and (arm.verdict.alarmed or arm.verdict.faults) for arm in arms),
         labelled=max(arm.alarm.severity for arm in arms),
         estimated=max(arm.hint.severity for arm in arms),
-        rollback_target=target,
+        rollback_target=standing.target,
+        serving=standing.reach.serves,
     )

@@ -26,6 +26,8 @@ class Reach(NamedTuple):
     """The policy sends them requests, or copies."""
     pinnable: frozenset[str] = frozenset({_NO_VARIANT, OTHER_ARM})
     """Only requests that name the version in their URL do."""
+    serves: bool = False
+    """It has a share of the traffic."""
 
     def counts(self, arm: str, answered_at: float, now: float) -> bool:
         """Tell whether the verdicts of an arm count.
@@ -47,4 +49,5 @@ def reach_of(policy: Policy | None, version: int) -> Reach:
     routed = {name for name, weight in own.items() if weight or name in ruled}
     if any(shadow.version == version and shadow.sample for shadow in policy.shadows):
         routed.add(SHADOW_ARM)
-    return Reach(frozenset(routed), frozenset({_NO_VARIANT, OTHER_ARM} | (set(own) - routed)))
+    pinnable = {_NO_VARIANT, OTHER_ARM} | (set(own) - routed)
+    return Reach(frozenset(routed), frozenset(pinnable), serves=any(own.values()))

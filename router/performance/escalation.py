@@ -7,9 +7,9 @@
 
 An incident has one id from its opening to its resolution, and its severity never falls before that. Reaching
 `retrain_at` asks for a retraining, once per incident and not within `retrain_cool_down_s` of the last. Evidence of an
-emergency rolls back, once per incident, unless something stands against it: a manual hold, no healthy version to go to,
-the cool-down after the last rollback. Then it is withheld, said once per reason, and done as soon as the reason is gone
-and the evidence still holds.
+emergency rolls back, once per incident, unless something stands against it: a manual hold, no clients to take back, no
+healthy version to go to, the cool-down after the last rollback. Then it is withheld, said once per reason, and done as
+soon as the reason is gone and the evidence still holds.
 
 An incident is also resolved when no request reaches the version any more, after its own rollback for one: see `retire`.
 """
@@ -55,6 +55,8 @@ class Evidence(NamedTuple):
     """Without labels; counts for no more than `CRITICAL`."""
     rollback_target: int | None = None
     """A healthy version to go back to."""
+    serving: bool = True
+    """The version answers clients; a shadow does not, and has nothing to go back from."""
 
     @property
     def severity(self) -> Severity:
@@ -208,7 +210,7 @@ def _objection(state: LadderState, evidence: Evidence, settings: LadderSettings)
     if state.held:
         return "held by an operator"
     if evidence.rollback_target is None:
-        return "no healthy version to go back to"
+        return "no healthy version to go back to" if evidence.serving else "the version answers no clients"
     if _within(state.last_rollback_at, evidence.at, settings.rollback_cool_down_s):
         return "cooling down after the last rollback"
     return ""

@@ -60,7 +60,8 @@ def test_what_a_shadow_was_guilty_of_does_not_roll_back_the_version_that_serves(
     """Its labels were an emergency while it was a shadow; the arm that serves is healthy."""
     made, log, x = book(), Log(), rows(1, 600)
     contradicted(made, copies(arrived(log.records(x))), x)
-    assert Act.WITHHOLD in acts(made.evaluate((MODEL, 1), LATER, Standing(SHADOWED.reach)))
+    withheld = made.evaluate((MODEL, 1), LATER, Standing(SHADOWED.reach))[-1]
+    assert (withheld.act, withheld.reason) == (Act.WITHHOLD, "the version answers no clients")
     y = rows(2, 600)
     contradicted(made, arrived(log.records(y)), y, wrong=0.0)
     found = [made.evaluate((MODEL, 1), LATER, SERVING) for _ in range(3)]
@@ -180,6 +181,12 @@ POLICY = parse_policy(
 def test_the_policy_tells_which_arms_are_reached(version: int, arm: str, silent_s: float, counts: bool) -> None:
     """By share, rule or copy, however silent clients are; by the version in the URL, while they are not."""
     assert reach_of(POLICY, version).counts(arm, LATER - silent_s, LATER) is counts
+
+
+@pytest.mark.parametrize(("version", "serves"), [(2, False), (3, True), (4, False), (5, False), (6, False)])
+def test_only_a_share_of_the_traffic_can_be_taken_back(version: int, serves: bool) -> None:
+    """A dark launch, a cohort by rule and a shadow have none."""
+    assert reach_of(POLICY, version).serves is serves
 
 
 def test_no_arm_of_a_model_without_policy_is_reached_but_by_the_version_in_the_url() -> None:
