@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Hashable
+
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -106,6 +109,41 @@ def test_every_job_leaves_exactly_once(waiting: list[Job], max_rows: int) -> Non
         assert all(each.deadline >= 10.0 for each in batch.jobs)
 
     assert sorted(map(id, left)) == sorted(map(id, waiting))
+
+
+@given(st.lists(jobs.filter(lambda each: each.deadline >= 10.0), max_size=30), st.integers(1, 8))
+def test_the_lane_whose_head_has_waited_longest_goes_next(waiting: list[Job], max_rows: int) -> None:
+    """Whatever came between, and wherever the last batch left the lanes; primaries before shadows."""
+    lanes = put(*waiting)
+    left = list(waiting)
+
+    while lanes.waiting:
+        batch = lanes.take(max_rows, now=10.0)
+        heads: dict[Hashable, Job] = {}
+        for each in left:
+            if each.shadow == all(every.shadow for every in left):
+                heads.setdefault(each.plan.lane, each)
+        assert batch.jobs[0].arrived == min(head.arrived for head in heads.values())
+        assert batch.jobs[0] in heads.values()
+        left = [each for each in left if each not in batch.jobs]
+
+
+def test_finding_the_next_of_thousands_of_lanes_costs_little() -> None:
+    """Comparisons as the logarithm of their number: a model that is never batched has a lane for each request."""
+    compared = 0
+
+    class Arrival(float):
+        def __lt__(self, other: float) -> bool:
+            nonlocal compared
+            compared += 1
+            return super().__lt__(other)
+
+    many = 4096
+    lanes = put(*[job(str(number), arrived=Arrival(number)) for number in range(many)])
+    order = [lanes.take(1, now=0.0).jobs[0].arrived for _ in range(many)]
+
+    assert order == sorted(order)
+    assert compared < 4 * many * math.log2(many)
 
 
 def test_a_batch_is_full_when_primaries_fill_it() -> None:
