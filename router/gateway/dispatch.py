@@ -227,9 +227,9 @@ class Dispatcher:
             or call.deadline <= self.now()
         ):
             return False
-        call.channel = None
+        refused, call.channel = call.channel, None
         self._meters.count_retry(call)
-        call.pool.submit(call)
+        call.pool.submit(call, elsewhere_than=refused)
         return True
 
     def _withdraw(self, call: Call) -> None:

@@ -82,8 +82,10 @@ class VersionPool:
             self._links[replica_id] = asyncio.create_task(self._keep_linked(listed[replica_id]))
         self._endpoints = listed
 
-    def submit(self, call: Call) -> None:
+    def submit(self, call: Call, *, elsewhere_than: ReplicaChannel[Call] | None = None) -> None:
         """Send a call to the less loaded of two replicas, or let it wait when none can take it.
+
+        A replica that has just refused the call is asked again only where there is no other.
 
         Raises:
             ServingError: the call belongs to a sequence, and the one replica that could take it cannot.
@@ -92,7 +94,7 @@ class VersionPool:
         if call.sequence is not None and (self._channels or call.sequence.replica_id):
             self._send(call, self._channel_of(call.sequence))
             return
-        channel = self._pick() if not self.waiting else None
+        channel = self._pick(elsewhere_than) if not self.waiting else None
         if channel is None and call.attempts:
             self.waiting.appendleft(call)
         elif channel is None:
@@ -142,9 +144,11 @@ class VersionPool:
                 return
             self._send(self.waiting.popleft(), free)
 
-    def _pick(self) -> ReplicaChannel[Call] | None:
+    def _pick(self, shunned: ReplicaChannel[Call] | None = None) -> ReplicaChannel[Call] | None:
         """Power of two choices on exact in-flight counts (Mitzenmacher, 2001); when both are full, any that is not."""
         channels = self._channels
+        if shunned is not None and len(channels) > 1:
+            channels = [channel for channel in channels if channel is not shunned]
         if len(channels) == 1:
             return channels[0] if channels[0].free > 0 else None
         if not channels:

@@ -113,3 +113,37 @@ async def test_a_call_that_no_frame_can_hold_harms_no_other() -> None:
         assert pool.in_flight == 0
         await pool.close()
         await server.close()
+
+
+@pytest.mark.asyncio
+async def test_a_call_that_a_replica_refused_goes_to_another() -> None:
+    """Though the one that refuses looks the less loaded: it stops, and its connection is about to end."""
+    sent_to: list[str] = []
+    replicas = {}
+    for name in "ab":
+        replicas[name] = ChannelServer(
+            token=TOKEN,
+            max_in_flight=4,
+            on_frame=lambda connection, frame, name=name: sent_to.append(name),  # type: ignore[misc]
+            on_lost=lambda _: None,
+        )
+    pool = VersionPool(Answered(), token=TOKEN, node="node")
+    with short_folder() as folder:
+        sockets = {name: str(Path(folder) / f"{name}.sock") for name in replicas}
+        for name, server in replicas.items():
+            await server.listen(sockets[name])
+        pool.set_endpoints([Endpoint(name, sockets[name], "", "node", 1, Signature((), ()), 4) for name in replicas])
+        async with asyncio.timeout(10):
+            while len([channel for channel in pool._channels if channel.ready]) < 2:
+                await asyncio.sleep(0)
+            refusing = pool._channels[0]
+
+            for _ in range(4):
+                pool.submit(a_call(), elsewhere_than=refusing)
+            while len(sent_to) < 4:
+                await asyncio.sleep(0)
+
+        assert refusing.endpoint.replica_id not in sent_to
+        await pool.close()
+        for server in replicas.values():
+            await server.close()
