@@ -82,6 +82,8 @@ class ExposureWatch:
         self._trials: dict[str, _Trial] = {}
         self._helpless: set[tuple[str, int]] = set()
         """Model and revision where nothing could be done, said once."""
+        self._stuck: dict[str, str] = {}
+        """By model, why its trial could not be judged last."""
         self._wake = asyncio.Event()
 
     def follow(self, snapshot: PolicySnapshot) -> None:
@@ -114,6 +116,7 @@ class ExposureWatch:
         recent = {model: each for model, each in self._standing.items() if now - each.at <= self._watch_s}
         for model in self._trials.keys() - recent.keys():
             del self._trials[model]
+            self._stuck.pop(model, None)
         for model, stored in recent.items():
             await self._renew(model, stored, now)
         watched = {model: trial for model, trial in self._trials.items() if trial.watches}
@@ -121,8 +124,23 @@ class ExposureWatch:
             return False
         snapshot = (await asyncio.to_thread(read_folder, self._metrics_dir)).snapshot
         for model, trial in watched.items():
-            await self._judge(recent[model], trial, snapshot, now)
+            await self._judge_alone(recent[model], trial, snapshot, now)
         return True
+
+    async def _judge_alone(self, stored: StoredPolicy, trial: _Trial, snapshot: Snapshot, now: float) -> None:
+        """Judge a trial; one that cannot be judged holds up no other."""
+        model = stored.policy.model
+        try:
+            await self._judge(stored, trial, snapshot, now)
+        except (StoreUnavailable, OSError):
+            raise  # it is the same for all
+        except Exception as error:  # noqa: BLE001 - whatever it is, it is this model's
+            words = f"{type(error).__name__}: {error}"
+            if self._stuck.get(model) != words:  # said once, not at each look
+                _log.exception("The versions of %s on trial cannot be judged", model)
+            self._stuck[model] = words
+        else:
+            self._stuck.pop(model, None)
 
     async def _renew(self, model: str, stored: StoredPolicy, now: float) -> None:
         """Find what is on trial; a version that was before goes on with the evidence against it."""

@@ -16,6 +16,7 @@ from router.policy.audit import verify_chain
 from router.policy.document import parse_policy
 from router.ports import PolicyChange, VersionStatus
 from router.rollout.phase import Phase
+from router.rollout.rollout import Rollout
 from serving.telemetry import catalog
 from serving.telemetry.folder import write_snapshot
 from serving.telemetry.instruments import Registry
@@ -207,6 +208,33 @@ async def test_a_clock_that_jumps_takes_no_evidence_away(world: World, jump_s: f
     await world.look()
     world.now += jump_s
     world.answer("canary", NEW, 10, "model_failed")
+    await world.look()
+    assert await world.share() == 0
+
+
+async def test_a_trial_that_cannot_be_judged_holds_up_no_other(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever is the matter with it."""
+    for shares in ([10_000, 0], [9000, 1000]):
+        variants = [{"name": f"v{v}", "version": v, "weight": weight} for v, weight in enumerate(shares, 1)]
+        stored = await world.policies.get("aaa")
+        change = PolicyChange(
+            "aaa", parse_policy({"model": "aaa", "variants": variants}), stored.revision if stored else 0
+        )
+        await world.policies.write([change], actor="ada", reason="a test", at=world.now)
+    await world.give(0)
+    await world.give(10)
+    await world.look()
+    get = world.rollouts.get
+
+    async def breaks(model: str) -> Rollout | None:
+        if model == "aaa":
+            raise RuntimeError("odd")
+        return await get(model)
+
+    monkeypatch.setattr(world.rollouts, "get", breaks)
+    of = {"model": "aaa", "version": "2", "variant": "v2", "protocol": "http", "outcome": "model_failed"}
+    world.routers[0].counter(catalog.REQUESTS, **of).add(20)
+    world.answer("canary", NEW, 20, "model_failed")
     await world.look()
     assert await world.share() == 0
 
