@@ -36,6 +36,8 @@ HEAD: Final = struct.Struct("<IBBHIII")
 HEAD_BYTES: Final = HEAD.size
 #: Largest body that a peer accepts: above any request limit, far below what would hurt to allocate by mistake.
 MAX_BODY_BYTES: Final = 1 << 30
+#: Largest body of a hello: a token and a guest's name. A peer that has said none yet may not fill more memory.
+MAX_HELLO_BYTES: Final = 4096
 #: Largest `extra`: what its length in the head can say.
 MAX_EXTRA_BYTES: Final = 0xFFFF
 
@@ -165,13 +167,14 @@ class FrameBuffer:
     list and joined once, when its last byte is there.
     """
 
-    __slots__ = ("_chunks", "_held", "_max_body_bytes", "_needed")
+    __slots__ = ("_chunks", "_held", "_needed", "max_body_bytes")
 
     def __init__(self, max_body_bytes: int = MAX_BODY_BYTES) -> None:
         self._chunks: list[bytes] = []
         self._held = 0
         self._needed = 0
-        self._max_body_bytes = max_body_bytes
+        self.max_body_bytes = max_body_bytes
+        """Of frames that come from now on."""
 
     def feed(self, data: bytes) -> Iterable[Frame]:
         """Take what was read; return the frames it completed."""
@@ -182,7 +185,7 @@ class FrameBuffer:
                 return ()
             data = b"".join(self._chunks)
             self._chunks, self._held = [], 0
-        frames, taken = split_frames(data, self._max_body_bytes)
+        frames, taken = split_frames(data, self.max_body_bytes)
         if taken < len(data):
             rest = data[taken:] if taken else data
             self._chunks, self._held = [rest], len(rest)

@@ -9,7 +9,16 @@ import os
 from collections.abc import Callable, Iterable
 from typing import Final, cast
 
-from serving.channel.frames import VERSION, Frame, FrameBuffer, Kind, MalformedFrame, frame_head
+from serving.channel.frames import (
+    MAX_BODY_BYTES,
+    MAX_HELLO_BYTES,
+    VERSION,
+    Frame,
+    FrameBuffer,
+    Kind,
+    MalformedFrame,
+    frame_head,
+)
 from serving.protocol.messages import Buffer
 
 #: A peer that connects must say hello within this time.
@@ -36,7 +45,7 @@ class Connection(asyncio.Protocol):
     def __init__(self, server: ChannelServer) -> None:
         self._server = server
         self._loop = asyncio.get_running_loop()
-        self._frames = FrameBuffer()
+        self._frames = FrameBuffer(MAX_HELLO_BYTES)
         self._pieces: list[Buffer] = []
         self._size = 0
         self._authenticated = False
@@ -101,6 +110,7 @@ class Connection(asyncio.Protocol):
         if not self._server.knows(self.guest):
             raise MalformedFrame("nobody of that name is here")  # the router comes again, ever more slowly
         self._authenticated = True
+        self._frames.max_body_bytes = MAX_BODY_BYTES
         if self._hello_timer:
             self._hello_timer.cancel()
         self.send([frame_head(Kind.READY, 0, first=self._server.max_in_flight)])
