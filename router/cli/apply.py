@@ -20,7 +20,7 @@ from router.cli.traffic import require_policy
 _STYLES = {"+": "green", "-": "red", "@": "cyan"}
 
 
-@click.command()
+@click.command(short_help="Make the gateway's policies match files.")
 @click.option(
     "-f", "--file", "path", required=True, type=click.Path(exists=True, path_type=Path), help="File or folder of YAML."
 )
@@ -47,7 +47,7 @@ def apply(client: AdminClient, *, path: Path, prune: bool, dry_run: bool, reason
     click.echo(f"{len(differences)} policies changed", err=True)
 
 
-@click.command()
+@click.command(short_help="Print policies as `apply` reads them.")
 @click.argument("models", nargs=-1, metavar="[MODEL...]")
 @click.option("-o", "--output", type=click.Choice(["yaml", "json"]), default="yaml", show_default=True)
 @with_client

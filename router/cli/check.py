@@ -42,7 +42,7 @@ class _Asked(NamedTuple):
     labelled: Labelled | None
 
 
-@click.command("check")
+@click.command("check", short_help="Check a version as the gateway would.")
 @click.argument("subject", metavar="URI|FILE|FOLDER")
 @click.option("--example", type=_file, help="V2 inference request to try FILE with.")
 @click.option("--tag", "tags", multiple=True, metavar="NAME=VALUE", help="Tag to check FILE with.")

@@ -18,7 +18,7 @@ from router.settings_sources import ResolvedSettings
 _STYLE = {"ok": "green", "warning": "yellow", "broken": "bold red"}
 
 
-@click.command()
+@click.command(short_help="Check this machine and the settings.")
 @with_settings
 @output_option
 def doctor(resolved: ResolvedSettings, output: OutputFormat) -> None:

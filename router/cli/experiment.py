@@ -13,7 +13,7 @@ from router.cli.options import output_option, with_client
 from router.cli.output import OutputFormat, show
 
 
-@click.command()
+@click.command(short_help="Compare the variants of a model.")
 @click.argument("model")
 @click.option(
     "--control", metavar="VARIANT", help="Variant to compare with.  [default: the one with the largest share]"

@@ -58,7 +58,7 @@ class _Sender(NamedTuple):
         return dict(document)
 
 
-@click.command()
+@click.command(short_help="Send labels from a CSV file.")
 @click.argument("model")
 @click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
 @state_option

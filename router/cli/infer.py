@@ -30,7 +30,7 @@ from router.cli.traffic import read_pairs
 _OWN_HEADERS = "x-shepherd-"
 
 
-@click.command()
+@click.command(short_help="Send one inference request.")
 @click.argument("model")
 @click.option("--data", required=True, metavar="JSON|@FILE|-", help="V2 inference request.")
 @click.option("--version", type=click.IntRange(min=1), help="Pin this version instead of following the policy.")

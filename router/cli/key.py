@@ -17,7 +17,7 @@ from router.cli.output import OutputFormat, show
 _reason = click.option("--reason", default="", help="Reason, recorded in the audit log.")
 
 
-@click.group()
+@click.group(short_help="Create and revoke API keys of the inference ports.")
 def key() -> None:
     """Create and revoke API keys for the HTTP and gRPC ports; checked if `api_keys` is `required`."""
 

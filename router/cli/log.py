@@ -28,7 +28,7 @@ def log() -> None:
     """Read the log of requests and predictions."""
 
 
-@log.command("stats")
+@log.command("stats", short_help="Show the log's accounting.")
 @output_option
 @with_client
 def stats(client: AdminClient, output: OutputFormat) -> None:
@@ -37,7 +37,7 @@ def stats(client: AdminClient, output: OutputFormat) -> None:
     show(output, books, lambda: accounting_table(books))
 
 
-@log.command("tail")
+@log.command("tail", short_help="Show the latest records.")
 @click.argument("model", required=False)
 @click.option(
     "-n", "count", type=click.IntRange(min=0, max=100_000), default=10, show_default=True, help="Number of records."
@@ -57,7 +57,7 @@ def tail(
         show_latest(url, Wanted(model), count, lambda record: click.echo(_line(record, output)), follow=follow)
 
 
-@log.command("export")
+@log.command("export", short_help="Write the log as Parquet, joined with labels.")
 @click.argument("folder", type=click.Path(file_okay=False, path_type=Path))
 @click.option("--model", help="Only this model.")
 @click.option("--since", type=click.DateTime(), help="Only records from this time (UTC) on.")

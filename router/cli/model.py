@@ -25,7 +25,7 @@ _NODE_SHOWN = 12
 _file = click.Path(exists=True, dir_okay=False, path_type=Path)
 
 
-@click.group()
+@click.group(short_help="Register, check and show models.")
 def model() -> None:
     """Register models, check them, and see the state of their versions."""
 
@@ -34,7 +34,7 @@ model.add_command(check)
 model.add_command(profile)
 
 
-@model.command("register")
+@model.command("register", short_help="Register a version and print its number.")
 @click.argument("file", type=_file, required=False)
 @click.option(
     "--triton", "urls", multiple=True, metavar="URL", help="Triton server that has the model, instead of FILE."

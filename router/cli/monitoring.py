@@ -17,7 +17,7 @@ from router.cli.output import OutputFormat, show
 _SHOWN = 12
 
 
-@click.command()
+@click.command(short_help="Show the drift of a model's data and predictions.")
 @click.argument("model")
 @output_option
 @with_client
@@ -27,7 +27,7 @@ def drift(client: AdminClient, *, model: str, output: OutputFormat) -> None:
     show(output, found, lambda: Group(*(part for version in found["versions"] for part in _drift(version))))
 
 
-@click.command()
+@click.command(short_help="Show a model's performance by labels.")
 @click.argument("model")
 @output_option
 @with_client
@@ -47,7 +47,7 @@ def incidents(client: AdminClient, *, model: str | None, output: OutputFormat) -
     show(output, found, lambda: _incidents(found["incidents"]))
 
 
-@click.command()
+@click.command(short_help="Disable automatic rollbacks of a model.")
 @click.argument("model")
 @click.option("--release", is_flag=True, help="Enable them again.")
 @reason_option

@@ -71,7 +71,7 @@ def down(state: str | None) -> None:
     sys.exit(app.stop(directory))
 
 
-@click.command()
+@click.command(short_help="Replace Envoy without a failed call.")
 @state_option
 def reload(state: str | None) -> None:
     """Replace Envoy without a failed call, and wait until it is done.

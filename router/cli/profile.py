@@ -24,7 +24,7 @@ _TASKS = [task.value for task in Task]
 _file = click.Path(exists=True, dir_okay=False, path_type=Path)
 
 
-@click.command("profile")
+@click.command("profile", short_help="Attach a reference profile to a version.")
 @click.argument("name")
 @click.option("--version", type=click.IntRange(min=1), required=True, help="Version to profile.")
 @click.option("--data", type=_file, required=True, help="CSV with header: training or, better, validation rows.")

@@ -22,7 +22,7 @@ _OVER: Final = {"succeeded", "failed", "aborted", "superseded"}
 _WATCH_S: Final = 0.5
 
 
-@click.group()
+@click.group(short_help="Roll out a version in steps.")
 def rollout() -> None:
     """Roll out a version in steps, compared with a control arm of the same size."""
 

@@ -19,7 +19,7 @@ _version_option = click.option("--version", type=click.IntRange(min=1), required
 _reason_option = click.option("--reason", help="Reason, recorded in the audit log.  [default: the change itself]")
 
 
-@click.group()
+@click.group(short_help="Mirror requests to a version.")
 def shadow() -> None:
     """Copy a sample of a model's requests to a version whose answers are never returned."""
 

@@ -17,12 +17,12 @@ from router.policy.actors import is_own
 _ROLES = [role.name.lower() for role in Role]
 
 
-@click.group()
+@click.group(short_help="Create and revoke tokens of the admin API.")
 def token() -> None:
     """Create and revoke tokens of the admin API; only on the gateway's machine, as its owner."""
 
 
-@token.command("add")
+@token.command("add", short_help="Create a token and print it once.")
 @click.argument("name")
 @click.option("--role", type=click.Choice(_ROLES), default="viewer", show_default=True, help="Role of the token.")
 @state_option

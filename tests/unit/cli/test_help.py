@@ -32,6 +32,12 @@ def test_help_has_no_control_characters(name: str) -> None:
     assert not re.search(r"\\[a-z]|[\x00-\x09\x0b-\x1f]", HELP[name])
 
 
+@pytest.mark.parametrize("name", HELP)
+def test_no_summary_of_a_command_is_cut(name: str) -> None:
+    """Half a sentence in a list of commands says nothing."""
+    assert [line for line in HELP[name].splitlines() if line.startswith("  ") and line.endswith("...")] == []
+
+
 @pytest.mark.parametrize(
     ("name", "begin", "end"),
     [
