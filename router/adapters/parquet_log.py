@@ -19,6 +19,7 @@ from typing import Final
 from router.adapters.file_lock import try_lock
 from router.adapters.parquet_parts import Parts, partition
 from router.requestlog.rows import FIXED, Rows
+from serving.atomic_file import replace_file, sync_folder
 
 _START: Final = "0-0"
 _CURSOR: Final = "_cursor"
@@ -81,13 +82,10 @@ class ParquetLog:
     def commit(self, upto: str) -> int:
         """See the port; then delete what is too old or too much."""
         for model, day, number, part in self._waiting:
-            part.write(partition(self._root, model, day) / f"part-{self._cursor}-{number}.parquet", durable=True)
-        fresh = self._root / f"{_CURSOR}.new"
-        with fresh.open("w") as file:
-            file.write(upto)
-            file.flush()
-            os.fsync(file.fileno())
-        fresh.replace(self._root / _CURSOR)
+            folder = partition(self._root, model, day)
+            part.write(folder / f"part-{self._cursor}-{number}.parquet", durable=True)
+            sync_folder(folder.parent)  # of the model, where the day's may be new; the root is synced with the cursor
+        replace_file(self._root / _CURSOR, upto.encode(), durable=True)
         left_out = self._waiting.clear()
         self._cursor = upto
         self._retire()

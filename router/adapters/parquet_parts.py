@@ -7,7 +7,6 @@ The layout is Hive's, `model=NAME/date=YYYY-MM-DD/part-….parquet`: pandas, Pol
 from __future__ import annotations
 
 import logging
-import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final, NamedTuple
@@ -17,6 +16,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from router.requestlog.rows import FIXED, Rows
+from serving.atomic_file import replacing
 
 _log = logging.getLogger(__name__)
 
@@ -84,14 +84,10 @@ class Part:
         """Put the file in place, with its folders; `durable` also against a loss of power."""
         if self._records or not self._tables:  # a write that failed is tried again
             self._pack()
-        path.parent.mkdir(parents=True, exist_ok=True)
-        unfinished = path.with_name(f".{path.name}.tmp")  # hidden: readers of folders take every other name for data
         table = pa.concat_tables(self._tables, promote_options="default")
-        pq.write_table(table, unfinished, compression="zstd")
-        if durable:
-            with unfinished.open("rb") as file:
-                os.fsync(file.fileno())
-        unfinished.replace(path)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with replacing(path, durable=durable, mode=0o666) as unfinished:  # hidden, as readers of folders need
+            pq.write_table(table, unfinished, compression="zstd")
 
     def _pack(self) -> None:
         schema = pa.schema([*self._fields, *((name, _type_of(each)) for name, each in self._datatypes.items())])

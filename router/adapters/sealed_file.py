@@ -1,17 +1,16 @@
-"""Files that are whole or not there at all, for their owner's eyes only; and such that know when they are damaged.
+"""Files that know when they are damaged, replaced as a whole.
 
 Blocking file access: call from a thread, or before serving begins.
 """
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
-import os
-import tempfile
 from pathlib import Path
 
 import msgspec
+
+from serving.atomic_file import replace_file
 
 
 class Unreadable(Exception):
@@ -27,38 +26,11 @@ class _Sealed(msgspec.Struct):
 _decoder = msgspec.json.Decoder(_Sealed)
 
 
-def replace_file(path: Path, content: bytes) -> None:
-    """Put a file in place of an older one, durably: a crash leaves the old one or the new.
-
-    Nobody but its owner can read it at any moment (mkstemp makes it 0600).
-
-    Raises:
-        OSError: e.g. the disk is full; the old file stays.
-    """
-    handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        Path(name).replace(path)
-    except BaseException:
-        with contextlib.suppress(FileNotFoundError):
-            Path(name).unlink()
-        raise
-    # The rename itself is durable only once its folder is.
-    folder = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
-
-
 def write_sealed(path: Path, content: bytes) -> None:
     """Write JSON together with its checksum. Raises `OSError`."""
     path.parent.mkdir(parents=True, exist_ok=True)
     sealed = _Sealed(hashlib.sha256(content).hexdigest(), msgspec.Raw(content))
-    replace_file(path, msgspec.json.encode(sealed))
+    replace_file(path, msgspec.json.encode(sealed), durable=True)
 
 
 def read_sealed(path: Path) -> bytes:

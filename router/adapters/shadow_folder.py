@@ -13,6 +13,7 @@ from typing import Final
 import msgspec
 
 from router.analysis.shadow_report import ShadowReport
+from serving.atomic_file import replace_file
 
 #: A week: longer than any comparison is of interest.
 KEPT_S: Final = 7 * 24 * 3600.0
@@ -41,10 +42,7 @@ class ShadowFolder:
             OSError: the disk refuses; the former file stands.
         """
         self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        path = self._folder / f"{router}{_SUFFIX}"
-        unfinished = path.with_name(path.name + ".tmp")
-        unfinished.write_bytes(_encode(reports))
-        unfinished.replace(path)
+        replace_file(self._folder / f"{router}{_SUFFIX}", _encode(reports))
         oldest = time.time() - KEPT_S
         for other in self._folder.glob(f"*{_SUFFIX}*"):
             if other.stat().st_mtime < oldest:

@@ -17,10 +17,11 @@ from typing import Any, Final
 import msgspec
 
 from router.adapters.file_lock import locked
-from router.adapters.spool_folder import SpoolFolder, replace_file
+from router.adapters.spool_folder import SpoolFolder
 from router.ports import StoreUnavailable
 from router.requestlog.accounting import ModelTally, Tallies, merge, to_document
 from router.requestlog.counters import BOOKS_BYTES, Books
+from serving.atomic_file import replace_file
 
 _TOTALS: Final = "totals"
 _LOCK: Final = "totals.lock"
@@ -57,7 +58,7 @@ def fold(folder: SpoolFolder) -> None:
             shipped_bytes=totals.shipped_bytes + folder.end,
             models=merge((totals.models, folder.books.tallies())),
         )
-        replace_file(root / _TOTALS, msgspec.msgpack.encode(fresh))
+        replace_file(root / _TOTALS, msgspec.msgpack.encode(fresh), durable=True)  # what it replaces goes for good
         folder.delete()
 
 

@@ -29,6 +29,7 @@ import msgspec
 from router.adapters.file_lock import try_lock
 from router.requestlog.counters import BOOKS_BYTES, Books
 from router.requestlog.record import HEADER_BYTES, Frame, boundary, frame_length, iter_frames
+from serving.atomic_file import replace_file
 
 _CREATE_ATTEMPTS: Final = 10
 _INCARNATION = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,127}")
@@ -190,13 +191,6 @@ def adopt(path: Path) -> SpoolFolder | None:
         folder.close()
         raise
     return folder
-
-
-def replace_file(path: Path, content: bytes) -> None:
-    """Put a file in place so that readers, and survivors of a kill, see the old one or the new one."""
-    fresh = path.with_name(path.name + ".new")
-    fresh.write_bytes(content)
-    fresh.replace(path)
 
 
 def _allocate_books(path: Path) -> None:

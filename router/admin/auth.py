@@ -9,10 +9,10 @@ from typing import Final
 import msgspec
 
 from router.access.key import digest_of
-from router.adapters.sealed_file import replace_file
 from router.adapters.secret import new_secret
 from router.admin.operations import Caller, Role
 from router.policy.actors import ADMIN
+from serving.atomic_file import replace_file
 
 TOKEN_FILE: Final = "admin.token"  # noqa: S105 - a file name
 HASHES_FILE: Final = "tokens.json"
@@ -45,7 +45,7 @@ class TokenStore:
         token = self._token_file.read_text().strip() if self._token_file.exists() else ""
         if not token:
             token = new_secret(_PREFIX)
-            replace_file(self._token_file, token.encode() + b"\n")
+            replace_file(self._token_file, token.encode() + b"\n", durable=True)
         self._replace(INITIAL_NAME, _Entry(INITIAL_NAME, Role.ADMIN.name.lower(), digest_of(token)))
         return self._token_file
 
@@ -90,6 +90,6 @@ class TokenStore:
         self._reload()
         kept = tuple(known for known in self._entries if known.name != name)
         had = len(kept) < len(self._entries)
-        replace_file(self._hashes_file, msgspec.json.encode(kept + ((entry,) if entry else ())))
+        replace_file(self._hashes_file, msgspec.json.encode(kept + ((entry,) if entry else ())), durable=True)
         self._reload()
         return had

@@ -143,7 +143,7 @@ class Shipper:
             return
         try:
             await asyncio.to_thread(fold, folder)
-        except OSError as error:
+        except (OSError, ValueError) as error:
             _log.warning("%s is shipped but cannot be cleared: %s; trying again later", folder.path, error)
             folder.close()
             return
@@ -198,7 +198,7 @@ class Shipper:
         while not self._stopping.is_set():
             try:
                 self._orphans += [Transfer(folder, self._stream) for folder in await asyncio.to_thread(self._adopt)]
-            except OSError as error:
+            except (OSError, ValueError) as error:
                 _log.warning("could not look for spools of dead routers: %s", error)
             await self._pause(self._adopt_interval_s)
 

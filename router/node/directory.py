@@ -14,6 +14,7 @@ from typing import Final
 import msgspec
 
 from router.layout import Layout, fits
+from serving.atomic_file import replace_file
 
 _SHORT_PREFIX: Final = "shepherd-"
 
@@ -60,9 +61,7 @@ def taken(state_dir: Path) -> Iterator[Layout]:
 
 def write_record(layout: Layout, record: NodeRecord) -> None:
     """Tell command lines that this gateway is ready, and where."""
-    unfinished = layout.node_file.with_suffix(".tmp")
-    unfinished.write_bytes(msgspec.json.encode(record))
-    unfinished.replace(layout.node_file)
+    replace_file(layout.node_file, msgspec.json.encode(record))
 
 
 def read_holder(state_dir: Path) -> int | None:

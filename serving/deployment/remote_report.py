@@ -12,6 +12,7 @@ from pathlib import Path
 
 import msgspec
 
+from serving.atomic_file import replace_file
 from serving.backends.backend import RemoteBackend
 from serving.deployment.spec import VersionSpec
 from serving.telemetry.catalog import OK, TRITON_SERVERS
@@ -62,10 +63,8 @@ def _path(run_dir: Path, replica_id: str) -> Path:
 
 
 def _write(path: Path, troubles: Mapping[str, str]) -> None:
-    """Replace the file at once, or take it away when there is nothing to tell."""
+    """Replace the file, or take it away when there is nothing to tell."""
     if not troubles:
         path.unlink(missing_ok=True)
         return
-    unfinished = path.with_suffix(".new")
-    unfinished.write_bytes(msgspec.json.encode(troubles))
-    unfinished.replace(path)
+    replace_file(path, msgspec.json.encode(troubles))

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import msgspec
 
+from serving.atomic_file import replace_file
 from serving.deployment.spec import app_name
 
 
@@ -23,11 +24,9 @@ def record_path(run_dir: Path, model: str, version: int) -> Path:
 
 
 def write_record(path: Path, record: ScalingRecord) -> None:
-    """Replace the file at once; a disk that is full must not keep versions from growing."""
-    unfinished = path.with_suffix(".new")
+    """Replace the file; a disk that is full must not keep versions from growing."""
     with contextlib.suppress(OSError):
-        unfinished.write_bytes(msgspec.json.encode(record))
-        unfinished.replace(path)
+        replace_file(path, msgspec.json.encode(record))
 
 
 def read_record(path: Path) -> ScalingRecord | None:

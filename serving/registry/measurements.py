@@ -7,6 +7,7 @@ from pathlib import Path
 
 import msgspec
 
+from serving.atomic_file import replace_file
 from serving.registry.options import ServingOptions
 
 
@@ -42,9 +43,7 @@ class Measurements:
             return
         with contextlib.suppress(OSError):
             self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-            unfinished = path.with_suffix(".new")
-            unfinished.write_bytes(msgspec.json.encode(largest))
-            unfinished.replace(path)
+            replace_file(path, msgspec.json.encode(largest))
 
     def _path(self, digest: str, options: ServingOptions) -> Path:
         return self._folder / f"{digest}.{options.provider}.{options.max_batch}.json"

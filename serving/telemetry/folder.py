@@ -1,9 +1,9 @@
 """The folder in which the processes of a node leave their metrics, and how it is read.
 
-Each process replaces its own file `<process>.<pid>.<started>.metrics` as a whole, so a reader sees one state or the
-next and never half of one. The reader also tidies up: files of processes that have ended are folded into
-`retired.metrics`, without their gauges, so that counters never step back, gauges do not outlive what they describe, and
-the folder stays as small as the set of the living. Readers exclude each other by a lock on the folder.
+Each process replaces its own file `<process>.<pid>.<started>.metrics` as a whole (`serving.atomic_file`). The reader
+also tidies up: files of processes that have ended are folded into `retired.metrics`, without their gauges, so that
+counters never step back, gauges do not outlive what they describe, and the folder stays as small as the set of the
+living. Readers exclude each other by a lock on the folder.
 
 A crash between "folded" and "file removed" must not count a file twice. So `retired.metrics` names the files that it
 has swallowed, in the same write that swallows them; a named file that still exists is removed, not read.
@@ -20,6 +20,7 @@ from typing import Final, NamedTuple
 
 import msgspec
 
+from serving.atomic_file import name_to_replace, replace_file
 from serving.telemetry.process import ProcessIdentity, current_process, is_alive
 from serving.telemetry.snapshot import (
     Published,
@@ -33,7 +34,6 @@ from serving.telemetry.snapshot import (
 )
 
 _SUFFIX: Final = ".metrics"
-_UNFINISHED: Final = ".tmp"
 _RETIRED: Final = "retired.metrics"
 
 
@@ -53,7 +53,7 @@ def write_snapshot(folder: Path, process: str, snapshot: Snapshot) -> None:
         OSError: the folder is not there or not writable, or the disk is full; the former file stands.
     """
     pid, started = current_process()
-    _replace(folder / f"{process}.{pid}.{started}{_SUFFIX}", encode(Published(snapshot)))
+    replace_file(folder / f"{process}.{pid}.{started}{_SUFFIX}", encode(Published(snapshot)))
 
 
 def read_folder(folder: Path) -> Reading:
@@ -68,8 +68,8 @@ def read_folder(folder: Path) -> Reading:
         ended = merge([retired.snapshot, *map(without_gauges, found.dead)])
         if found.ended:
             with suppress(OSError):  # a full disk: whoever reads next finds the same files and tries again
-                _replace(folder / _RETIRED, encode(Retired(ended, frozenset(path.name for path in found.ended))))
-                for path in found.ended:
+                replace_file(folder / _RETIRED, encode(Retired(ended, frozenset(path.name for path in found.ended))))
+                for path in (*found.ended, *folder.glob(f".{_RETIRED}.*")):  # the latter of readers that were killed
                     path.unlink(missing_ok=True)
         return Reading(merge([ended, *found.living]), unreadable + found.unreadable)
 
@@ -93,7 +93,7 @@ def _sort(folder: Path, folded: frozenset[str]) -> _Found:
         alive = process is not None and is_alive(process)
         if process is not None and not alive:
             ended.append(path)
-        if path.name in folded or path.name.endswith(_UNFINISHED):
+        if path.name in folded or not path.name.endswith(_SUFFIX):
             continue
         try:
             snapshot = decode_published(path.read_bytes()).snapshot
@@ -115,17 +115,11 @@ def _read_retired(path: Path) -> tuple[Retired, int]:
 
 def _files_of_processes(folder: Path) -> Iterator[tuple[Path, ProcessIdentity | None]]:
     for path in folder.iterdir():
-        name = path.name.removesuffix(_UNFINISHED)
+        name = name_to_replace(path.name) or path.name
         if name.endswith(_SUFFIX) and name != _RETIRED:
             *_, pid, started = ("", "", *name.removesuffix(_SUFFIX).split("."))
             is_ours = pid.isdecimal() and started.isdecimal()
             yield path, ProcessIdentity(int(pid), int(started)) if is_ours else None
-
-
-def _replace(path: Path, data: bytes) -> None:
-    unfinished = path.with_name(path.name + _UNFINISHED)
-    unfinished.write_bytes(data)
-    unfinished.replace(path)
 
 
 @contextmanager

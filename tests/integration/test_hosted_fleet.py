@@ -22,6 +22,7 @@ from serving.deployment.spec import HostSpec, VersionSpec
 from serving.deployment.status import AppPhase, AppStatus
 from serving.protocol.errors import ServingError
 from tests.data_plane import MODEL
+from tests.full_disk import full_disk
 from tests.hosts import Lodgings, host_spec, version_spec
 from tests.models import add
 
@@ -208,7 +209,7 @@ async def test_a_list_that_cannot_be_written_is_written_later_and_stops_nobody(
 ) -> None:
     """Until its host can know of it, a version is not ready; the trouble is told once."""
     bench = Bench(tmp_path)
-    obstacle = tmp_path / "host-1.guests.new"
+    obstacle = tmp_path / "host-1.guests.json"
     obstacle.mkdir()
     await bench.deploy(1, SHARED)
     bench.fleet.keep(frozenset({(MODEL, 1)}))
@@ -232,13 +233,10 @@ async def test_a_version_that_cannot_be_moved_out_now_is_not_ready_and_moved_lat
     await bench.deploy(2, SHARED)
     await bench.fleet.statuses()
     bench.report(1, GuestReport("cold"), suspects=[1])
-    (proof,) = (tmp_path / "proofs").glob("*@1.json")
-    obstacle = proof.with_suffix(".new")
-    obstacle.mkdir()
-    statuses = await bench.fleet.statuses()
+    with full_disk():
+        statuses = await bench.fleet.statuses()
     assert [statuses[MODEL, version].phase for version in (1, 2)] == [AppPhase.LOADING, AppPhase.READY]
 
-    obstacle.rmdir()
     assert (await bench.fleet.statuses()).keys() == {(MODEL, 2)}
 
 

@@ -35,6 +35,7 @@ from serving.telemetry.catalog import SINK_GAPS, SINK_LEFT_OUT
 from serving.telemetry.instruments import Registry
 from serving.telemetry.metric import CounterMetric
 from tests.answers import a_record
+from tests.full_disk import full_disk
 from tests.valkey import running_valkey, short_folder
 
 DAY = 86_400.0
@@ -80,7 +81,7 @@ def test_a_successor_goes_on_where_a_stretch_was_committed(tmp_path: Path) -> No
     keep(first, "8-0", a_record(2))
     (tmp_path / "_cursor").write_text("7-0")  # as if it had been killed before the last step
     (part,) = tmp_path.rglob("part-7-0-*")
-    half = part.with_name(f".{part.name}.tmp")
+    half = part.with_name(f".{part.name}.0123abcd.tmp")
     half.write_bytes(b"PAR1")
     first.close()
     assert contents(tmp_path) == ["r1#1", "r1#2"]
@@ -98,10 +99,12 @@ def test_a_successor_goes_on_where_a_stretch_was_committed(tmp_path: Path) -> No
 def test_a_commit_that_failed_is_tried_again(sink: ParquetLog, tmp_path: Path) -> None:
     """With the same records and the same names, so that nothing is there twice."""
     sink.add(rows_of(a_record(1)))
-    (tmp_path / "log" / "_cursor.new").mkdir()
+    with full_disk(), pytest.raises(OSError, match="too large"):
+        sink.commit("1-0")
+    (tmp_path / "log" / "_cursor").mkdir()
     with pytest.raises(OSError, match="_cursor"):
         sink.commit("1-0")
-    (tmp_path / "log" / "_cursor.new").rmdir()
+    (tmp_path / "log" / "_cursor").rmdir()
     sink.commit("1-0")
 
     assert contents(tmp_path / "log") == ["r1#1"]

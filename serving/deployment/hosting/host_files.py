@@ -11,6 +11,7 @@ from typing import Any, Final, Literal, TypeVar
 
 import msgspec
 
+from serving.atomic_file import replace_file
 from serving.deployment.spec import VersionSpec
 from serving.protocol.messages import Signature
 
@@ -108,10 +109,7 @@ class HostFiles:
 
 
 def _write(path: Path, value: Any) -> None:
-    """Replace a file at once: no reader sees half of it."""
-    unfinished = path.with_suffix(".new")
-    unfinished.write_bytes(msgspec.json.encode(value, enc_hook=str))
-    unfinished.replace(path)
+    replace_file(path, msgspec.json.encode(value, enc_hook=str))
 
 
 def _read(path: Path, form: type[T]) -> T | None:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import msgspec
 
+from serving.atomic_file import replace_file
 from serving.protocol.messages import Signature
 from serving.registry.artifact import check_name
 
@@ -43,10 +44,7 @@ class ValidationCache:
     def write(self, model: str, version: int, proof: Proof) -> None:
         """Keep it."""
         self._folder.mkdir(mode=0o700, exist_ok=True)
-        path = self._path(model, version)
-        unfinished = path.with_suffix(".new")
-        unfinished.write_bytes(msgspec.json.encode(proof))
-        unfinished.replace(path)
+        replace_file(self._path(model, version), msgspec.json.encode(proof))
 
     def isolate(self, model: str, version: int, reason: str) -> None:
         """Write down that a version is to have a process of its own from now on."""

@@ -15,6 +15,7 @@ from serving.telemetry.instruments import Registry
 from serving.telemetry.metric import CounterMetric, GaugeMetric, HistogramMetric
 from serving.telemetry.process import current_process, is_alive
 from serving.telemetry.snapshot import Distribution, Published, Snapshot, encode
+from tests.full_disk import full_disk
 
 EVENTS = CounterMetric("events_total", "", ())
 QUEUED = GaugeMetric("queued", "", ())
@@ -75,12 +76,11 @@ def test_a_disk_that_refuses_stops_no_reading(tmp_path: Path) -> None:
     """What has ended is counted from its files, once, until it can be folded away: rollouts are judged by it."""
     count_here(tmp_path, "router-0", 3)
     counted_by_a_process_that_has_ended(tmp_path, 4)
-    obstacle = tmp_path / "retired.metrics.tmp"
-    obstacle.mkdir()
 
-    assert [events_in(tmp_path) for _ in range(2)] == [7, 7]
-    assert read_folder(tmp_path).snapshot.gauges["queued"] == {(): 2}
-    obstacle.rmdir()
+    with full_disk():
+        assert [events_in(tmp_path) for _ in range(2)] == [7, 7]
+        assert read_folder(tmp_path).snapshot.gauges["queued"] == {(): 2}
+    assert not (tmp_path / "retired.metrics").exists()
     assert [events_in(tmp_path) for _ in range(2)] == [7, 7]
     assert (tmp_path / "retired.metrics").exists()
 
@@ -176,7 +176,8 @@ def test_an_unreadable_file_of_the_dead_is_removed(tmp_path: Path) -> None:
     """Nobody will ever complete it."""
     path = counted_by_a_process_that_has_ended(tmp_path, 1)
     path.write_bytes(b"torn")
-    path.with_name(path.name + ".tmp").write_bytes(b"unfinished")
+    path.with_name(f".{path.name}.0123abcd.tmp").write_bytes(b"unfinished")
+    (tmp_path / ".retired.metrics.0123abcd.tmp").write_bytes(b"unfinished")
 
     assert read_folder(tmp_path).unreadable == 1
 
@@ -187,7 +188,7 @@ def test_an_unreadable_file_of_the_dead_is_removed(tmp_path: Path) -> None:
 def test_an_unfinished_file_of_the_living_is_left_alone(tmp_path: Path) -> None:
     """Its writer is about to rename it."""
     pid, started = current_process()
-    unfinished = tmp_path / f"router-0.{pid}.{started}.metrics.tmp"
+    unfinished = tmp_path / f".router-0.{pid}.{started}.metrics.0123abcd.tmp"
     unfinished.write_bytes(b"half")
 
     assert read_folder(tmp_path).unreadable == 0
