@@ -84,7 +84,7 @@ class Bench:
         }
         view.apply(PolicySnapshot(1, {MODEL: StoredPolicy(parse_policy(policy), 1, "", "", 0.0)}))
         self.recorder = Recorder(Spool.open(folder, "micro", SpoolLimits(max_bytes=8 << 30)), incarnation="micro")
-        pools = Pools(token=b"", node="")
+        pools = Pools(token=b"")
         self.dispatcher = Dispatcher(
             view=view,
             pool_of=pools.primary,
@@ -102,7 +102,7 @@ class Bench:
             authorizer=authorizer,
         )
         pool = pools.primary(MODEL, 1)
-        endpoint = Endpoint("", "", "", "", 1, Signature((), ()), 1 << 20)
+        endpoint = Endpoint("", "", "", 1, Signature((), ()), 1 << 20)
         self.channel: ReplicaChannel[Call] = ReplicaChannel(endpoint, b"", pool)
         self.channel.connection_made(Sink())  # type: ignore[arg-type]
         self.channel.data_received(frame_head(Kind.READY, 0, first=1 << 20))

@@ -224,7 +224,6 @@ async def running_data_plane(
         plane.gateway = Gateway(
             plane.settings,
             incarnation="router-1",
-            node="here",
             token=TOKEN,
             store=plane.store,
             board=plane.board,

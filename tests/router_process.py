@@ -76,7 +76,6 @@ async def _route(
     gateway = Gateway(
         settings,
         incarnation=name,
-        node="here",
         token=token,
         store=store,
         board=MemoryVersionBoard(),

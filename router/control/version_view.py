@@ -60,9 +60,7 @@ class VersionViews:
             *key,
             state=COLD if is_cold else standing.phase.value,
             reason=standing.reason or (_troubles(spec, endpoints) if spec and standing.phase is Phase.READY else ""),
-            replicas=tuple(
-                ReplicaStatus(each.replica_id, each.pid, each.node, each.tcp or each.uds) for each in endpoints
-            ),
+            replicas=tuple(ReplicaStatus(each.replica_id, each.pid, each.node, each.uds) for each in endpoints),
             target_replicas=scaling.replicas if scaling else spec.replicas if spec else 0,
             scaling=scaling.reason if scaling else "",
             load_s=guest.load_s if guest else max((each.load_s for each in endpoints), default=0.0),

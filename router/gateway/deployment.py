@@ -10,7 +10,6 @@ from contextlib import suppress
 from functools import partial
 from typing import Final
 
-import ray
 from ray import serve
 
 from router.adapters.log_rules_file import read_log_rules
@@ -68,7 +67,6 @@ class Router:
         self._gateway = Gateway(
             settings,
             incarnation=incarnation,
-            node=str(ray.get_runtime_context().get_node_id()),
             token=(layout.run_dir / CHANNEL_TOKEN_FILE).read_bytes(),
             store=self._store,
             board=self._board,

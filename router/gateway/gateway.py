@@ -48,7 +48,6 @@ class Gateway:
         settings: Settings,
         *,
         incarnation: str,
-        node: str,
         token: bytes,
         store: PolicyStore,
         board: VersionBoard,
@@ -77,7 +76,7 @@ class Gateway:
         self._registry = Registry(f"router-{incarnation}")
         self._publisher = Publisher(self._registry, metrics_dir, interval_s=settings.metrics_interval_s)
         self._view = PolicyView(lodgings)
-        self._pools = Pools(token=token, node=node)
+        self._pools = Pools(token=token)
         meters = Meters(self._registry)
         authorizer = Authorizer(self._registry, required=settings.api_keys == "required")
         self._keys = KeyFollower(authorizer, keys, keys_file)

@@ -44,10 +44,9 @@ class PoolOwner(Protocol):
 class VersionPool:
     """Channels to the replicas of one model version; fits `ChannelOwner`."""
 
-    def __init__(self, owner: PoolOwner, *, token: bytes, node: str, shadow: bool = False) -> None:
+    def __init__(self, owner: PoolOwner, *, token: bytes, shadow: bool = False) -> None:
         self._owner = owner
         self._token = token
-        self._node = node
         self._shadow = shadow
         self._endpoints: dict[str, Endpoint] = {}
         self._links: dict[str, asyncio.Task[None]] = {}
@@ -198,7 +197,7 @@ class VersionPool:
                 channel = ReplicaChannel(endpoint, self._token, self)
                 lost = self._lost[channel] = asyncio.Event()
                 try:
-                    await channel.connect(same_node=endpoint.node == self._node)
+                    await channel.connect()
                 except OSError:
                     self._lost.pop(channel, None)
                 else:

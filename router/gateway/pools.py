@@ -13,9 +13,8 @@ from serving.channel.endpoint import Endpoint
 class Pools:
     """Makes pools on demand and feeds them from discovery."""
 
-    def __init__(self, *, token: bytes, node: str) -> None:
+    def __init__(self, *, token: bytes) -> None:
         self._token = token
-        self._node = node
         self._endpoints: dict[VersionKey, Sequence[Endpoint]] = {}
         self._primary: dict[VersionKey, VersionPool] = {}
         self._shadow: dict[VersionKey, VersionPool] = {}
@@ -73,6 +72,6 @@ class Pools:
 
     def _make(self, pools: dict[VersionKey, VersionPool], key: VersionKey, *, shadow: bool) -> VersionPool:
         assert self.owner is not None, "the dispatcher comes first"
-        pool = pools[key] = VersionPool(self.owner, token=self._token, node=self._node, shadow=shadow)
+        pool = pools[key] = VersionPool(self.owner, token=self._token, shadow=shadow)
         pool.set_endpoints(self._endpoints.get(key, ()))
         return pool

@@ -65,18 +65,14 @@ class ReplicaChannel(asyncio.Protocol, Generic[T]):
             return 0
         return self._credits - len(self.pending)
 
-    async def connect(self, *, same_node: bool) -> None:
+    async def connect(self) -> None:
         """Connect and say hello; `on_credit` follows when the replica says it is ready.
 
         Raises:
             OSError: nobody listens there (any more), or not in time.
         """
         async with asyncio.timeout(CONNECT_TIMEOUT_S):
-            if same_node:
-                await self._loop.create_unix_connection(lambda: self, self.endpoint.uds)
-            else:
-                host, _, port = self.endpoint.tcp.rpartition(":")
-                await self._loop.create_connection(lambda: self, host, int(port))
+            await self._loop.create_unix_connection(lambda: self, self.endpoint.uds)
 
     def send(self, call: T, packed: Buffer, *, extra: bytes = b"", timeout_ms: int = 0, shadow: bool = False) -> int:
         """Send a call; returns its number on this channel. The caller has checked `free`.

@@ -8,12 +8,10 @@ from serving.protocol.messages import Signature
 
 
 class Endpoint(msgspec.Struct, frozen=True):
-    """One replica's address: routers on its node use `uds`, others `tcp`."""
+    """One replica's address: a Unix socket, since routers and replicas are on one machine."""
 
     replica_id: str
     uds: str
-    tcp: str
-    """`host:port`, empty when the replica listens on its node only."""
     node: str
     pid: int
     signature: Signature

@@ -124,7 +124,7 @@ class Connection(asyncio.Protocol):
 
 
 class ChannelServer:
-    """Listens on a Unix socket, and on TCP when asked, and passes frames to one handler."""
+    """Listens on a Unix socket and passes frames to one handler."""
 
     def __init__(
         self,
@@ -143,20 +143,14 @@ class ChannelServer:
         self.knows = knows
         self.connections: set[Connection] = set()
         self.draining = False
-        self._servers: list[asyncio.Server] = []
+        self._server: asyncio.Server | None = None
         self._uds = ""
 
-    async def listen(self, uds: str, tcp_host: str | None = None) -> str:
-        """Open the sockets; return `host:port` of the TCP one, empty when there is none."""
-        loop = asyncio.get_running_loop()
+    async def listen(self, uds: str) -> None:
+        """Open the socket."""
         self._uds = uds
-        self._servers.append(await loop.create_unix_server(lambda: Connection(self), uds))
+        self._server = await asyncio.get_running_loop().create_unix_server(lambda: Connection(self), uds)
         os.chmod(uds, 0o600)  # noqa: PTH101 - a socket, and before anyone is told of it
-        if tcp_host is None:
-            return ""
-        tcp = await loop.create_server(lambda: Connection(self), tcp_host, 0)
-        self._servers.append(tcp)
-        return f"{tcp_host}:{tcp.sockets[0].getsockname()[1]}"
 
     def go_away(self) -> None:
         """Ask every router to send nothing new; late connections hear it too."""
@@ -171,11 +165,11 @@ class ChannelServer:
 
     async def close(self) -> None:
         """Hang up and remove the socket."""
-        for server in self._servers:
-            server.close()
+        if self._server is not None:
+            self._server.close()
         for connection in list(self.connections):
             connection.close()
-        for server in self._servers:
-            await server.wait_closed()
+        if self._server is not None:
+            await self._server.wait_closed()
         with contextlib.suppress(FileNotFoundError):
             os.unlink(self._uds)  # noqa: PTH108 - a socket

@@ -59,14 +59,13 @@ class ModelServer:
         assert self._endpoint is not None, "start() first"
         return self._endpoint
 
-    async def start(self, uds: str, tcp_host: str | None = None, *, example: tuple[Tensor, ...] = ()) -> None:
+    async def start(self, uds: str, *, example: tuple[Tensor, ...] = ()) -> None:
         """Warm up with `example` (the golden inputs), then listen."""
         await self.model.start(example)
-        tcp = await self._channel.listen(uds, tcp_host)
+        await self._channel.listen(uds)
         self._endpoint = Endpoint(
             replica_id=self._replica_id,
             uds=uds,
-            tcp=tcp,
             node=self._node,
             pid=os.getpid(),
             signature=self.model.signature,

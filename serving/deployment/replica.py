@@ -110,7 +110,7 @@ class ModelReplica:
             self._remote = RemoteReport(backend, self._metrics, self._spec, self._id)
             self._metrics.before_snapshot(self._remote)
         socket = self._spec.run_dir / f"replica-{self._id}.sock"
-        await server.start(str(socket), self._spec.tcp_host, example=artifact.golden.inputs)
+        await server.start(str(socket), example=artifact.golden.inputs)
         remember_memory(artifact, self._spec, resident_bytes() - before)
         return server
 

@@ -65,8 +65,6 @@ class VersionSpec(msgspec.Struct, frozen=True, kw_only=True):
     """None keeps the number of replicas as it is."""
     gpu_share: float = 0.0
     """Part of a GPU that each replica takes."""
-    tcp_host: str | None = None
-    """Address to offer to routers on other nodes; None: this node only."""
     max_in_flight: int = 256
     drain_timeout_s: float = 10.0
     metrics_interval_s: float = 0.5

@@ -31,7 +31,7 @@ async def silent_replica(plane: DataPlane, version: int) -> AsyncIterator[None]:
     server = ChannelServer(token=TOKEN, max_in_flight=64, on_frame=lambda *_: None, on_lost=lambda _: None)
     socket = str(plane.folder / "silent.sock")
     await server.listen(socket)
-    plane.gateway.set_endpoints(MODEL, version, [Endpoint("silent", socket, "", "here", 1, Signature((), ()), 64)])
+    plane.gateway.set_endpoints(MODEL, version, [Endpoint("silent", socket, "here", 1, Signature((), ()), 64)])
     yield
     await server.close()
 

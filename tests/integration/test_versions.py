@@ -60,7 +60,7 @@ class MemoryFleet:
 
     def watch(self, model: str, version: int, on_endpoints: Callable[[Sequence[Endpoint]], None]) -> Closed:
         name = f"{model}-{version}"
-        on_endpoints([Endpoint(name, "/run/x.sock", "", "node", 4242, Signature((), ()), 8, load_s=0.5)])
+        on_endpoints([Endpoint(name, "/run/x.sock", "node", 4242, Signature((), ()), 8, load_s=0.5)])
         return Closed()
 
 

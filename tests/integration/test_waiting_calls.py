@@ -52,8 +52,8 @@ class Answered:
 class GreetedEarly(ReplicaChannel[Call]):
     """A channel whose `connect` returns only when the replica's greeting is there, as it does on a busy machine."""
 
-    async def connect(self, *, same_node: bool) -> None:
-        await super().connect(same_node=same_node)
+    async def connect(self) -> None:
+        await super().connect()
         while not self.ready:
             await asyncio.sleep(0)
 
@@ -77,14 +77,14 @@ async def test_a_call_that_waits_goes_out_when_its_replica_comes(
     monkeypatch.setattr("router.gateway.pool.ReplicaChannel", channel)
     server = ChannelServer(token=TOKEN, max_in_flight=4, on_frame=answer, on_lost=lambda _: None)
     answered = Answered()
-    pool = VersionPool(answered, token=TOKEN, node="node")
+    pool = VersionPool(answered, token=TOKEN)
     with short_folder() as folder:
         socket = str(Path(folder) / "replica.sock")
         await server.listen(socket)
         pool.submit(a_call())
         assert pool.waiting
 
-        pool.set_endpoints([Endpoint("r-1", socket, "", "node", 1, Signature((), ()), 4)])
+        pool.set_endpoints([Endpoint("r-1", socket, "node", 1, Signature((), ()), 4)])
 
         await asyncio.wait_for(answered.event.wait(), 10)
         await pool.close()
@@ -96,7 +96,7 @@ async def test_a_call_that_no_frame_can_hold_harms_no_other() -> None:
     """It is settled alone and takes no credit, whether it waited or not; those behind it are answered."""
     server = ChannelServer(token=TOKEN, max_in_flight=1, on_frame=answer, on_lost=lambda _: None)
     answered = Answered()
-    pool = VersionPool(answered, token=TOKEN, node="node")
+    pool = VersionPool(answered, token=TOKEN)
     waited, sent, good = a_call(), a_call(), a_call()
     waited.extra = sent.extra = b"x" * 70_000
     with short_folder() as folder:
@@ -104,7 +104,7 @@ async def test_a_call_that_no_frame_can_hold_harms_no_other() -> None:
         await server.listen(socket)
         pool.submit(waited)
         pool.submit(good)
-        pool.set_endpoints([Endpoint("r-1", socket, "", "node", 1, Signature((), ()), 4)])
+        pool.set_endpoints([Endpoint("r-1", socket, "node", 1, Signature((), ()), 4)])
 
         await asyncio.wait_for(answered.event.wait(), 10)
         pool.submit(sent)
@@ -127,12 +127,12 @@ async def test_a_call_that_a_replica_refused_goes_to_another() -> None:
             on_frame=lambda connection, frame, name=name: sent_to.append(name),  # type: ignore[misc]
             on_lost=lambda _: None,
         )
-    pool = VersionPool(Answered(), token=TOKEN, node="node")
+    pool = VersionPool(Answered(), token=TOKEN)
     with short_folder() as folder:
         sockets = {name: str(Path(folder) / f"{name}.sock") for name in replicas}
         for name, server in replicas.items():
             await server.listen(sockets[name])
-        pool.set_endpoints([Endpoint(name, sockets[name], "", "node", 1, Signature((), ()), 4) for name in replicas])
+        pool.set_endpoints([Endpoint(name, sockets[name], "node", 1, Signature((), ()), 4) for name in replicas])
         async with asyncio.timeout(10):
             while len([channel for channel in pool._channels if channel.ready]) < 2:
                 await asyncio.sleep(0)

@@ -60,7 +60,7 @@ class ModelHost:
         self._following: asyncio.Task[None] | None = None
         self._leaving: set[asyncio.Task[None]] = set()
         uds = str(spec.run_dir / f"host-{replica_id}.sock")
-        self.endpoint: Final = Endpoint(replica_id, uds, "", node, os.getpid(), Signature((), ()), spec.max_in_flight)
+        self.endpoint: Final = Endpoint(replica_id, uds, node, os.getpid(), Signature((), ()), spec.max_in_flight)
         """Of the process; whoever calls a guest adds its name and signature."""
 
     async def start(self) -> None:
