@@ -20,13 +20,12 @@ from tests.steady import RATE, body
 _PATIENCE_S: Final = 30.0
 _PAGE: Final = Path("docs/results/emergencies.md")
 _HEAD: Final = """\
-# From the label that tips the balance to no traffic
+# Time from the decisive label to no traffic
 
 A whole gateway on one machine. A version of 90 % accuracy by its profile has all of the traffic, {rate} requests/s;
-200 sound labels are in. Then one message brings 300 labels that contradict it: the one that tips the balance to
-Emergency is among them, so the time since this label is what follows. Seconds from the message's 202, when its labels
-are in the stream, to the last answer of the version that a client got (the goal is less than 5); 0.00 where that came
-before the 202 was read.
+200 sound labels are in. Then one message brings 300 labels that contradict it, among them the one that makes it an
+Emergency. Seconds from the message's 202, when its labels are in the stream, to the last answer of the version that a
+client got (the goal is less than 5); 0.00 where that came before the 202 was read.
 
 | fastest | median | slowest | all |
 |---|---|---|---|
