@@ -35,9 +35,10 @@ def check_names(field: str, names: Sequence[str], limits: Limits) -> None:
     """Refuse too many tensors, names that are too long, and two of the same name."""
     if len(names) > limits.max_tensors:
         raise too_large(f"{field}: {len(names)} tensors, the limit is {limits.max_tensors}")
-    if max(map(len, names), default=0) > MAX_NAME_CHARS:
-        index, length = next((i, len(name)) for i, name in enumerate(names) if len(name) > MAX_NAME_CHARS)
-        raise invalid(f"{field}[{index}].name: has {length} characters, the limit is {MAX_NAME_CHARS}")
+    for name in names:
+        if len(name) > MAX_NAME_CHARS:
+            place = f"{field}[{names.index(name)}].name"
+            raise invalid(f"{place}: has {len(name)} characters, the limit is {MAX_NAME_CHARS}")
     if len(names) > 1 and len(set(names)) != len(names):
         twice = next(name for index, name in enumerate(names) if name in names[:index])
         raise invalid(f'{field}: "{twice}" appears more than once')
