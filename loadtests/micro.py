@@ -20,18 +20,18 @@ from typing import Any, Final
 import numpy as np
 
 from loadtests.model import random_rows, v2_json
-from router.adapters.spool import Spool, SpoolLimits
+from router.adapters.files.spool import Spool, SpoolLimits
 from router.gateway.authorization import Authorizer
-from router.gateway.call import Call
-from router.gateway.dispatch import Dispatcher
-from router.gateway.http_exchange import Exchange, InferService
-from router.gateway.http_protocol import ShepherdProtocol, protocol_class
-from router.gateway.http_server import HttpServer
-from router.gateway.meters import Meters
-from router.gateway.policy_view import PolicyView
-from router.gateway.pools import Pools
-from router.gateway.recorder import Recorder
-from router.gateway.recording import record_call
+from router.gateway.dispatch.call import Call
+from router.gateway.dispatch.dispatcher import Dispatcher
+from router.gateway.dispatch.meters import Meters
+from router.gateway.dispatch.policy_view import PolicyView
+from router.gateway.dispatch.pools import Pools
+from router.gateway.dispatch.recording import record_call
+from router.gateway.http.exchange import Exchange, InferService
+from router.gateway.http.protocol import ShepherdProtocol, protocol_class
+from router.gateway.http.server import HttpServer
+from router.gateway.log.recorder import Recorder
 from router.policy.document import parse_policy
 from router.ports import PolicySnapshot, StoredPolicy
 from serving.channel.client import ReplicaChannel

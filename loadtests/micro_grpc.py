@@ -13,10 +13,12 @@ from typing import cast
 
 from loadtests.grpc_requests import SMALL
 from loadtests.micro import CONNECTIONS, MODEL, Bench, Sink, measure, measure_halves
-from router.gateway.call import Call
-from router.gateway.grpc_wire import GrpcWire, match_grpc
-from router.gateway.http2.connection import Http2Connection, Stream
-from router.gateway.http2.frames import (
+from router.gateway.dispatch.call import Call
+from router.gateway.dispatch.recording import record_call
+from router.gateway.grpc.wire import GrpcWire, match_grpc
+from router.gateway.http.exchange import Exchange
+from router.gateway.http.http2.connection import Http2Connection, Stream
+from router.gateway.http.http2.frames import (
     DATA,
     END_HEADERS,
     END_STREAM,
@@ -28,9 +30,7 @@ from router.gateway.http2.frames import (
     frame,
     write_u32,
 )
-from router.gateway.http2.headers import header, read_head
-from router.gateway.http_exchange import Exchange
-from router.gateway.recording import record_call
+from router.gateway.http.http2.headers import header, read_head
 from serving.protocol.grpc_codec import decode_infer
 from serving.protocol.grpc_forms import read_infer
 from serving.protocol.messages import Limits

@@ -17,7 +17,7 @@ from typing import Any, Final, NoReturn
 import msgspec
 from redis.exceptions import RedisError
 
-from router.adapters.redis_policy_store import RedisPolicyStore
+from router.adapters.redis.policy_store import RedisPolicyStore
 from router.admin.auth import TokenStore
 from router.control.specs import sharing_rules, spec_maker
 from router.layout import Layout

@@ -15,9 +15,9 @@ import msgspec
 import uvicorn
 from fastapi import FastAPI
 
-from router.adapters.memory import MemoryPolicyStore
-from router.adapters.memory_key_store import MemoryKeyStore
-from router.adapters.memory_rollout_store import MemoryAnswerStore, MemoryRolloutStore
+from router.adapters.memory.key_store import MemoryKeyStore
+from router.adapters.memory.policy_store import MemoryPolicyStore
+from router.adapters.memory.rollout_store import MemoryAnswerStore, MemoryRolloutStore
 from router.admin.api import build_admin
 from router.admin.auth import TokenStore
 from router.admin.operations import Role

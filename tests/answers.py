@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from router.adapters.spool import RecordLog, Spool, SpoolLimits
-from router.gateway.recorder import Recorder
+from router.adapters.files.spool import RecordLog, Spool, SpoolLimits
+from router.gateway.log.recorder import Recorder
 from router.requestlog.record import PRIMARY, SCHEMA, Record, read_records, record_id
 
 SMALL = SpoolLimits(max_bytes=1 << 20, segment_bytes=4096)

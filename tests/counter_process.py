@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from multiprocessing.context import ForkServerProcess
 
-from router.adapters.redis_counting import RedisCounting
+from router.adapters.redis.counting import RedisCounting
 from router.watch.counter import Counter
 from tests.forking import processes_of
 from tests.watched import SETTINGS

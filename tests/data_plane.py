@@ -16,15 +16,15 @@ import httpx
 
 from router.access.key import SECRET_PREFIX, ApiKey, digest_of
 from router.access.scope import read_scope
-from router.adapters.memory import MemoryPolicyStore
-from router.adapters.memory_key_store import MemoryKeyStore
-from router.adapters.memory_version_board import MemoryVersionBoard
-from router.adapters.redis_labels import RedisLabels
-from router.adapters.redis_request_log import RedisRequestLog
-from router.adapters.spool import Spool, SpoolLimits
+from router.adapters.files.spool import Spool, SpoolLimits
+from router.adapters.memory.key_store import MemoryKeyStore
+from router.adapters.memory.policy_store import MemoryPolicyStore
+from router.adapters.memory.version_board import MemoryVersionBoard
+from router.adapters.redis.labels import RedisLabels
+from router.adapters.redis.request_log import RedisRequestLog
 from router.gateway.gateway import Gateway
-from router.gateway.recorder import Recorder
-from router.gateway.shipper import Shipper
+from router.gateway.log.recorder import Recorder
+from router.gateway.log.shipper import Shipper
 from router.gateway.slots import Slot
 from router.layout import Layout
 from router.node.envoy import EnvoyDoor, grpc_door

@@ -17,11 +17,11 @@ from pathlib import Path
 from types import CodeType, FrameType
 from typing import Any
 
-from router.adapters.redis_request_log import RedisRequestLog
-from router.adapters.spool import SpoolLimits
-from router.adapters.spool_accounting import fold, is_folded
-from router.adapters.spool_folder import adopt
-from router.gateway.shipper import Shipper
+from router.adapters.files.spool import SpoolLimits
+from router.adapters.files.spool_accounting import fold, is_folded
+from router.adapters.files.spool_folder import adopt
+from router.adapters.redis.request_log import RedisRequestLog
+from router.gateway.log.shipper import Shipper
 from router.requestlog.record import SHADOW
 from tests.answers import a_recorder, a_spool, add_answer
 from tests.forking import processes_of

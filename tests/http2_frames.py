@@ -8,8 +8,8 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-from router.gateway.http2.frames import DATA, END_HEADERS, END_STREAM, HEADERS, PREFACE, frame, settings_frame
-from router.gateway.http2.headers import header, read_head
+from router.gateway.http.http2.frames import DATA, END_HEADERS, END_STREAM, HEADERS, PREFACE, frame, settings_frame
+from router.gateway.http.http2.headers import header, read_head
 from tests.grpc_calls import INFER
 
 PATIENCE_S = 10.0

@@ -10,15 +10,15 @@ from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 from typing import Any
 
-from router.adapters.memory import MemoryPolicyStore
-from router.adapters.memory_key_store import MemoryKeyStore
-from router.adapters.memory_version_board import MemoryVersionBoard
-from router.adapters.redis_labels import RedisLabels
-from router.adapters.redis_request_log import RedisRequestLog
-from router.adapters.spool import Spool, SpoolLimits
+from router.adapters.files.spool import Spool, SpoolLimits
+from router.adapters.memory.key_store import MemoryKeyStore
+from router.adapters.memory.policy_store import MemoryPolicyStore
+from router.adapters.memory.version_board import MemoryVersionBoard
+from router.adapters.redis.labels import RedisLabels
+from router.adapters.redis.request_log import RedisRequestLog
 from router.gateway.gateway import Gateway
-from router.gateway.recorder import Recorder
-from router.gateway.shipper import Shipper
+from router.gateway.log.recorder import Recorder
+from router.gateway.log.shipper import Shipper
 from router.gateway.slots import Slot
 from router.layout import Layout
 from router.policy.document import parse_policy

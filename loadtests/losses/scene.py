@@ -17,8 +17,8 @@ from loadtests.model import build_classifier, random_rows, v2_json
 from loadtests.paced import Paced
 from loadtests.processes import process_tree
 from loadtests.server import Gateway
-from router.adapters.redis_request_log import RedisRequestLog
-from router.adapters.spool_accounting import LocalLogAccounting
+from router.adapters.files.spool_accounting import LocalLogAccounting
+from router.adapters.redis.request_log import RedisRequestLog
 from router.requestlog.record import FirstSeen, read_records
 
 MODEL: Final = "lossless"

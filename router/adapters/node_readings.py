@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Final, NamedTuple, Protocol
 
-from router.adapters.shadow_folder import ShadowFolder
+from router.adapters.files.shadow_folder import ShadowFolder
 from router.analysis.counts import Moments
 from router.analysis.shadow_report import ShadowReport
 from router.policy.document import Policy

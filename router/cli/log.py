@@ -80,7 +80,7 @@ def export(
     With --as-of, only labels known at that time are joined: a training set without knowledge of the future.
     """
     try:
-        from router.adapters.parquet_folder import ParquetFolder
+        from router.adapters.parquet.folder import ParquetFolder
     except ImportError:
         raise CommandFailed("Parquet needs pyarrow: pip install 'model-shepherd[export]'") from None
     from router.cli.log_reading import Wanted, export_log

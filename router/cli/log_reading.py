@@ -7,15 +7,15 @@ from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import aclosing
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from router.adapters.redis_labels import RedisLabels
-from router.adapters.redis_request_log import RedisRequestLog
+from router.adapters.redis.labels import RedisLabels
+from router.adapters.redis.request_log import RedisRequestLog
 from router.cli.client import GatewayUnreachable
 from router.ports import StoreUnavailable
 from router.requestlog.record import FirstSeen, Record, read_records
 from router.requestlog.rows import LabelsAsOf, rows_of
 
 if TYPE_CHECKING:
-    from router.adapters.parquet_folder import RowSink
+    from router.adapters.parquet.folder import RowSink
 
 _FOLLOW_PERIOD_S: Final = 0.5
 

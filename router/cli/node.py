@@ -44,7 +44,7 @@ def _check_log_rules(file: Path | None) -> None:
     """Say at once what a router would refuse to start with."""
     if file is None:
         return
-    from router.adapters.log_rules_file import parse_log_rules  # NumPy comes with it
+    from router.adapters.files.log_rules import parse_log_rules  # NumPy comes with it
 
     with reported_failures():
         try:

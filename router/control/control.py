@@ -6,14 +6,14 @@ import asyncio
 import logging
 import time
 
+from router.adapters.files.spool_accounting import LocalLogAccounting
 from router.adapters.node_readings import NodeReadings
-from router.adapters.redis_key_store import RedisKeyStore
-from router.adapters.redis_outcomes import RedisOutcomes
-from router.adapters.redis_policy_store import RedisPolicyStore
-from router.adapters.redis_rollout_store import RedisAnswerStore, RedisRolloutStore
-from router.adapters.redis_version_board import RedisVersionBoard
-from router.adapters.redis_watch import RedisWatch
-from router.adapters.spool_accounting import LocalLogAccounting
+from router.adapters.redis.key_store import RedisKeyStore
+from router.adapters.redis.outcomes import RedisOutcomes
+from router.adapters.redis.policy_store import RedisPolicyStore
+from router.adapters.redis.rollout_store import RedisAnswerStore, RedisRolloutStore
+from router.adapters.redis.version_board import RedisVersionBoard
+from router.adapters.redis.watch import RedisWatch
 from router.adapters.webhook import Webhooks, ensure_secret
 from router.admin.api import build_admin
 from router.admin.auth import TokenStore

@@ -6,9 +6,9 @@ from collections.abc import Callable
 from importlib.metadata import version as distribution_version
 from typing import Any, Final
 
+from router.gateway.dispatch.policy_view import PolicyView, VersionKey
+from router.gateway.dispatch.pool import VersionPool
 from router.gateway.model_config import model_config
-from router.gateway.policy_view import PolicyView, VersionKey
-from router.gateway.pool import VersionPool
 from router.ports import VersionStatus
 from serving.protocol.errors import ErrorKind, ServingError, not_found
 from serving.protocol.messages import Signature, TensorSpec

@@ -12,18 +12,18 @@ from typing import Final
 
 from ray import serve
 
-from router.adapters.log_rules_file import read_log_rules
-from router.adapters.redis_key_store import RedisKeyStore
-from router.adapters.redis_labels import RedisLabels
-from router.adapters.redis_policy_store import RedisPolicyStore
-from router.adapters.redis_request_log import RedisRequestLog
-from router.adapters.redis_version_board import RedisVersionBoard
-from router.adapters.spool import NoSpool, Spool, SpoolLimits
+from router.adapters.files.log_rules import read_log_rules
+from router.adapters.files.spool import NoSpool, Spool, SpoolLimits
+from router.adapters.redis.key_store import RedisKeyStore
+from router.adapters.redis.labels import RedisLabels
+from router.adapters.redis.policy_store import RedisPolicyStore
+from router.adapters.redis.request_log import RedisRequestLog
+from router.adapters.redis.version_board import RedisVersionBoard
+from router.gateway.dispatch.policy_view import VersionKey
 from router.gateway.doors import LAST_ANSWERS_S
 from router.gateway.gateway import Gateway
-from router.gateway.policy_view import VersionKey
-from router.gateway.recorder import Recorder
-from router.gateway.shipper import Shipper
+from router.gateway.log.recorder import Recorder
+from router.gateway.log.shipper import Shipper
 from router.gateway.slots import Slot
 from router.layout import Layout
 from router.ports import StoreUnavailable

@@ -7,17 +7,17 @@ from pathlib import Path
 from typing import Final, NamedTuple
 
 from router.adapters.admin_repository import AdminRepository
-from router.gateway.asgi import HttpApp
 from router.gateway.catalogue import Catalogue
 from router.gateway.feedback import Labels
-from router.gateway.grpc_door import GrpcDoor
-from router.gateway.http_exchange import InferService
-from router.gateway.http_server import HttpServer
+from router.gateway.grpc.door import GrpcDoor
+from router.gateway.http.asgi import HttpApp
+from router.gateway.http.exchange import InferService
+from router.gateway.http.routes.all import http_routes
+from router.gateway.http.server import HttpServer
+from router.gateway.http.tls import follow_certificates, grpc_credentials, http_tls
 from router.gateway.log_trace_settings import Tuning
 from router.gateway.repository import Repository
-from router.gateway.routes.all import http_routes
 from router.gateway.statistics import Statistics
-from router.gateway.tls import follow_certificates, grpc_credentials, http_tls
 from router.ports import LabelSink
 from router.settings import Settings
 from serving.telemetry.publisher import Publisher

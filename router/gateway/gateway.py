@@ -8,26 +8,26 @@ import logging
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from router.adapters.policy_snapshot import read_policy_snapshot, write_policy_snapshot
-from router.adapters.shadow_folder import ShadowFolder
+from router.adapters.files.policy_snapshot import read_policy_snapshot, write_policy_snapshot
+from router.adapters.files.shadow_folder import ShadowFolder
 from router.gateway.authorization import Authorizer
 from router.gateway.catalogue import Catalogue
-from router.gateway.dispatch import Dispatcher
+from router.gateway.dispatch.dispatcher import Dispatcher
+from router.gateway.dispatch.meters import Meters
+from router.gateway.dispatch.policy_view import PolicyView, VersionKey
+from router.gateway.dispatch.pools import Pools
+from router.gateway.dispatch.readiness import Settling
 from router.gateway.doors import LAST_ANSWERS_S, build_doors
-from router.gateway.grpc_wire import match_grpc
-from router.gateway.http_exchange import InferService
-from router.gateway.http_server import open_shared_socket
+from router.gateway.grpc.wire import match_grpc
+from router.gateway.http.exchange import InferService
+from router.gateway.http.server import open_shared_socket
+from router.gateway.http.v1_mlflow_wire import RowsDoors
 from router.gateway.key_follower import KeyFollower
-from router.gateway.log_meters import LogMeters
-from router.gateway.meters import Meters
-from router.gateway.policy_view import PolicyView, VersionKey
-from router.gateway.pools import Pools
-from router.gateway.readiness import Settling
-from router.gateway.recorder import Recorder
-from router.gateway.shadow import Shadows
-from router.gateway.shipper import Shipper
+from router.gateway.log.meters import LogMeters
+from router.gateway.log.recorder import Recorder
+from router.gateway.log.shipper import Shipper
+from router.gateway.shadow.shadows import Shadows
 from router.gateway.slots import Slot
-from router.gateway.v1_mlflow_wire import RowsDoors
 from router.ports import KeyStore, LabelSink, PolicyStore, VersionBoard
 from router.settings import Settings
 from serving.channel.endpoint import Endpoint

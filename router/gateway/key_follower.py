@@ -6,7 +6,7 @@ import asyncio
 import logging
 from pathlib import Path
 
-from router.adapters.key_snapshot import read_key_snapshot, write_key_snapshot
+from router.adapters.files.key_snapshot import read_key_snapshot, write_key_snapshot
 from router.gateway.authorization import Authorizer
 from router.ports import KeyStore, StoreUnavailable
 

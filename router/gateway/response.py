@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from router.gateway.call import Call
+from router.gateway.dispatch.call import Call
 from serving.protocol.classification import classify
 from serving.protocol.messages import InferRequest, InferResponse, Tensor
 from serving.protocol.packing import unpack_tensors

@@ -8,7 +8,7 @@ from typing import Self
 
 import msgspec
 
-from router.adapters.file_lock import try_lock
+from router.adapters.files.lock import try_lock
 from router.layout import Layout, slot_count
 
 

@@ -7,7 +7,7 @@ import time
 from pathlib import Path
 from typing import Final
 
-from router.adapters.file_watch import FileWatch
+from router.adapters.files.watch import FileWatch
 from router.layout import Layout, slot_count
 from router.node.envoy_config import DoorConfig, DoorTls
 from router.node.envoy_meters import DoorMeters

@@ -1,7 +1,7 @@
 """The configuration of the gRPC door: Envoy ends gRPC in C++ and hands calls on over Unix sockets. Pure.
 
-- `ModelInfer` goes on to a router's callback path (`router.gateway.http2`), balanced per call over all routers of the
-  node. A connection carries many calls, and Envoy and router read and write many of them at once.
+- `ModelInfer` goes on to a router's callback path (`router.gateway.http.http2`), balanced per call over all routers of
+  the node. A connection carries many calls, and Envoy and router read and write many of them at once.
 - Everything else (streams, health, reflection, metadata) goes on to a router's grpc.aio server.
 
 No filter looks at a call but the router that forwards it, so status, message and metadata are the gateway's own.

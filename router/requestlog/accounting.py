@@ -27,7 +27,7 @@ not leave is no contradiction: those requests were settled, and their records sa
 Loss of power is different: the page cache is lost, of segments and books alike, and nothing here syncs them. What had
 reached the disk is read and counted as after a kill.
 
-This module has the values; `counters` those in the file, `router.adapters.spool` the order of the writes.
+This module has the values; `counters` those in the file, `router.adapters.files.spool` the order of the writes.
 """
 
 from __future__ import annotations

@@ -8,9 +8,9 @@ from collections.abc import Callable
 from functools import partial
 from typing import Final
 
-from router.adapters.parquet_log import FolderTaken, ParquetLog
-from router.adapters.redis_labels import RedisLabels
-from router.adapters.redis_request_log import RedisRequestLog
+from router.adapters.parquet.log import FolderTaken, ParquetLog
+from router.adapters.redis.labels import RedisLabels
+from router.adapters.redis.request_log import RedisRequestLog
 from router.layout import Layout
 from router.requestlog.rows import LABEL_COLUMNS
 from router.settings import Settings

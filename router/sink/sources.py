@@ -7,8 +7,8 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from functools import partial
 from typing import NamedTuple, Protocol
 
-from router.adapters.redis_labels import RedisLabels
-from router.adapters.redis_request_log import RedisRequestLog
+from router.adapters.redis.labels import RedisLabels
+from router.adapters.redis.request_log import RedisRequestLog
 from router.requestlog.record import FirstSeen, read_records
 from router.requestlog.rows import Rows, label_rows, rows_of
 

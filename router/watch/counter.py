@@ -11,8 +11,8 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Final
 
-from router.adapters.redis_counting import Batch, RecordsTaken, RedisCounting, ReferenceChanged
-from router.adapters.stream_entries import StreamEntry
+from router.adapters.redis.counting import Batch, RecordsTaken, RedisCounting, ReferenceChanged
+from router.adapters.redis.stream_entries import StreamEntry
 from router.drift.binning import Binner
 from router.drift.profile import decode_profile
 from router.monitor.counting import Arrived, count, encode_counts

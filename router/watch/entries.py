@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from router.adapters.stream_entries import StreamEntry
+from router.adapters.redis.stream_entries import StreamEntry
 from router.monitor.counting import Arrived
 from router.requestlog.record import read_records
 

@@ -7,7 +7,7 @@ import logging
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Final
 
-from router.adapters.redis_incidents import RedisIncidents
+from router.adapters.redis.incidents import RedisIncidents
 from router.monitor.incident import Transition
 from router.ports import StoreUnavailable
 from router.watch.cancellation import end_if_cancelled

@@ -9,9 +9,9 @@ from collections import defaultdict
 from collections.abc import Callable, Sequence
 from typing import Final
 
-from router.adapters.monitor_turn import Commit, Entries
-from router.adapters.redis_monitor_state import LeaseLost, RedisMonitorState
-from router.adapters.stream_entries import StreamEntry
+from router.adapters.redis.monitor_state import LeaseLost, RedisMonitorState
+from router.adapters.redis.monitor_turn import Commit, Entries
+from router.adapters.redis.stream_entries import StreamEntry
 from router.monitor.book import Book
 from router.monitor.book_settings import BookSettings
 from router.monitor.counting import Arrived, Counts, decode_counts, shadow_id

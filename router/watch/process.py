@@ -9,14 +9,14 @@ from collections.abc import Mapping
 from functools import partial
 from typing import Any, Final
 
-from router.adapters.redis_counting import RedisCounting
-from router.adapters.redis_incidents import RedisIncidents
-from router.adapters.redis_labels import RedisLabels
-from router.adapters.redis_monitor_state import RedisMonitorState
-from router.adapters.redis_policy_store import RedisPolicyStore
-from router.adapters.redis_request_log import RedisRequestLog
-from router.adapters.redis_rollout_store import RedisRolloutStore
-from router.adapters.redis_version_board import RedisVersionBoard
+from router.adapters.redis.counting import RedisCounting
+from router.adapters.redis.incidents import RedisIncidents
+from router.adapters.redis.labels import RedisLabels
+from router.adapters.redis.monitor_state import RedisMonitorState
+from router.adapters.redis.policy_store import RedisPolicyStore
+from router.adapters.redis.request_log import RedisRequestLog
+from router.adapters.redis.rollout_store import RedisRolloutStore
+from router.adapters.redis.version_board import RedisVersionBoard
 from router.adapters.webhook import Webhooks, ensure_secret
 from router.layout import Layout
 from router.monitor.book_settings import BookSettings

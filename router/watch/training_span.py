@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from router.adapters.redis_labels import RedisLabels
-from router.adapters.redis_request_log import RedisRequestLog
+from router.adapters.redis.labels import RedisLabels
+from router.adapters.redis.request_log import RedisRequestLog
 from router.requestlog.record import FirstSeen, read_records
 from router.requestlog.span import Span
 

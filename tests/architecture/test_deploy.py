@@ -18,7 +18,7 @@ import pytest
 import yaml
 
 from router.cli.main import cli
-from router.gateway.routes import server
+from router.gateway.http.routes import server
 from router.settings import Settings
 from router.settings_fields import KEYS
 from router.settings_sources import variable_of

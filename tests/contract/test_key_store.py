@@ -14,10 +14,10 @@ import pytest_asyncio
 
 from router.access.key import ApiKey, digest_of
 from router.access.scope import read_scope
-from router.adapters.memory import MemoryPolicyStore
-from router.adapters.memory_key_store import MemoryKeyStore
-from router.adapters.redis_key_store import RedisKeyStore
-from router.adapters.redis_policy_store import RedisPolicyStore
+from router.adapters.memory.key_store import MemoryKeyStore
+from router.adapters.memory.policy_store import MemoryPolicyStore
+from router.adapters.redis.key_store import RedisKeyStore
+from router.adapters.redis.policy_store import RedisPolicyStore
 from router.policy.audit import verify_chain
 from router.ports import KeyExists, KeyStore, PolicyStore, StoreUnavailable
 from serving.protocol.errors import ErrorKind, ServingError

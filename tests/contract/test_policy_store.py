@@ -12,8 +12,8 @@ import msgspec
 import pytest
 import pytest_asyncio
 
-from router.adapters.memory import MemoryPolicyStore
-from router.adapters.redis_policy_store import RedisPolicyStore
+from router.adapters.memory.policy_store import MemoryPolicyStore
+from router.adapters.redis.policy_store import RedisPolicyStore
 from router.policy.audit import verify_chain
 from router.policy.document import Policy, parse_policy, to_document
 from router.ports import PolicyChange, PolicySnapshot, PolicyStore, RevisionConflict, StoredPolicy

@@ -13,7 +13,7 @@ import pytest
 import pytest_asyncio
 from redis.asyncio import Redis
 
-from router.adapters.redis_policy_store import RedisPolicyStore
+from router.adapters.redis.policy_store import RedisPolicyStore
 from router.policy.audit import verify_chain
 from router.policy.document import Policy, parse_policy
 from router.ports import PolicySnapshot, StoredPolicy, StoreUnavailable

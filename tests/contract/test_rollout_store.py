@@ -11,10 +11,10 @@ from typing import NamedTuple
 import pytest
 import pytest_asyncio
 
-from router.adapters.memory import MemoryPolicyStore
-from router.adapters.memory_rollout_store import MemoryAnswerStore, MemoryRolloutStore
-from router.adapters.redis_policy_store import RedisPolicyStore
-from router.adapters.redis_rollout_store import RedisAnswerStore, RedisRolloutStore
+from router.adapters.memory.policy_store import MemoryPolicyStore
+from router.adapters.memory.rollout_store import MemoryAnswerStore, MemoryRolloutStore
+from router.adapters.redis.policy_store import RedisPolicyStore
+from router.adapters.redis.rollout_store import RedisAnswerStore, RedisRolloutStore
 from router.policy.audit import verify_chain
 from router.ports import PolicyStore
 from router.rollout.phase import Phase

@@ -16,8 +16,8 @@ import pytest
 import tritonclient.grpc
 import tritonclient.http
 
-from router.adapters.redis_request_log import RedisRequestLog
-from router.adapters.spool_accounting import LocalLogAccounting
+from router.adapters.files.spool_accounting import LocalLogAccounting
+from router.adapters.redis.request_log import RedisRequestLog
 from router.cli.location import find_node
 from router.layout import Layout
 from tests.gateway import RunningGateway, eventually

@@ -8,8 +8,8 @@ from typing import Any, Final, NamedTuple, cast
 import msgspec
 import numpy as np
 
-from router.gateway.compression import compress_answer, content_coding, decompress
-from router.gateway.http2.frames import (
+from router.gateway.http.compression import compress_answer, content_coding, decompress
+from router.gateway.http.http2.frames import (
     DATA,
     END_HEADERS,
     END_STREAM,
@@ -22,10 +22,10 @@ from router.gateway.http2.frames import (
     read_settings,
     settings_frame,
 )
-from router.gateway.http2.headers import NO_TABLE, BrokenBlock, read_head
-from router.gateway.http2.headers import header as http2_header
-from router.gateway.http_wire import Answer
-from router.gateway.v1_mlflow_wire import RowsDoors
+from router.gateway.http.http2.headers import NO_TABLE, BrokenBlock, read_head
+from router.gateway.http.http2.headers import header as http2_header
+from router.gateway.http.v1_mlflow_wire import RowsDoors
+from router.gateway.http.wire import Answer
 from serving.channel.frames import FrameBuffer, Kind, MalformedFrame, frame_head, pack_extra, unpack_extra
 from serving.protocol.arrays import to_tensor
 from serving.protocol.binary_codec import decode_binary, encode_response

@@ -9,7 +9,7 @@ import msgspec
 import numpy as np
 import pytest
 
-from router.adapters.memory import MemoryPolicyStore
+from router.adapters.memory.policy_store import MemoryPolicyStore
 from router.adapters.node_readings import NodeReadings
 from router.analysis.answers import compare_answers
 from router.analysis.counts import Moments

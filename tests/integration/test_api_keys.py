@@ -12,9 +12,9 @@ import pytest
 import pytest_asyncio
 from grpc_health.v1 import health_pb2
 
-from router.adapters.key_snapshot import read_key_snapshot
-from router.adapters.redis_key_store import RedisKeyStore
-from router.gateway.grpc_door import HEALTH, SERVICE
+from router.adapters.files.key_snapshot import read_key_snapshot
+from router.adapters.redis.key_store import RedisKeyStore
+from router.gateway.grpc.door import HEALTH, SERVICE
 from serving.backends.echo import EchoBackend, EchoOptions
 from serving.protocol.pb import open_inference_pb2 as pb
 from tests.data_plane import MODEL, DataPlane, running_data_plane

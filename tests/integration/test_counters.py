@@ -15,12 +15,12 @@ import pytest
 import pytest_asyncio
 from redis.asyncio import Redis
 
-from router.adapters.memory import MemoryPolicyStore
-from router.adapters.memory_rollout_store import MemoryRolloutStore
-from router.adapters.redis_counting import Batch, RecordsTaken, RedisCounting, ReferenceChanged
-from router.adapters.redis_labels import RedisLabels
-from router.adapters.redis_monitor_state import RedisMonitorState
-from router.adapters.redis_watch import RedisWatch
+from router.adapters.memory.policy_store import MemoryPolicyStore
+from router.adapters.memory.rollout_store import MemoryRolloutStore
+from router.adapters.redis.counting import Batch, RecordsTaken, RedisCounting, ReferenceChanged
+from router.adapters.redis.labels import RedisLabels
+from router.adapters.redis.monitor_state import RedisMonitorState
+from router.adapters.redis.watch import RedisWatch
 from router.drift.profile import encode_profile
 from router.monitor.book import Book
 from router.monitor.state import Arm

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from router.adapters.memory import MemoryPolicyStore
+from router.adapters.memory.policy_store import MemoryPolicyStore
 from router.adapters.node_readings import NodeReadings
 from router.analysis.counts import Histogram
 from router.policy.document import parse_policy

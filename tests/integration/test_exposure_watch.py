@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from router.adapters.memory import MemoryPolicyStore
-from router.adapters.memory_rollout_store import MemoryRolloutStore
+from router.adapters.memory.policy_store import MemoryPolicyStore
+from router.adapters.memory.rollout_store import MemoryRolloutStore
 from router.control.exposure_watch import ExposureWatch
 from router.policy.actors import HARD_FAILURE_WATCH
 from router.policy.audit import verify_chain

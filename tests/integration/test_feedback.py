@@ -13,7 +13,7 @@ import pytest
 import pytest_asyncio
 from click.testing import CliRunner, Result
 
-from router.adapters.redis_labels import PostedLabel, RedisLabels
+from router.adapters.redis.labels import PostedLabel, RedisLabels
 from router.cli.main import cli
 from router.requestlog.label import MAX_LABELS, Label
 from serving.backends.onnx import OnnxBackend

@@ -13,7 +13,7 @@ import pytest_asyncio
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha.proto_reflection_descriptor_database import ProtoReflectionDescriptorDatabase
 
-from router.gateway.rpc.inference import STREAM_WINDOW
+from router.gateway.grpc.rpc.inference import STREAM_WINDOW
 from router.requestlog.label import Label
 from serving.backends.echo import EchoBackend, EchoOptions
 from serving.protocol.pb import feedback_pb2 as feedback

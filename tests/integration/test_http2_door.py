@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 import pytest_asyncio
 
-from router.gateway.http2 import frames
-from router.gateway.http2.connection import MAX_STREAMS
-from router.gateway.http2.frames import (
+from router.gateway.http.http2 import frames
+from router.gateway.http.http2.connection import MAX_STREAMS
+from router.gateway.http.http2.frames import (
     DATA,
     END_HEADERS,
     END_STREAM,
@@ -23,7 +23,7 @@ from router.gateway.http2.frames import (
     frame,
     write_u32,
 )
-from router.gateway.http2.headers import header
+from router.gateway.http.http2.headers import header
 from router.layout import Layout
 from serving.backends.echo import EchoBackend, EchoOptions
 from serving.protocol.messages import TensorSpec

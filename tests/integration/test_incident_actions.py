@@ -12,7 +12,7 @@ import pytest
 import pytest_asyncio
 from redis.asyncio import Redis
 
-from router.adapters.redis_incidents import RedisIncidents
+from router.adapters.redis.incidents import RedisIncidents
 from router.monitor.incident import Incident, Transition, encode_transition
 from router.performance.escalation import Act
 from router.ports import StoreUnavailable

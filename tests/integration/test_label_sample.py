@@ -11,9 +11,9 @@ import pytest
 import pytest_asyncio
 from redis.asyncio import Redis
 
-from router.adapters.monitor_turn import Commit
-from router.adapters.redis_counting import Batch, RedisCounting
-from router.adapters.redis_monitor_state import RedisMonitorState
+from router.adapters.redis.counting import Batch, RedisCounting
+from router.adapters.redis.monitor_state import RedisMonitorState
+from router.adapters.redis.monitor_turn import Commit
 from router.monitor.counting import Kept
 from router.monitor.labels import Prediction
 from router.monitor.sampling import rank_of

@@ -13,10 +13,10 @@ import pytest
 from click.testing import CliRunner, Result
 from redis import Redis
 
-from router.adapters.redis_labels import RedisLabels
-from router.adapters.redis_request_log import RedisRequestLog
+from router.adapters.redis.labels import RedisLabels
+from router.adapters.redis.request_log import RedisRequestLog
 from router.cli.main import cli
-from router.gateway.shipper import Transfer
+from router.gateway.log.shipper import Transfer
 from router.requestlog.label import Label
 from router.requestlog.record import Record, encode_record
 from serving.protocol.arrays import to_tensor

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from router.adapters.log_rules_file import read_log_rules
+from router.adapters.files.log_rules import read_log_rules
 from router.cli.main import cli
 from serving.protocol.errors import ServingError
 

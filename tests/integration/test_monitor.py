@@ -13,14 +13,14 @@ import pytest
 import pytest_asyncio
 from redis.asyncio import Redis
 
-from router.adapters.memory import MemoryPolicyStore
-from router.adapters.memory_rollout_store import MemoryRolloutStore
-from router.adapters.monitor_turn import Commit
-from router.adapters.redis_incidents import RedisIncidents
-from router.adapters.redis_labels import RedisLabels
-from router.adapters.redis_monitor_state import LeaseLost, RedisMonitorState
-from router.adapters.redis_request_log import RedisRequestLog
-from router.adapters.redis_watch import RedisWatch
+from router.adapters.memory.policy_store import MemoryPolicyStore
+from router.adapters.memory.rollout_store import MemoryRolloutStore
+from router.adapters.redis.incidents import RedisIncidents
+from router.adapters.redis.labels import RedisLabels
+from router.adapters.redis.monitor_state import LeaseLost, RedisMonitorState
+from router.adapters.redis.monitor_turn import Commit
+from router.adapters.redis.request_log import RedisRequestLog
+from router.adapters.redis.watch import RedisWatch
 from router.analysis.counts import NOTHING
 from router.analysis.verdict import Verdict
 from router.control.trial_judge import TrialJudge

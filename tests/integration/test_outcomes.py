@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from router.adapters.redis_labels import RedisLabels
-from router.adapters.redis_outcomes import RedisOutcomes
-from router.adapters.redis_request_log import RedisRequestLog
+from router.adapters.redis.labels import RedisLabels
+from router.adapters.redis.outcomes import RedisOutcomes
+from router.adapters.redis.request_log import RedisRequestLog
 from router.analysis.counts import Moments
-from router.gateway.shipper import Transfer
+from router.gateway.log.shipper import Transfer
 from router.requestlog.label import Label
 from router.requestlog.record import SHADOW
 from tests.answers import a_recorder, a_spool, add_answer

@@ -18,9 +18,9 @@ import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 import pytest
 
-from router.adapters.parquet_log import FolderTaken, ParquetLog
-from router.adapters.redis_labels import RedisLabels
-from router.adapters.redis_request_log import RedisRequestLog
+from router.adapters.parquet.log import FolderTaken, ParquetLog
+from router.adapters.redis.labels import RedisLabels
+from router.adapters.redis.request_log import RedisRequestLog
 from router.layout import Layout
 from router.requestlog.label import Label
 from router.requestlog.record import Record, encode_record

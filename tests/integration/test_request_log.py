@@ -13,11 +13,11 @@ import pytest
 import pytest_asyncio
 from redis import Redis
 
-from router.adapters.redis_request_log import RedisRequestLog
-from router.adapters.spool import Spool, SpoolLimits
-from router.adapters.spool_accounting import LocalLogAccounting
-from router.adapters.spool_folder import adopt
-from router.gateway.shipper import ENTRY_BYTES, Shipper, Transfer
+from router.adapters.files.spool import Spool, SpoolLimits
+from router.adapters.files.spool_accounting import LocalLogAccounting
+from router.adapters.files.spool_folder import adopt
+from router.adapters.redis.request_log import RedisRequestLog
+from router.gateway.log.shipper import ENTRY_BYTES, Shipper, Transfer
 from router.ports import StoreUnavailable
 from router.requestlog.record import read_records
 from tests.answers import a_recorder, a_spool, add_answer, die

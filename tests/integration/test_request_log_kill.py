@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from router.adapters.spool import SpoolLimits
-from router.adapters.spool_accounting import LocalLogAccounting
-from router.adapters.spool_folder import SpoolFolder, adopt
+from router.adapters.files.spool import SpoolLimits
+from router.adapters.files.spool_accounting import LocalLogAccounting
+from router.adapters.files.spool_folder import SpoolFolder, adopt
 from router.requestlog.accounting import ModelTally
 from router.requestlog.record import SHADOW, Record
 from tests.answers import a_recorder, a_spool, add_answer, die, records_on_disk

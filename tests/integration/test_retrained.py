@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 import pytest
 
-from router.adapters.memory import MemoryPolicyStore
-from router.adapters.memory_rollout_store import MemoryRolloutStore
+from router.adapters.memory.policy_store import MemoryPolicyStore
+from router.adapters.memory.rollout_store import MemoryRolloutStore
 from router.control.retrained import Retrained
 from router.monitor.incident import Incident
 from router.policy.actors import RETRAINING

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from router.adapters.memory import MemoryPolicyStore
-from router.adapters.memory_rollout_store import MemoryRolloutStore
+from router.adapters.memory.policy_store import MemoryPolicyStore
+from router.adapters.memory.rollout_store import MemoryRolloutStore
 from router.adapters.webhook import Webhooks
 from router.control.gates import Gates
 from router.control.rollout_loop import RolloutLoop

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from router.adapters.redis_policy_store import RedisPolicyStore
-from router.adapters.redis_rollout_store import RedisRolloutStore
+from router.adapters.redis.policy_store import RedisPolicyStore
+from router.adapters.redis.rollout_store import RedisRolloutStore
 from router.adapters.webhook import Webhooks
 from router.control.gates import Gates
 from router.control.rollout_loop import RolloutLoop

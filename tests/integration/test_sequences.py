@@ -10,7 +10,7 @@ import httpx
 import pytest
 import pytest_asyncio
 
-from router.gateway.sequences import Sequences
+from router.gateway.dispatch.sequences import Sequences
 from router.policy.decision import Decision
 from serving.backends.echo import EchoBackend
 from serving.deployment.model_server import ModelServer

@@ -10,9 +10,9 @@ import pytest
 import pytest_asyncio
 
 from demo.books import read_shadows
-from router.adapters.shadow_folder import ShadowFolder
+from router.adapters.files.shadow_folder import ShadowFolder
 from router.analysis.shadow_report import ShadowReport
-from router.gateway.shadow import NOISE_EVERY
+from router.gateway.shadow.shadows import NOISE_EVERY
 from serving.backends.backend import Array
 from serving.backends.echo import EchoBackend
 from serving.telemetry.exposition import render

@@ -8,8 +8,8 @@ from uuid import uuid4
 
 import pytest
 
-from router.adapters.redis_labels import RedisLabels
-from router.adapters.redis_request_log import RedisRequestLog
+from router.adapters.redis.labels import RedisLabels
+from router.adapters.redis.request_log import RedisRequestLog
 from router.requestlog.label import Label
 from router.requestlog.record import encode_record
 from router.watch.training_span import training_span

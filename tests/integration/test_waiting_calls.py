@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from router.gateway.call import Call
-from router.gateway.pool import VersionPool
+from router.gateway.dispatch.call import Call
+from router.gateway.dispatch.pool import VersionPool
 from serving.channel.client import ReplicaChannel
 from serving.channel.endpoint import Endpoint
 from serving.channel.frames import Frame, Kind, result_head
@@ -74,7 +74,7 @@ async def test_a_call_that_waits_goes_out_when_its_replica_comes(
     channel: type[ReplicaChannel[Call]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Whether the replica's greeting comes after the connection was noticed or before."""
-    monkeypatch.setattr("router.gateway.pool.ReplicaChannel", channel)
+    monkeypatch.setattr("router.gateway.dispatch.pool.ReplicaChannel", channel)
     server = ChannelServer(token=TOKEN, max_in_flight=4, on_frame=answer, on_lost=lambda _: None)
     answered = Answered()
     pool = VersionPool(answered, token=TOKEN)

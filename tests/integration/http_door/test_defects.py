@@ -8,7 +8,7 @@ from typing import Any, NoReturn
 
 import pytest
 
-from router.gateway.http_wire import V2Wire
+from router.gateway.http.wire import V2Wire
 from tests.data_plane import MODEL, DataPlane
 from tests.raw_http import RawPeer, echoed, infer_body, request
 
@@ -31,11 +31,11 @@ async def test_a_defect_is_answered_and_recorded(
         body = zlib.compress(body, wbits=31)
     with monkeypatch.context() as patch:
         if stage == "expand":
-            patch.setattr("router.gateway.http_exchange.decompress", out_of_memory)
+            patch.setattr("router.gateway.http.exchange.decompress", out_of_memory)
         elif stage == "decode":
             patch.setattr(V2Wire, "decode", out_of_memory)
         else:
-            patch.setattr("router.gateway.http_wire._encode_outputs", out_of_memory)
+            patch.setattr("router.gateway.http.wire._encode_outputs", out_of_memory)
         await peer.send(request(INFER, body, *headers))
         failed = await peer.answer()
 
@@ -51,7 +51,7 @@ async def test_an_answer_that_cannot_be_compressed_goes_as_it_is(
     peer: RawPeer, rows: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Compression is a favour."""
-    monkeypatch.setattr("router.gateway.http_exchange.compress_answer", out_of_memory)
+    monkeypatch.setattr("router.gateway.http.exchange.compress_answer", out_of_memory)
     tensor: dict[str, Any] = {"name": "x", "shape": [rows, 4], "datatype": "FP32", "data": [0.25] * 4 * rows}
 
     await peer.send(request(INFER, json.dumps({"inputs": [tensor]}).encode(), "accept-encoding: gzip"))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from router.adapters.file_watch import FileWatch
+from router.adapters.files.watch import FileWatch
 
 
 def test_a_change_counts_when_two_looks_see_the_same(tmp_path: Path) -> None:

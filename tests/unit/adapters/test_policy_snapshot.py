@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from router.adapters.policy_snapshot import read_policy_snapshot, write_policy_snapshot
+from router.adapters.files.policy_snapshot import read_policy_snapshot, write_policy_snapshot
 from router.policy.document import parse_policy
 from router.ports import PolicySnapshot, StoredPolicy
 

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from router.adapters.memory import MemoryPolicyStore
-from router.adapters.memory_rollout_store import MemoryRolloutStore
+from router.adapters.memory.policy_store import MemoryPolicyStore
+from router.adapters.memory.rollout_store import MemoryRolloutStore
 from router.control.aliases import AliasFollower
 from router.policy.document import parse_policy, to_document
 from router.ports import PolicyChange, VersionStatus, VersionUnready

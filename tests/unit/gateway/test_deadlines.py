@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from router.gateway.deadlines import SLOT_S, DeadlineWheel
+from router.gateway.dispatch.deadlines import SLOT_S, DeadlineWheel
 
 
 class Item:

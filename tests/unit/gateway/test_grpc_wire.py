@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from router.gateway.grpc_wire import GrpcWire, error_trailers, parse_timeout
-from router.gateway.http2.headers import read_head
+from router.gateway.grpc.wire import GrpcWire, error_trailers, parse_timeout
+from router.gateway.http.http2.headers import read_head
 from serving.protocol.errors import ErrorKind, ServingError, invalid
 
 WIRE = GrpcWire()

@@ -8,7 +8,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from router.gateway.tls import read_certificates
+from router.gateway.http.tls import read_certificates
 from router.settings import Settings
 from tests.certificates import Certificates, make_certificates, renew_certificates
 

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from router.adapters.redis_request_log import RedisRequestLog
-from router.adapters.spool import SpoolLimits
-from router.gateway.log_meters import LogMeters
-from router.gateway.shipper import Shipper
+from router.adapters.files.spool import SpoolLimits
+from router.adapters.redis.request_log import RedisRequestLog
+from router.gateway.log.meters import LogMeters
+from router.gateway.log.shipper import Shipper
 from router.requestlog.record import SHADOW
 from serving.telemetry import catalog
 from serving.telemetry.instruments import Registry

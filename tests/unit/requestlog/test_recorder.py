@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from router.adapters.spool import NoSpool, Spool, SpoolLimits
-from router.adapters.spool_folder import adopt
-from router.gateway.recorder import is_sampled
+from router.adapters.files.spool import NoSpool, Spool, SpoolLimits
+from router.adapters.files.spool_folder import adopt
+from router.gateway.log.recorder import is_sampled
 from router.requestlog.accounting import OTHER_MODELS, ModelTally, Tally
 from router.requestlog.record import SHADOW
 from tests.answers import a_record, a_recorder, a_spool, add_answer, die, records_on_disk

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from router.adapters.spool import Spool, SpoolFull, SpoolLimits
-from router.adapters.spool_accounting import LocalLogAccounting, fold, is_folded
-from router.adapters.spool_folder import SpoolFolder, adopt
+from router.adapters.files.spool import Spool, SpoolFull, SpoolLimits
+from router.adapters.files.spool_accounting import LocalLogAccounting, fold, is_folded
+from router.adapters.files.spool_folder import SpoolFolder, adopt
 from router.ports import StoreUnavailable
 from router.requestlog.accounting import ModelTally, Tally
 from router.requestlog.record import encode_record, read_records

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from router.gateway.http2.frames import (
+from router.gateway.http.http2.frames import (
     DATA,
     END_STREAM,
     HEADERS,

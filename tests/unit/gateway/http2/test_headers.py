@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from router.gateway.http2.headers import MAX_LIST_BYTES, BrokenBlock, header, read_head, status
-from router.gateway.http2.huffman import decode_huffman
+from router.gateway.http.http2.headers import MAX_LIST_BYTES, BrokenBlock, header, read_head, status
+from router.gateway.http.http2.huffman import decode_huffman
 
 #: All byte values in order, as python-hyper's hpack 4.2 encodes them.
 EVERY_BYTE = bytes.fromhex(

@@ -6,8 +6,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from router.gateway.http2.frames import DATA, FIRST_WINDOW, MAX_FRAME_BYTES, MAX_WINDOW, SETTING_WINDOW, ConnectionFault
-from router.gateway.http2.sending import SendWindows
+from router.gateway.http.http2.frames import (
+    DATA,
+    FIRST_WINDOW,
+    MAX_FRAME_BYTES,
+    MAX_WINDOW,
+    SETTING_WINDOW,
+    ConnectionFault,
+)
+from router.gateway.http.http2.sending import SendWindows
 from serving.protocol.messages import Buffer
 from tests.http2_frames import whole_frames
 

@@ -1,0 +1,1 @@
+"""Stores in memory: for tests, and for embedding a gateway that needs no other process."""

@@ -1,0 +1,1 @@
+"""Parquet files of the request log. The only home of pyarrow."""

@@ -1,0 +1,1 @@
+"""The gRPC port: streams, health, reflection, and the codec of unary calls."""

@@ -1,0 +1,1 @@
+"""Copies of requests to shadowed versions, and how their answers compare."""
