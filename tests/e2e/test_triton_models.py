@@ -77,13 +77,13 @@ def test_a_model_on_a_triton_is_registered_served_and_mended(gateway: RunningGat
 
 def test_a_version_whose_triton_is_gone_is_not_tried_in_a_hurry(gateway: RunningGateway, triton: Triton) -> None:
     """Without its server it cannot load: it says so, and waits between attempts."""
-    version = register(gateway, "orphan", triton.grpc_url)
+    version = register(gateway, "deserted", triton.grpc_url)
     triton.kill()
     with pytest.raises(GatewayRefusal, match="Triton cannot be reached"):
-        gateway.route("orphan", ("stable", version, 10_000))
+        gateway.route("deserted", ("stable", version, 10_000))
 
-    assert gateway.version("orphan", version)["state"] == "failed"
-    eventually(lambda: not [title for title in gateway.processes().values() if "orphan" in title], what="their end")
+    assert gateway.version("deserted", version)["state"] == "failed"
+    eventually(lambda: not [title for title in gateway.processes().values() if "deserted" in title], what="their end")
     triton.start()
 
 
