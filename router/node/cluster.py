@@ -21,7 +21,7 @@ from typing import Any, Final
 from router.layout import Layout
 from router.node import ray_logs
 from router.node.bounded_calls import within
-from router.node.orphan_reaper import end_sessions, start_guardian
+from router.node.orphan_reaper import end_sessions, start_reaper
 
 _NAMESPACE: Final = "serve"
 #: Shared memory for Ray objects. Tensors never travel through it, so Serve's own messages are all there is.
@@ -61,7 +61,7 @@ class LocalCluster:
         self._layout = layout
         self._node: Any = None
         self._sessions: list[int] = []
-        self._guardian: subprocess.Popen[bytes] | None = None
+        self._reaper: subprocess.Popen[bytes] | None = None
         self._logs: Path | None = None
         self._prune_at = 0.0
 
@@ -106,7 +106,7 @@ class LocalCluster:
                 parameters, head=True, shutdown_at_exit=False, spawn_reaper=True, ray_init_cluster=True
             )
         self._sessions = [process.pid for _, process in self._node.live_processes()]
-        self._guardian = start_guardian(self._sessions, self._layout.logs_dir / "guardian.log")
+        self._reaper = start_reaper(self._sessions, self._layout.logs_dir / "reaper.log")
         ray.init(address=self._node.gcs_address, namespace=_NAMESPACE, log_to_driver=False, configure_logging=False)
 
     def tend(self) -> None:
@@ -128,8 +128,8 @@ class LocalCluster:
         if self._node is not None:
             self._node.kill_all_processes(check_alive=False, allow_graceful=True)
             end_sessions(self._sessions)
-            if self._guardian is not None:
-                self._guardian.communicate()
+            if self._reaper is not None:
+                self._reaper.communicate()
 
 
 @contextmanager

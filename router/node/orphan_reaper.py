@@ -19,8 +19,8 @@ from pathlib import Path
 _GRACE_S = 3.0
 
 
-def start_guardian(sessions: Iterable[int], log: Path) -> subprocess.Popen[bytes]:
-    """Have these sessions ended when this process ends, or when it closes the guardian's standard input."""
+def start_reaper(sessions: Iterable[int], log: Path) -> subprocess.Popen[bytes]:
+    """Have these sessions ended when this process ends, or when it closes the reaper's standard input."""
     with log.open("ab") as output:
         return subprocess.Popen(  # noqa: S603 - this very file
             [sys.executable, "-I", "-S", __file__, *map(str, sessions)],

@@ -6,7 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from router.node.orphan_reaper import end_sessions, kill, start_guardian
+from router.node.orphan_reaper import end_sessions, kill, start_reaper
 from tests.gateway import eventually
 
 STUBBORN = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print(flush=True); time.sleep(600)"
@@ -21,14 +21,14 @@ def stubborn_process() -> subprocess.Popen[bytes]:
     return process
 
 
-def test_a_guardian_ends_its_sessions_when_its_starter_is_gone_and_then_itself(tmp_path: Path) -> None:
+def test_a_reaper_ends_its_sessions_when_its_starter_is_gone_and_then_itself(tmp_path: Path) -> None:
     """The end of its standard input is what the death of the starter looks like."""
     guarded, bystander = stubborn_process(), stubborn_process()
     try:
-        guardian = start_guardian([guarded.pid], tmp_path / "log")
+        reaper = start_reaper([guarded.pid], tmp_path / "log")
         assert guarded.poll() is None
-        guardian.communicate()
-        assert guardian.returncode == 0
+        reaper.communicate()
+        assert reaper.returncode == 0
         assert guarded.wait(10) == -9
         assert bystander.poll() is None
     finally:
