@@ -27,6 +27,7 @@ from router.node.directory import NodeRecord, StateDirTaken, read_holder, taken,
 from router.node.envoy import EnvoyDoor, grpc_door
 from router.node.envoy_process import EnvoyFailed
 from router.node.envoy_reload import Renewal
+from router.node.external_redis import REDIS_ADVICE, ClaimRefused, ExternalRedis
 from router.node.ports import PortTaken, require_free_ports
 from router.node.registry import registry_trouble
 from router.node.signals import Interrupted, heeded_signals, interrupt
@@ -53,8 +54,9 @@ class StartFailed(Exception):
     """The gateway cannot start; says why and what to do."""
 
 
+_Store = EmbeddedValkey | ExternalRedis
 #: Failures whose text tells an operator all there is to know.
-_EXPECTED: Final = (StartFailed, StateDirTaken, PortTaken, ValkeyFailed, EnvoyFailed, OSError)
+_EXPECTED: Final = (StartFailed, StateDirTaken, PortTaken, ClaimRefused, ValkeyFailed, EnvoyFailed, OSError)
 
 
 def run(settings: Settings) -> int:
@@ -100,18 +102,15 @@ def _serve(settings: Settings, layout: Layout, terminal: Terminal, renewal: thre
     token_file.touch(mode=0o600)
     token_file.write_bytes(secrets.token_hex(32).encode())
     with ExitStack() as stack, terminal.output.status("Starting the gateway") as progress:
-        valkey = None
-        if settings.redis_url is None:
-            valkey = EmbeddedValkey(layout)
-            settings = msgspec.structs.replace(settings, redis_url=valkey.url)
-            stack.callback(valkey.stop)
-            valkey.launch()
+        store = _store(settings, layout)
+        settings = msgspec.structs.replace(settings, redis_url=store.url)
+        stack.callback(store.stop)
+        store.launch()
         cluster = LocalCluster(layout) if settings.ray_address is None else JoinedCluster(settings.ray_address)
         stack.callback(cluster.stop)
         cluster.start()
         signal.signal(signal.SIGTERM, interrupt)  # Ray takes it, and would exit without ending its processes in order
-        if valkey is not None:
-            valkey.wait_ready()
+        store.wait_ready()
         specs = _versions_to_restore(settings, layout)
         door = grpc_door(settings, layout)
         settings = msgspec.structs.replace(settings, grpc_door="envoy" if door else "aio")
@@ -130,7 +129,13 @@ def _serve(settings: Settings, layout: Layout, terminal: Terminal, renewal: thre
         _announce(settings, layout, terminal, len(specs), time.monotonic() - started)
         if trouble := registry_trouble(settings.registry_uri):
             terminal.warn(trouble)
-        _supervise(valkey, door, cluster, Renewal(layout, record, renewal))
+        _supervise(store, door, cluster, Renewal(layout, record, renewal))
+
+
+def _store(settings: Settings, layout: Layout) -> _Store:
+    if settings.redis_url is None:
+        return EmbeddedValkey(layout)
+    return ExternalRedis(settings.redis_url, layout.state_dir)
 
 
 def _versions_to_restore(settings: Settings, layout: Layout) -> list[VersionSpec]:
@@ -151,8 +156,7 @@ def _versions_to_restore(settings: Settings, layout: Layout) -> list[VersionSpec
     try:
         named = asyncio.run(read_policies())
     except (StoreUnavailable, RedisError) as error:
-        advice = "Check that it runs and that --redis-url is right; without --redis-url, an embedded one is started"
-        raise StartFailed(f"{error}. {advice}") from None
+        raise StartFailed(f"{error}. {REDIS_ADVICE}") from None
     cache, make_spec = ArtifactCache(layout.cache_dir), spec_maker(settings, layout)
     candidates = Candidates(cache, ValidationCache(layout.proofs_dir), sharing_rules(settings))
     specs = []
@@ -224,20 +228,18 @@ def _delete_applications(drain_timeout_s: float, own: set[str]) -> None:
 
 
 def _supervise(
-    valkey: EmbeddedValkey | None, door: EnvoyDoor | None, cluster: LocalCluster | JoinedCluster, renewal: Renewal
+    store: _Store, door: EnvoyDoor | None, cluster: LocalCluster | JoinedCluster, renewal: Renewal
 ) -> NoReturn:
     """Wait for the end; meanwhile bring back what dies: the gRPC door, and Valkey, without which traffic goes on.
 
     A disk that is full or away ends nothing: what needs it is tried again.
     """
-    starting, tidying = FailureLog(_log, "Starting Valkey again"), FailureLog(_log, "Bounding Ray's logs")
+    tidying = FailureLog(_log, "Bounding Ray's logs")
     while True:
         time.sleep(_SUPERVISE_S)
         if door is not None:
             renewal.tend(door)
-        if valkey is not None and not valkey.running:
-            with starting.guard(OSError):
-                valkey.launch()
+        store.tend()
         with tidying.guard(OSError):
             cluster.tend()
         if not cluster.running:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import signal
 import subprocess
 import time
@@ -14,6 +15,7 @@ from redis.exceptions import RedisError
 
 from router.layout import Layout
 from router.node.child import last_lines, start_child
+from serving.telemetry.failure_log import FailureLog
 
 _START_TIMEOUT_S: Final = 20.0
 _STOP_TIMEOUT_S: Final = 5.0
@@ -29,6 +31,7 @@ class EmbeddedValkey:
     def __init__(self, layout: Layout) -> None:
         self._layout = layout
         self._log = layout.logs_dir / "valkey.log"
+        self._restarting = FailureLog(logging.getLogger(__name__), "Starting Valkey again")
         self._process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -66,6 +69,12 @@ class EmbeddedValkey:
                     return
             time.sleep(0.02)
         raise ValkeyFailed(f"the embedded Valkey does not start; {self._log} ends with:\n{last_lines(self._log)}")
+
+    def tend(self) -> None:
+        """Bring it back when it has died; a disk that is full ends nothing, the next call tries again."""
+        if not self.running:
+            with self._restarting.guard(OSError):
+                self.launch()
 
     def stop(self) -> None:
         """End it, after it has written all data."""

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 from mlflow import MlflowClient
 
+from router.adapters.redis.claim import Claim
 from router.cli.client import GatewayRefusal, GatewayUnreachable
 from tests.gateway import STOPPED_S, RunningGateway, eventually, running_gateway
 from tests.models import add, random_noise
@@ -113,6 +114,19 @@ def test_an_unreachable_redis_is_told_at_start(tmp_path: Path) -> None:
     assert refused.returncode == 1
     assert "127.0.0.1:1" in refused.stderr
     assert "--redis-url" in refused.stderr
+
+
+def test_a_redis_database_that_another_gateway_uses_is_refused(tmp_path: Path, valkey_socket: Path) -> None:
+    """Before anything is started; it says whose it is."""
+    names = ("http", "grpc", "metrics", "admin")
+    ports = [part for name, port in zip(names, free_ports(4), strict=True) for part in (f"--{name}-port", str(port))]
+    url = f"unix://{valkey_socket}?db=8"
+    claim = Claim(url, "elsewhere:/state")
+    claim.take()
+    refused = shepherd("up", "--state", str(tmp_path / "state"), "--redis-url", url, *ports, home=tmp_path)
+    claim.release()
+    assert refused.returncode == 1
+    assert "elsewhere:/state" in refused.stderr
 
 
 def test_an_unreachable_registry_is_told_and_does_not_stop_the_gateway(tmp_path: Path) -> None:

@@ -1,0 +1,63 @@
+"""A Redis that the gateway was told to use: claimed where the embedded one is started, and otherwise left alone."""
+
+from __future__ import annotations
+
+import logging
+import time
+from contextlib import suppress
+from pathlib import Path
+from typing import Final
+
+from redis.exceptions import RedisError
+
+from router.adapters.redis.claim import LIFETIME_S, Claim, DatabaseTaken, name_of
+from serving.telemetry.failure_log import FailureLog
+
+REDIS_ADVICE: Final = "Check that it runs and that --redis-url is right; without it, an embedded one is started"
+_RENEW_S: Final = 5.0
+_log = logging.getLogger(__name__)
+
+
+class ClaimRefused(Exception):
+    """The database cannot be used; says why and what to do."""
+
+
+class ExternalRedis:
+    """Stands where `EmbeddedValkey` would. Its claim is renewed while the gateway runs; traffic goes on without."""
+
+    def __init__(self, url: str, state_dir: Path) -> None:
+        self.url = url
+        self._claim = Claim(url, name_of(state_dir))
+        self._renewing = FailureLog(_log, "Renewing the claim to the Redis database")
+        self._renew_at = 0.0
+
+    def launch(self) -> None:
+        """Make sure, before anything is started, that no other gateway uses the database.
+
+        Raises:
+            ClaimRefused: one does, or Redis does not answer.
+        """
+        try:
+            self._claim.take()
+        except DatabaseTaken as error:
+            raise ClaimRefused(
+                f"redis_url: the gateway {error} uses this database, or did until moments ago; give each gateway a "
+                f"database of its own (redis://HOST/1), or stop the other one and wait {LIFETIME_S:g} s"
+            ) from None
+        except RedisError as error:
+            raise ClaimRefused(f"{error}. {REDIS_ADVICE}") from None
+
+    def wait_ready(self) -> None:
+        """Return at once: what could be claimed answers."""
+
+    def tend(self) -> None:
+        """Renew the claim now and then; cheap to call often."""
+        if time.monotonic() >= self._renew_at:
+            self._renew_at = time.monotonic() + _RENEW_S
+            with self._renewing.guard():
+                self._claim.take()
+
+    def stop(self) -> None:
+        """Give the claim up."""
+        with suppress(RedisError):  # it runs out by itself
+            self._claim.release()
