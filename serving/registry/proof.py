@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from typing import Final
 
 from serving.backends.backend import Array, Backend
+from serving.protocol.checks import MAX_NAME_CHARS
 from serving.protocol.errors import ErrorKind, ServingError
 from serving.protocol.messages import Signature, TensorSpec
 from serving.registry.batch_check import mixing_of_rows
@@ -51,7 +52,14 @@ def prove(
 
 
 def check_signature(declared: Signature | None, loaded: Signature) -> Finding:
-    """Compare the declared signature with that of the loaded graph; a dynamic size fits any, a float any float."""
+    """Compare the declared signature with that of the loaded graph; a dynamic size fits any, a float any float.
+
+    A tensor whose name no request may carry could never be sent.
+    """
+    for tensor in (*loaded.inputs, *loaded.outputs):
+        if len(tensor.name) > MAX_NAME_CHARS:
+            words = f'the name of tensor "{tensor.name[:32]}…" has {len(tensor.name)} characters'
+            return failed("signature", words, f"give it a name of at most {MAX_NAME_CHARS}")
     if declared is None:
         return skipped("signature", "MLmodel declares no tensors to compare the graph with")
     for what, ours, theirs in (

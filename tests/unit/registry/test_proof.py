@@ -11,6 +11,7 @@ from serving.backends.backend import Array, Backend
 from serving.backends.echo import EchoBackend, EchoOptions
 from serving.backends.onnx import OnnxBackend
 from serving.protocol.arrays import to_tensor
+from serving.protocol.checks import MAX_NAME_CHARS
 from serving.protocol.errors import ErrorKind, ServingError
 from serving.protocol.messages import Signature, TensorSpec
 from serving.registry.finding import refusal
@@ -114,3 +115,10 @@ def signature(name: str = "x", datatype: str = "FP32", shape: tuple[int, ...] = 
 def test_the_graph_must_have_the_declared_signature(declared: Signature | None, verdict: str) -> None:
     """Dynamic sizes fit any; MLflow names no single tensor and casts floats itself."""
     assert check_signature(declared, signature()).verdict == verdict
+
+
+def test_a_tensor_that_no_request_could_name_is_refused() -> None:
+    """Routers bound names, so the version would load and never answer."""
+    long = signature("x" * (MAX_NAME_CHARS + 1))
+    assert check_signature(None, long).verdict == "failed"
+    assert check_signature(None, signature("x" * MAX_NAME_CHARS)).verdict == "skipped"
