@@ -72,8 +72,8 @@ lock: ## renew requirements/*.txt: pinned versions and hashes, no addresses (UPG
 	$(COMPILE) requirements/uv.in -o requirements/uv.txt
 	$(COMPILE) $(if $(UPGRADE),--upgrade) requirements/build.in -o requirements/build.txt
 	$(COMPILE) $(if $(UPGRADE),--upgrade) pyproject.toml --extra cpu --extra demo --extra dev --extra export -o requirements/dev.txt
-	$(COMPILE) $(if $(UPGRADE),--upgrade) pyproject.toml --extra cpu -c requirements/dev.txt -o requirements/cpu.txt
-	$(COMPILE) $(if $(UPGRADE),--upgrade) pyproject.toml --extra gpu --extra triton -c requirements/dev.txt -o requirements/gpu.txt
+	$(COMPILE) $(if $(UPGRADE),--upgrade) pyproject.toml --extra cpu --extra triton --extra export -c requirements/dev.txt -o requirements/cpu.txt
+	$(COMPILE) $(if $(UPGRADE),--upgrade) pyproject.toml --extra gpu --extra triton --extra export -c requirements/dev.txt -o requirements/gpu.txt
 	$(COMPILE) $(if $(UPGRADE),--upgrade) pyproject.toml requirements/gpu-check.in --extra gpu -c requirements/gpu.txt -c requirements/dev.txt -o requirements/gpu-check.txt
 	$(COMPILE) $(if $(UPGRADE),--upgrade) pyproject.toml --extra cpu --extra demo --extra loadtest -c requirements/dev.txt -o requirements/loadtest.txt
 	$(COMPILE) $(if $(UPGRADE),--upgrade) pyproject.toml --extra cpu --extra fuzz -c requirements/dev.txt -o requirements/fuzz.txt
