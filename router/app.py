@@ -46,6 +46,8 @@ from serving.telemetry.failure_log import FailureLog
 _START_TIMEOUT_S: Final = 90.0
 _STOP_TIMEOUT_S: Final = 15.0
 _REST_TIMEOUT_S: Final = 3.0
+#: Until Ray Serve heeds a deletion, and tells of its end.
+_NOTICE_S: Final = 1.0
 _SUPERVISE_S: Final = 0.25
 _log = logging.getLogger(__name__)
 
@@ -116,7 +118,7 @@ def _serve(settings: Settings, layout: Layout, terminal: Terminal, renewal: thre
         settings = msgspec.structs.replace(settings, grpc_door="envoy" if door else "aio")
         progress.update(f"Starting {settings.routers} router(s) and {len(specs)} version(s)")
         own: set[str] = set()
-        stack.callback(_delete_applications, settings.drain_timeout_s, own)
+        stack.callback(_delete_applications, settings, own)
         if door is not None:
             stack.callback(door.stop)
             door.launch()
@@ -207,11 +209,12 @@ def _deploy_applications(settings: Settings, layout: Layout, specs: list[Version
     raise StartFailed(f"the gateway is not ready after {_START_TIMEOUT_S:g} s. Logs: {layout.logs_dir}")
 
 
-def _delete_applications(drain_timeout_s: float, own: set[str]) -> None:
+def _delete_applications(settings: Settings, own: set[str]) -> None:
     """Let the routers answer what they have accepted, then end the rest: of a cluster that was joined, only ours."""
     from ray import serve
 
     from router.gateway.deployment import APP as GATEWAY
+    from router.gateway.deployment import stopping_s
 
     def delete(names: set[str]) -> None:
         for name in names:
@@ -223,7 +226,8 @@ def _delete_applications(drain_timeout_s: float, own: set[str]) -> None:
         found = serve.status().applications
         delete({name for name in found if name in own or parse_app_name(name) or parse_host_name(name)})
 
-    if within(drain_timeout_s, lambda: delete({GATEWAY})):
+    # Longer than a router takes: one that is killed at the end of its drain refuses and records nothing.
+    if within(stopping_s(settings) + _NOTICE_S, lambda: delete({GATEWAY})):
         within(_REST_TIMEOUT_S, delete_rest)
 
 

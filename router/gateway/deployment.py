@@ -138,6 +138,11 @@ class Router:
             await asyncio.sleep(_STARVING_PERIOD_S)
 
 
+def stopping_s(settings: Settings) -> float:
+    """Say how long a router may take to end: the drain, the refusal of what has no answer by then, its records."""
+    return settings.drain_timeout_s + LAST_ANSWERS_S + 2.0
+
+
 def gateway_target(settings: Settings, layout: Layout) -> serve.RunTarget:
     """Describe the application of all routers."""
     deployment = serve.deployment(Router).options(
@@ -148,7 +153,7 @@ def gateway_target(settings: Settings, layout: Layout) -> serve.RunTarget:
         health_check_period_s=1.0,
         health_check_timeout_s=10.0,
         graceful_shutdown_wait_loop_s=0.05,
-        graceful_shutdown_timeout_s=settings.drain_timeout_s + LAST_ANSWERS_S + 2.0,
+        graceful_shutdown_timeout_s=stopping_s(settings),
         max_constructor_retry_count=1,
     )
     return serve.RunTarget(deployment.bind(settings, layout), name=APP, route_prefix=None)
