@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-import time
+import threading
 from contextlib import suppress
 from pathlib import Path
 from typing import Final
@@ -23,13 +23,17 @@ class ClaimRefused(Exception):
 
 
 class ExternalRedis:
-    """Stands where `EmbeddedValkey` would. Its claim is renewed while the gateway runs; traffic goes on without."""
+    """Stands where `EmbeddedValkey` would. Traffic goes on without its claim.
 
-    def __init__(self, url: str, state_dir: Path) -> None:
+    A thread renews it from launch to stop: starting and draining may each take longer than it lasts.
+    """
+
+    def __init__(self, url: str, state_dir: Path, *, renew_s: float = _RENEW_S, lifetime_s: float = LIFETIME_S) -> None:
         self.url = url
-        self._claim = Claim(url, name_of(state_dir))
-        self._renewing = FailureLog(_log, "Renewing the claim to the Redis database")
-        self._renew_at = 0.0
+        self._claim = Claim(url, name_of(state_dir), lifetime_s=lifetime_s)
+        self._renew_s = renew_s
+        self._stopping = threading.Event()
+        self._renewer = threading.Thread(target=self._keep_renewing, name="redis-claim", daemon=True)
 
     def launch(self) -> None:
         """Make sure, before anything is started, that no other gateway uses the database.
@@ -46,18 +50,24 @@ class ExternalRedis:
             ) from None
         except RedisError as error:
             raise ClaimRefused(f"{error}. {REDIS_ADVICE}") from None
+        self._renewer.start()
 
     def wait_ready(self) -> None:
         """Return at once: what could be claimed answers."""
 
     def tend(self) -> None:
-        """Renew the claim now and then; cheap to call often."""
-        if time.monotonic() >= self._renew_at:
-            self._renew_at = time.monotonic() + _RENEW_S
-            with self._renewing.guard():
-                self._claim.take()
+        """Do nothing: a thread does."""
 
     def stop(self) -> None:
         """Give the claim up."""
+        self._stopping.set()
+        if self._renewer.is_alive():
+            self._renewer.join()  # or it would take the claim again
         with suppress(RedisError):  # it runs out by itself
             self._claim.release()
+
+    def _keep_renewing(self) -> None:
+        renewing = FailureLog(_log, "Renewing the claim to the Redis database")
+        while not self._stopping.wait(self._renew_s):
+            with renewing.guard():
+                self._claim.take()

@@ -10,6 +10,7 @@ import pytest
 from redis import Redis
 
 from router.adapters.redis.claim import KEY, Claim, DatabaseTaken
+from router.node.external_redis import ExternalRedis
 
 
 @pytest.fixture
@@ -59,3 +60,15 @@ def test_nobody_gives_up_what_is_anothers(url: str) -> None:
     with pytest.raises(DatabaseTaken, match="b:/state"):
         Claim(url, "c:/state").take()
     second.release()
+
+
+def test_a_gateway_keeps_its_claim_however_long_it_starts_and_stops(url: str, tmp_path: Path) -> None:
+    """Nothing supervises it then; it gives the claim up only when all else has ended."""
+    redis = ExternalRedis(url, tmp_path, renew_s=0.02, lifetime_s=0.5)
+    redis.launch()
+    time.sleep(1.0)
+
+    with pytest.raises(DatabaseTaken, match=str(tmp_path)):
+        Claim(url, "b:/state").take()
+    redis.stop()
+    Claim(url, "b:/state").take()
