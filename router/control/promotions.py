@@ -64,10 +64,14 @@ class Promotions:
         try:
             if not rollout.is_over or await self._is_where_it_was(rollout):
                 await self._registry.name(rollout.model, CHAMPION, rollout.version, tags)
-        except ServingError as error:
-            if self._troubles.get(rollout.id) != error.message:  # said once, not at each attempt
-                _log.warning("Promotion of %s version %s: %s; trying again", *_key(rollout), error.message)
-            self._troubles[rollout.id] = error.message
+        except Exception as error:  # noqa: BLE001 - whatever it is, the rollout does not wait for it
+            is_foreseen = isinstance(error, ServingError)
+            words = str(error) if is_foreseen else f"{type(error).__name__}: {error}"
+            if self._troubles.get(rollout.id) != words:  # said once, not at each attempt
+                _log.warning(
+                    "Promotion of %s version %s: %s; trying again", *_key(rollout), words, exc_info=not is_foreseen
+                )
+            self._troubles[rollout.id] = words
             await asyncio.sleep(RETRY_ENDED_S if rollout.is_over else RETRY_S)
         else:
             self._troubles.pop(rollout.id, None)

@@ -176,6 +176,8 @@ class RolloutLoop:
         stored = await self._policies.get(rollout.model)
         if stored is not None and share_of(stored.policy, rollout.version) == WHOLE_BP:
             self._background(rollout, "registry", self._promotions.tell(rollout))
+        else:
+            self._promotions.forget(rollout)  # it has nothing to be told any more
 
     async def _turn(self, rollout: Rollout, snapshot: Snapshot) -> None:
         now = self._clock()
@@ -197,6 +199,8 @@ class RolloutLoop:
         stored = await self._policies.get(rollout.model)
         counters = read_counters(snapshot, rollout.model)
         status = self._versions.status_of(rollout.model, rollout.version)
+        if status.state != "absent":
+            self._unknown.pop(rollout.id, None)
         return Observation(
             policy=stored.policy if stored else None,
             policy_revision=stored.revision if stored else 0,

@@ -228,6 +228,25 @@ async def test_a_registry_that_takes_no_word_of_ours_holds_up_no_promotion(world
     assert list(world.loop.concerns()) == []
 
 
+async def test_no_failure_to_tell_the_registry_holds_up_a_promotion(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also one that is no word of the registry's, as when its client finds the disk full."""
+
+    async def breaks(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(world.aliases, "name", breaks)
+    await world.promote()
+    for _ in range(5):
+        await world.look()
+        await drain(world)
+    rollout = await world.look()
+    assert rollout.phase is Phase.SUCCEEDED
+    assert rollout.words.endswith("but the registry does not know: OSError: [Errno 28] No space left on device")
+    await world.loop.close()
+
+
 async def test_the_registry_is_not_told_of_what_was_taken_back_since(world: World) -> None:
     """Nor is an alias overwritten that somebody has moved on."""
     world.aliases.away = True
@@ -240,6 +259,8 @@ async def test_the_registry_is_not_told_of_what_was_taken_back_since(world: Worl
     await world.policies.put(
         base_policy(), expected_revision=stored.revision, actor="ada", reason="customers complain", at=world.now
     )
+    await world.look()
+    assert list(world.loop.concerns()) == []  # nor does anybody have to hear of it any more
     world.aliases.away = False
     world.loop = world.controller()
     for _ in range(4):
@@ -321,6 +342,10 @@ async def test_a_version_that_nobody_knows_is_told_of(world: World) -> None:
     assert list(world.loop.concerns()) == [
         f"{MODEL}: the rollout of version {NEW} cannot go on: {MODEL}: the registry has no version {NEW}"
     ]
+    world.versions.states[NEW] = "ready"  # somebody else has had it loaded during the pause
+    await world.look(2)
+    assert await world.share() == 1000
+    assert list(world.loop.concerns()) == []
     await world.loop.close()
 
 
