@@ -52,6 +52,8 @@ class HardWatch:
         """
         if self._began_at is None:
             self._began_at, self._had_rows = now, counters.rows_of({self._version}) > 0
+        if self._is_incomplete(counters, now, {self._version, *beside}):
+            return self._words
         fresh = since(counters, self._looks[-1][1] if self._looks else counters)
         errors = fresh.errors_of({self._version})
         self._is_answering = self._is_answering or errors.total > 0
@@ -63,7 +65,21 @@ class HardWatch:
         self._looks.append((now, counters))
         while len(self._looks) > 1 and not 0 <= now - self._looks[0][0] <= _RECENT_S:
             self._looks.popleft()
+        return self._words
+
+    @property
+    def _words(self) -> str:
         return self._suspicion.words if self._suspicion.is_alarm else ""
+
+    def _is_incomplete(self, counters: Counters, now: float, versions: Collection[int]) -> bool:
+        """Tell whether counters have stepped back: a file could not be read, and when it can be is no news in whole.
+
+        Those that stay behind have begun anew.
+        """
+        if not self._looks or not 0 <= now - self._looks[-1][0] < _RECENT_S:
+            return False
+        lost = since(self._looks[-1][1], counters)
+        return lost.answers_of(versions).total > 0 or lost.rows_of(versions) > 0
 
     def _hold_against(self, errors: Counts, rows: int, reference: Counters, beside: Collection[int]) -> None:
         """Add what was seen since the last look; rows only where the others do not answer so too."""

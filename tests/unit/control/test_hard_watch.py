@@ -147,3 +147,32 @@ def test_counters_that_step_back_are_no_evidence() -> None:
     assert trial.look(2) == ""
     trial.answer(NEW, 20, "model_failed")
     assert "fails hard" in trial.look()
+
+
+def test_a_file_of_counters_that_cannot_be_read_for_a_moment_is_not_counted_anew() -> None:
+    """What a version has behind it, here an older trial that failed, is no evidence of this one."""
+    trial = Trial()
+    trial.answer(NEW, 300, "internal")
+    trial.answer(NEW, 300)
+    trial.answer(OLD, 10_000)
+    trial.settled().answer(NEW, 20)
+    assert trial.look() == ""
+    whole = trial.answers
+    trial.answers = {NEW: {"ok": 0}, OLD: {"ok": 0}}  # passed over, as when control has no file descriptor left
+    trial.look(2)
+    trial.answers = whole
+    assert trial.look(3) == ""
+    trial.answer(NEW, 20, "internal")
+    assert "fails hard" in trial.look()
+
+
+def test_counters_that_stay_behind_have_begun_anew() -> None:
+    """As when somebody empties the folder: after a while they are believed."""
+    trial = Trial()
+    trial.answer(NEW, 600)
+    trial.answer(OLD, 10_000)
+    trial.settled()
+    trial.answers = {NEW: {"ok": 0}, OLD: {"ok": 0}}
+    trial.look(80)
+    trial.answer(NEW, 20, "internal")
+    assert "fails hard" in trial.look()
