@@ -6,7 +6,6 @@ three functions that are needed. The tests hold them to scipy's.
 
 from __future__ import annotations
 
-from functools import lru_cache
 from math import exp, inf, lgamma, log, sqrt
 from typing import Final
 
@@ -43,7 +42,6 @@ def noncentral_survival(x: float, degrees: float, shift: float) -> float:
     return min(1.0, total)
 
 
-@lru_cache(maxsize=4096)
 def upper_gamma(a: float, x: float) -> float:
     """Return the regularised upper incomplete gamma function Q(a, x), a > 0 and x >= 0.
 
