@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from serving.backends.backend import Agreement, Array
 from serving.backends.echo import EchoBackend
 from serving.deployment.health_check import STUCK_AFTER_S, Unhealthy, Vitality
 from serving.deployment.loaded_model import LoadedModel
+from serving.protocol.arrays import to_tensor
 from serving.registry.artifact import Artifact, VersionInfo
 from serving.registry.golden import Golden
 from serving.registry.options import ServingOptions
@@ -54,3 +56,14 @@ async def test_a_run_that_never_ends_is_a_reason() -> None:
 async def test_a_model_that_lives_elsewhere_is_watched_there() -> None:
     """A quiet night is no fault of it, and another replica would bring no server back."""
     await long_unproven().check(LoadedModel(Elsewhere()))
+
+
+async def test_an_example_of_several_rows_is_not_taken_for_one() -> None:
+    """What one row takes decides how large batches may grow, and an idle model runs nothing but its example."""
+    model = LoadedModel(EchoBackend())
+    await model.start()
+
+    await model.probe((to_tensor("x", np.ones((3, 4), np.float32), "FP32"),), timeout_s=10.0)
+
+    assert model.stats()["batch_rows"] == 3.0
+    await model.close()
