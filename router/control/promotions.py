@@ -78,9 +78,13 @@ class Promotions:
             self._told.add(rollout.id)
 
     async def _is_where_it_was(self, rollout: Rollout) -> bool:
-        """Tell whether nobody has moved the alias since: what somebody else has set, perhaps for us, stays."""
+        """Tell whether nobody has moved the alias since: what somebody else has set, perhaps for us, stays.
+
+        One that points to another older version has lagged behind before: shares raised by hand move no alias.
+        """
         try:
-            return await self._registry.aliased(rollout.model, CHAMPION) == rollout.stable_version
+            pointed = await self._registry.aliased(rollout.model, CHAMPION)
+            return pointed == rollout.stable_version or pointed < rollout.version
         except ServingError as error:
             if error.kind is not ErrorKind.NOT_FOUND:
                 raise

@@ -228,6 +228,23 @@ async def test_a_registry_that_takes_no_word_of_ours_holds_up_no_promotion(world
     assert list(world.loop.concerns()) == []
 
 
+@pytest.mark.parametrize(("pointed", "named"), [(OLD - 1, True), (NEW + 1, False)])
+async def test_an_alias_that_lags_behind_is_no_word_of_somebody_else(world: World, pointed: int, named: bool) -> None:
+    """Shares raised by hand move no alias: it may point to a version from long before the one that was replaced."""
+    world.aliases.named = [("champion", pointed)]
+    world.aliases.away = True
+    await world.promote()
+    for _ in range(5):
+        await world.look()
+        await drain(world)
+    world.aliases.away = False
+    world.loop = world.controller()
+    for _ in range(4):
+        await world.look()
+        await drain(world)
+    assert (("champion", NEW) in world.aliases.named) is named
+
+
 async def test_no_failure_to_tell_the_registry_holds_up_a_promotion(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
