@@ -416,6 +416,24 @@ async def _is_noticed(shipper: Shipper) -> bool:
     return bool(shipper._unusable)
 
 
+async def test_damaged_totals_keep_no_orphan_locked(tmp_path: Path, stream: RedisRequestLog) -> None:
+    """Whether it was counted already cannot be told; it goes out once that can be."""
+    orphan = a_spool(tmp_path, "dead")
+    _answer(orphan, 20)
+    die(orphan)
+    (tmp_path / "totals").write_bytes(b"damaged")
+    shipper = _shipper(a_spool(tmp_path), stream, tmp_path)
+    shipper.start()
+    await _until(lambda: _is_noticed(shipper))
+    assert {path.name for path in shipper._unusable} == {"totals"}
+
+    (tmp_path / "totals").unlink()
+    await _until(lambda: _folded(tmp_path, "dead"))
+
+    assert await shipper.stop()
+    assert len(await _raw_ids(stream)) == 20
+
+
 async def _has_adopted(shipper: Shipper, count: int) -> bool:
     return len(shipper._orphans) == count
 

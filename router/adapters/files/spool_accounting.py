@@ -23,7 +23,7 @@ from router.requestlog.accounting import ModelTally, Tallies, merge, to_document
 from router.requestlog.counters import BOOKS_BYTES, Books
 from serving.atomic_file import replace_file
 
-_TOTALS: Final = "totals"
+TOTALS: Final = "totals"
 _LOCK: Final = "totals.lock"
 
 
@@ -58,7 +58,7 @@ def fold(folder: SpoolFolder) -> None:
             shipped_bytes=totals.shipped_bytes + folder.end,
             models=merge((totals.models, folder.books.tallies())),
         )
-        replace_file(root / _TOTALS, msgspec.msgpack.encode(fresh), durable=True)  # what it replaces goes for good
+        replace_file(root / TOTALS, msgspec.msgpack.encode(fresh), durable=True)  # what it replaces goes for good
         folder.delete()
 
 
@@ -115,7 +115,7 @@ def incarnation_folders(root: Path) -> Iterator[Path]:
 
 def _read_totals(root: Path) -> Totals:
     try:
-        return msgspec.msgpack.decode((root / _TOTALS).read_bytes(), type=Totals)
+        return msgspec.msgpack.decode((root / TOTALS).read_bytes(), type=Totals)
     except FileNotFoundError:
         return Totals()
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Final, Protocol
 
 from router.adapters.files.spool import NoSpool, Spool
-from router.adapters.files.spool_accounting import fold, incarnation_folders, is_folded
+from router.adapters.files.spool_accounting import TOTALS, fold, incarnation_folders, is_folded
 from router.adapters.files.spool_folder import SpoolFolder, adopt
 from router.ports import StoreUnavailable
 
@@ -213,7 +213,13 @@ class Shipper:
                 continue
             if folder is None:
                 continue
-            if is_folded(folder):
+            try:
+                is_done = is_folded(folder)
+            except (OSError, ValueError) as error:
+                folder.close()  # locked, nobody could take it over once the totals can be read again
+                self._tell_unusable(self._root / TOTALS, error)
+                continue
+            if is_done:
                 folder.delete()
             else:
                 adopted.append(folder)
