@@ -215,9 +215,7 @@ class Dispatcher:
 
     def _known(self, model: str) -> str:
         versions = self._view.versions_of(model)
-        if not versions:
-            return ""
-        return f"; versions {', '.join(map(str, versions))} can be called by number"
+        return f"; versions {', '.join(map(str, versions))} can be called by number" if versions else ""
 
     def _retry(self, call: Call) -> bool:
         if (
@@ -274,7 +272,10 @@ class Dispatcher:
         settled, self._settled = self._settled, []
         self._recorder.flush()
         for call in settled:
-            call.door.release(call)
+            try:
+                call.door.release(call)
+            except Exception:  # noqa: BLE001 - the others must have their answers, and the replica its connection
+                _log.exception("Cannot send the answer to %r", call)
         if self.mirror is not None:
             for call in settled:
                 if call.decision is not None and call.decision.shadows and call.packed:

@@ -8,7 +8,9 @@ from typing import Any, NoReturn
 
 import pytest
 
+from router.gateway.dispatch.call import Call
 from router.gateway.http.wire import V2Wire
+from serving.protocol.errors import invalid
 from tests.data_plane import MODEL, DataPlane
 from tests.raw_http import RawPeer, echoed, infer_body, request
 
@@ -59,3 +61,33 @@ async def test_an_answer_that_cannot_be_compressed_goes_as_it_is(
     answer = await peer.answer()
     assert "content-encoding" not in answer.headers
     assert answer.json()["outputs"][0]["data"] == tensor["data"]
+
+
+class Leaving:
+    """A door whose answers cannot always be sent."""
+
+    def __init__(self, *, fails: bool) -> None:
+        self.fails = fails
+        self.released = False
+
+    def answer(self, call: Call) -> None: ...
+
+    def release(self, call: Call) -> None:
+        self.released = True
+        if self.fails:
+            out_of_memory()
+
+
+async def test_an_answer_that_cannot_be_sent_holds_up_none_beside_it(plane: DataPlane) -> None:
+    """What is settled together is released together, and nobody would release the others later."""
+    doors = [Leaving(fails=True), Leaving(fails=False)]
+    dispatcher = plane.gateway._dispatcher
+    for number, door in enumerate(doors):
+        call = Call(
+            door, id=str(number), protocol="http", model="", request=None, headers={}, started=0.0, deadline=1e9
+        )
+        dispatcher.refuse(call, invalid("nonsense"))
+
+    dispatcher._release()
+
+    assert all(door.released for door in doors)
