@@ -70,6 +70,17 @@ def test_what_a_shadow_was_guilty_of_does_not_roll_back_the_version_that_serves(
     assert made.arms[Arm(MODEL, 1, SHADOW_ARM)].retired
 
 
+def test_a_version_whose_rollbacks_are_held_keeps_its_traffic_until_they_are_released() -> None:
+    """The hold is read anew at each evaluation."""
+    made, x = book(), rows(8, 600)
+    contradicted(made, arrived(Log().records(x)), x)
+    held = made.evaluate((MODEL, 1), LATER, SERVING._replace(held=True))
+
+    assert (held[-1].act, held[-1].reason) == (Act.WITHHOLD, "held by an operator")
+    assert Act.ROLL_BACK not in acts(held)
+    assert acts(made.evaluate((MODEL, 1), LATER, SERVING)) == [Act.ROLL_BACK]
+
+
 def test_drift_of_a_canary_that_was_promoted_does_not_keep_its_incident_open() -> None:
     """The alarm is frozen in an arm that gets nothing; the arm that took its place is clean."""
     made, log = book(), Log()
