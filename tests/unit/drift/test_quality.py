@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from router.drift.binning import Binner
+from router.drift.binning import RECONSTRUCTION_ERROR, Binner
 from router.drift.building import build_profile, columns_of
 from router.drift.pane import Pane
 from router.drift.quality import Fault, find_faults
@@ -46,6 +46,19 @@ def test_an_output_for_the_whole_request_is_no_fault(with_temperature: bool) -> 
     assert int(window.counts("score").sum()) == window.rows == 1000
     if with_temperature:
         assert int(window.counts("temperature").sum()) == 200
+
+
+def test_an_input_for_the_whole_request_leaves_its_relations_uncounted() -> None:
+    """They take all features of a row: of a request of four rows with one offset they say nothing, of one row they do."""
+    x = RNG.normal(size=(5000, 3)).astype(np.float32)
+    x[:, 2] = x[:, 0] + x[:, 1]
+    binner = Binner(build_profile(columns_of({"x": x[:, :2], "offset": x[:, 2:]}, "input")))
+    requests = [packed(x=x[i : i + rows, :2], offset=x[i, 2:]) for i, rows in enumerate((1, 4) * 200)]
+    window = count(binner, [(request, b"") for request in requests])
+
+    assert find_faults(binner.profile, window) == []
+    assert int(window.counts("x[0]").sum()) == window.rows == 1000
+    assert int(window.counts("offset").sum()) == int(window.counts(RECONSTRUCTION_ERROR).sum()) == 200
 
 
 def test_one_odd_payload_in_a_window_is_no_fault() -> None:
