@@ -9,12 +9,15 @@ from pathlib import Path
 from typing import Any
 
 import grpc
+import numpy as np
 import pytest
 from grpc_health.v1 import health_pb2
 
+from router.gateway.dispatch.call import Call
 from serving.channel.endpoint import Endpoint
 from serving.channel.server import ChannelServer
-from serving.protocol.messages import Signature
+from serving.protocol.arrays import to_tensor
+from serving.protocol.messages import InferRequest, Signature
 from serving.telemetry.metrics_app import scrape
 from tests.data_plane import MODEL, TOKEN, DataPlane, running_data_plane
 from tests.grpc_calls import infer_message, unary
@@ -23,6 +26,18 @@ from tests.raw_http import infer_body, raw_peer, request
 pytestmark = pytest.mark.asyncio
 
 HALVES = [{"name": "silent", "version": 1, "weight": 5_000}, {"name": "gone", "version": 2, "weight": 5_000}]
+
+
+class Nowhere:
+    """A door that leads nowhere."""
+
+    def answer(self, call: Call) -> None: ...
+
+    def release(self, call: Call) -> None: ...
+
+
+def a_call(asked: InferRequest) -> Call:
+    return Call(Nowhere(), id="1", protocol="http", model=MODEL, request=asked, headers={}, started=0.0, deadline=1e9)
 
 
 @asynccontextmanager
@@ -90,3 +105,18 @@ async def test_a_client_that_watches_the_health_holds_up_no_stopping_router(valk
         assert (first.status, last.status) == (first.SERVING, first.NOT_SERVING)
         assert await watch.read() is grpc.aio.EOF
         assert await watch.code() is grpc.StatusCode.OK
+
+
+async def test_what_is_refused_at_the_end_is_let_go(valkey_socket: Path) -> None:
+    """An error that all of them shared would hold every request that raised it."""
+    async with running_data_plane(f"unix://{valkey_socket}") as plane:
+        await plane.set_policy(variants=HALVES)
+        dispatcher, tensor = plane.gateway._dispatcher, to_tensor("x", np.ones((1, 4), np.float32), "FP32")
+        dispatcher.close()
+        refused = [a_call(InferRequest((tensor,))) for _ in range(3)]
+        for call in refused:
+            dispatcher.dispatch(call, None)
+
+        errors = [call.error for call in refused if call.error is not None]
+        assert len({id(error) for error in errors}) == 3
+        assert all("stopping" in error.message for error in errors)

@@ -12,6 +12,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import Final
 
 from router.access.scope import Action
@@ -36,7 +37,7 @@ MAX_ATTEMPTS: Final = 2
 _MODEL_PARAMETERS: Final = frozenset({"sequence_id", "sequence_start", "sequence_end"})
 
 _log = logging.getLogger(__name__)
-_STOPPING: Final = ServingError(ErrorKind.UNAVAILABLE, "this gateway is stopping; retry later")
+_stopping: Final = partial(ServingError, ErrorKind.UNAVAILABLE, "this gateway is stopping; retry later")
 
 PoolOf = Callable[[str, int], VersionPool]
 Mirror = Callable[[Call], None]
@@ -164,7 +165,7 @@ class Dispatcher:
         # Those that wait come first: a credit that another gives back would send them to a replica.
         for call in sorted(self._wheel.take_all(), key=lambda call: call.channel is not None):
             self._withdraw(call)
-            call.error = _STOPPING
+            call.error = _stopping()
             self._finish(call)
         self._release()
 
@@ -210,7 +211,7 @@ class Dispatcher:
 
     def _full(self) -> ServingError:
         if not self._max_in_flight:
-            return _STOPPING
+            return _stopping()
         return ServingError(ErrorKind.OVERLOADED, f"this gateway already holds {self.in_flight} requests; retry later")
 
     def _known(self, model: str) -> str:
