@@ -49,7 +49,7 @@ def test_an_output_for_the_whole_request_is_no_fault(with_temperature: bool) -> 
 
 
 def test_an_input_for_the_whole_request_leaves_its_relations_uncounted() -> None:
-    """They take all features of a row: of a request of four rows with one offset they say nothing, of one row they do."""
+    """They take all features of a row, which a request of four rows with one offset has not, and one of one row has."""
     x = RNG.normal(size=(5000, 3)).astype(np.float32)
     x[:, 2] = x[:, 0] + x[:, 1]
     binner = Binner(build_profile(columns_of({"x": x[:, :2], "offset": x[:, 2:]}, "input")))
