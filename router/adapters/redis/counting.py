@@ -1,6 +1,6 @@
 """The log as several counters share it in Redis or Valkey: each reads a part, and stores its counts exactly once.
 
-Keys, under one prefix (default `shepherd:`), beside those of `redis_monitor_state`:
+Keys, under one prefix (default `shepherd:`), beside those of `monitor_state`:
 
 - `monitor:counts`               stream  `counts`: what a counter made of some entries, for the monitor to add up
 - `monitor:references`           hash    `<model> <version>` -> name of the profile in whose bins is counted now
@@ -23,6 +23,7 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import RedisError, ResponseError
 
+from router.adapters.redis.monitor_keys import monitor_keys
 from router.adapters.redis.predictions import MAX_ANSWER_BYTES, RedisPredictions
 from router.adapters.redis.stream_entries import GROUP, MAX_POISON, StreamEntry, by_stream
 from router.monitor.counting import Kept
@@ -154,13 +155,7 @@ class RedisCounting:
         self._consumer = consumer
         self._stale_ms = stale_ms
         self._predictions = RedisPredictions(self._redis, prefix, label_ttl_s, max_answer_bytes)
-        self._log = f"{prefix}log"
-        self._counts = f"{prefix}monitor:counts"
-        self._references = f"{prefix}monitor:references"
-        self._trials = f"{prefix}monitor:trials"
-        self._state = f"{prefix}monitor:state"
-        self._poison = f"{prefix}log:poison"
-        self._taken = f"{prefix}monitor:taken:"
+        self._keys = monitor_keys(prefix)
         self._store = self._redis.register_script(_STORE)
 
     async def close(self) -> None:
@@ -171,35 +166,37 @@ class RedisCounting:
         """Make sure that there is a group to read in, and forget counters that are long gone."""
         with _reporting():
             with contextlib.suppress(ResponseError):  # BUSYGROUP: it is there
-                await self._redis.xgroup_create(self._log, GROUP, "0", mkstream=True)
-            consumers: Any = await self._redis.xinfo_consumers(self._log, GROUP)
+                await self._redis.xgroup_create(self._keys.log, GROUP, "0", mkstream=True)
+            consumers: Any = await self._redis.xinfo_consumers(self._keys.log, GROUP)
             for each in consumers:
                 if each["pending"] == 0 and each["idle"] > _FORGET_MS:
-                    await self._redis.xgroup_delconsumer(self._log, GROUP, each["name"])
+                    await self._redis.xgroup_delconsumer(self._keys.log, GROUP, each["name"])
 
     async def read(self, count: int, block_ms: int) -> list[StreamEntry]:
         """Wait for entries that nobody has read; none when none came in time."""
         with _reporting():
-            answer = await self._redis.xreadgroup(GROUP, self._consumer, {self._log: ">"}, count=count, block=block_ms)
-        return by_stream(answer)[self._log]
+            answer = await self._redis.xreadgroup(
+                GROUP, self._consumer, {self._keys.log: ">"}, count=count, block=block_ms
+            )
+        return by_stream(answer)[self._keys.log]
 
     async def take_over(self, count: int) -> list[StreamEntry]:
         """Take entries whose readers have not been heard of since."""
         with _reporting():
             answer: Any = await self._redis.xautoclaim(
-                self._log, GROUP, self._consumer, self._stale_ms, "0-0", count=count
+                self._keys.log, GROUP, self._consumer, self._stale_ms, "0-0", count=count
             )
-        return by_stream([(self._log.encode(), answer[1])])[self._log]
+        return by_stream([(self._keys.log.encode(), answer[1])])[self._keys.log]
 
     async def backlog(self) -> int:
         """Count what the monitor has not added up yet."""
         with _reporting():
-            return int(await self._redis.xlen(self._counts))
+            return int(await self._redis.xlen(self._keys.counts))
 
     async def references(self) -> dict[Version, str]:
         """Read which profile each version is held against."""
         with _reporting():
-            rows: Any = await self._redis.hgetall(self._references)
+            rows: Any = await self._redis.hgetall(self._keys.references)
         found = {}
         for field, name in rows.items():
             model, _, version = field.decode().rpartition(" ")
@@ -209,19 +206,19 @@ class RedisCounting:
     async def profile(self, version: Version) -> bytes | None:
         """Read the profile that a version is held against."""
         with _reporting():
-            document: Any = await self._redis.hget(self._state, profile_field(*version))
+            document: Any = await self._redis.hget(self._keys.state, profile_field(*version))
         return None if document is None else bytes(document)
 
     async def trials(self) -> dict[str, str]:
         """Read the id of each model's last trial."""
         with _reporting():
-            rows: Any = await self._redis.hgetall(self._trials)
+            rows: Any = await self._redis.hgetall(self._keys.trials)
         return {model.decode(): name.decode() for model, name in rows.items()}
 
     async def trial(self, model: str) -> TrialState | None:
         """Read a model's last trial."""
         with _reporting():
-            data: Any = await self._redis.hget(self._state, trial_field(model))
+            data: Any = await self._redis.hget(self._keys.state, trial_field(model))
         return None if data is None else decode_trial(data)
 
     async def store(self, batch: Batch) -> None:
@@ -242,8 +239,8 @@ class RedisCounting:
             [part for pair in batch.poison for part in pair],
         ]
         limits = [self._predictions.expire_s, _TAKEN_EXPIRE_S, _MAX_RUNS, MAX_POISON]
-        keys = [self._log, self._counts, self._poison, self._references]
-        keys += [self._taken + run.incarnation for run in batch.runs]
+        keys = [self._keys.log, self._keys.counts, self._keys.poison, self._keys.references]
+        keys += [self._keys.taken + run.incarnation for run in batch.runs]
         with _reporting():
             answer: Any = await self._store(
                 keys=[*keys, *answers], args=[*[part for each in lists for part in (len(each), *each)], *limits]

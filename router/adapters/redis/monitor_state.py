@@ -31,6 +31,7 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import RedisError, ResponseError, WatchError
 
+from router.adapters.redis.monitor_keys import monitor_keys
 from router.adapters.redis.monitor_turn import Commit, Entries, Found
 from router.adapters.redis.predictions import MAX_ANSWER_BYTES, RedisPredictions
 from router.adapters.redis.stream_entries import GROUP, MAX_POISON, StreamEntry, by_stream
@@ -95,17 +96,7 @@ class RedisMonitorState:
         self._holder = holder.encode()
         self._counts_itself = counts_itself
         self._predictions = RedisPredictions(self._redis, prefix, label_ttl_s, max_answer_bytes)
-        self._log = f"{prefix}log"
-        self._counts = f"{prefix}monitor:counts"
-        self._labels = f"{prefix}labels"
-        self._references = f"{prefix}monitor:references"
-        self._trials = f"{prefix}monitor:trials"
-        self._state = f"{prefix}monitor:state"
-        self._seen = f"{prefix}monitor:seen"
-        self._holds = f"{prefix}monitor:holds"
-        self._lease = f"{prefix}monitor:lease"
-        self._poison = f"{prefix}log:poison"
-        self._incidents = f"{prefix}incidents"
+        self._keys = monitor_keys(prefix)
         self._counted = self._redis.register_script(_COUNTED)
 
     async def close(self) -> None:
@@ -115,37 +106,37 @@ class RedisMonitorState:
     async def take_lease(self) -> bool:
         """Become the one who may write, unless another one is; also prolongs."""
         with _reporting():
-            if await self._redis.set(self._lease, self._holder, px=LEASE_MS, nx=True):
+            if await self._redis.set(self._keys.lease, self._holder, px=LEASE_MS, nx=True):
                 return True
-            if await self._redis.get(self._lease) != self._holder:
+            if await self._redis.get(self._keys.lease) != self._holder:
                 return False
-            return bool(await self._redis.pexpire(self._lease, LEASE_MS))
+            return bool(await self._redis.pexpire(self._keys.lease, LEASE_MS))
 
     async def release(self) -> None:
         """Let a successor begin at once."""
         with _reporting():
-            if await self._redis.get(self._lease) == self._holder:
-                await self._redis.delete(self._lease)
+            if await self._redis.get(self._keys.lease) == self._holder:
+                await self._redis.delete(self._keys.lease)
 
     async def load(self) -> tuple[dict[str, bytes], dict[str, int]]:
         """Read the parts of the book and the last sequence number by incarnation."""
         with _reporting():
-            parts: Any = await self._redis.hgetall(self._state)
-            seen: Any = await self._redis.hgetall(self._seen)
+            parts: Any = await self._redis.hgetall(self._keys.state)
+            seen: Any = await self._redis.hgetall(self._keys.seen)
             await self._predictions.refresh()
         return {k.decode(): v for k, v in parts.items()}, {k.decode(): int(v) for k, v in seen.items()}
 
     async def unacknowledged(self) -> Entries:
         """Read what a predecessor has read but not acknowledged."""
         await self._ensure_groups()
-        log = await self._pending(self._log) if self._counts_itself else []
-        return Entries(log, await self._pending(self._counts), await self._pending(self._labels))
+        log = await self._pending(self._keys.log) if self._counts_itself else []
+        return Entries(log, await self._pending(self._keys.counts), await self._pending(self._keys.labels))
 
     async def read(self, count: int, block_ms: int) -> Entries:
         """Wait for new entries, `count` of each stream at most; all are empty when none came in time."""
-        streams: dict[Any, Any] = dict.fromkeys((self._counts, self._labels), ">")
+        streams: dict[Any, Any] = dict.fromkeys((self._keys.counts, self._keys.labels), ">")
         if self._counts_itself:
-            streams[self._log] = ">"
+            streams[self._keys.log] = ">"
         with _reporting():
             try:
                 answer = await self._redis.xreadgroup(GROUP, _CONSUMER, streams, count=count, block=block_ms)
@@ -155,12 +146,12 @@ class RedisMonitorState:
                 await self._ensure_groups()  # Redis came back empty
                 answer = None
         found = by_stream(answer)
-        return Entries(found[self._log], found[self._counts], found[self._labels])
+        return Entries(found[self._keys.log], found[self._keys.counts], found[self._keys.labels])
 
     async def counted_until(self) -> float:
         """Return Unix seconds by the log's clock: what came to the log before has been counted and acknowledged."""
         with _reporting():
-            return int(await self._counted(keys=[self._log])) / 1000
+            return int(await self._counted(keys=[self._keys.log])) / 1000
 
     async def find(self, model: str, request_ids: Sequence[str], now: float) -> dict[str, Found]:
         """Look up answers that wait for labels, of the whole time to live."""
@@ -178,7 +169,7 @@ class RedisMonitorState:
     async def holds(self) -> dict[str, str]:
         """Read for which models automatic rollbacks are held, and why."""
         with _reporting():
-            held: Any = await self._redis.hgetall(self._holds)
+            held: Any = await self._redis.hgetall(self._keys.holds)
         return {k.decode(): v.decode() for k, v in held.items()}
 
     async def commit(self, commit: Commit) -> None:
@@ -190,11 +181,11 @@ class RedisMonitorState:
         with _reporting():
             answers = self._predictions.group(commit.kept)
             async with self._redis.pipeline(transaction=True) as pipe:
-                await pipe.watch(self._lease)
-                if await pipe.get(self._lease) != self._holder:
+                await pipe.watch(self._keys.lease)
+                if await pipe.get(self._keys.lease) != self._holder:
                     raise LeaseLost
                 pipe.multi()  # type: ignore[no-untyped-call]
-                pipe.pexpire(self._lease, LEASE_MS)
+                pipe.pexpire(self._keys.lease, LEASE_MS)
                 self._queue(pipe, commit)
                 self._queue_answers(pipe, answers)
                 try:
@@ -206,27 +197,31 @@ class RedisMonitorState:
     def _queue(self, pipe: Pipeline, commit: Commit) -> None:
         names = {f"{model} {version}": name for (model, version), name in commit.references.items()}
         hashes = {
-            self._state: commit.parts,
-            self._references: names,
-            self._trials: commit.trials,
-            self._seen: commit.seen,
+            self._keys.state: commit.parts,
+            self._keys.references: names,
+            self._keys.trials: commit.trials,
+            self._keys.seen: commit.seen,
         }
         for key, fields in hashes.items():
             if fields:
                 pipe.hset(key, mapping=dict(fields))  # type: ignore[arg-type] # theirs are invariant
-        read = {self._log: commit.log_ids, self._counts: commit.count_ids, self._labels: commit.label_ids}
+        read = {
+            self._keys.log: commit.log_ids,
+            self._keys.counts: commit.count_ids,
+            self._keys.labels: commit.label_ids,
+        }
         for stream, ids in read.items():
             if ids:
                 pipe.xack(stream, GROUP, *ids)
         if commit.count_ids:
-            pipe.xdel(self._counts, *commit.count_ids)
+            pipe.xdel(self._keys.counts, *commit.count_ids)
         for key, request_id in commit.labelled:
             pipe.hset(key, request_id, b"")
             pipe.expire(key, self._predictions.expire_s)  # it may have been dropped since
         for entry, data in commit.poison:
-            pipe.xadd(self._poison, {"entry": entry, "bytes": data}, maxlen=MAX_POISON)
+            pipe.xadd(self._keys.poison, {"entry": entry, "bytes": data}, maxlen=MAX_POISON)
         for each in commit.transitions:
-            pipe.xadd(self._incidents, {"transition": encode_transition(each)}, maxlen=_MAX_INCIDENTS)
+            pipe.xadd(self._keys.incidents, {"transition": encode_transition(each)}, maxlen=_MAX_INCIDENTS)
 
     def _queue_answers(self, pipe: Pipeline, answers: Mapping[str, dict[str, bytes]]) -> None:
         for key, found in answers.items():
@@ -234,7 +229,7 @@ class RedisMonitorState:
             pipe.expire(key, self._predictions.expire_s)
 
     async def _ensure_groups(self) -> None:
-        for stream in (self._log, self._counts, self._labels):
+        for stream in (self._keys.log, self._keys.counts, self._keys.labels):
             with _reporting(), contextlib.suppress(ResponseError):  # BUSYGROUP: it is there
                 await self._redis.xgroup_create(stream, GROUP, "0", mkstream=True)
 

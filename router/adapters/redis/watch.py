@@ -1,4 +1,4 @@
-"""What the monitor has stored in Redis or Valkey, for those who look and hold; the keys are `redis_monitor_state`'s."""
+"""What the monitor has stored in Redis or Valkey, for those who look and hold."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 
 from router.adapters.redis.incidents import RedisIncidents
+from router.adapters.redis.monitor_keys import monitor_keys
 from router.monitor.book import Book
 from router.monitor.book_settings import BookSettings
 from router.monitor.incident import Incident
@@ -28,8 +29,7 @@ class RedisWatch:
             url, retry=Retry(NoBackoff(), 0), socket_timeout=timeout_s, socket_connect_timeout=timeout_s
         )
         self._incidents = RedisIncidents(url, prefix=prefix, timeout_s=timeout_s)
-        self._state = f"{prefix}monitor:state"
-        self._holds = f"{prefix}monitor:holds"
+        self._keys = monitor_keys(prefix)
 
     async def close(self) -> None:
         """Give back the connections."""
@@ -39,7 +39,7 @@ class RedisWatch:
     async def book(self) -> Book:
         """Read the monitor's book as last stored."""
         with _reporting():
-            parts: Any = await self._redis.hgetall(self._state)
+            parts: Any = await self._redis.hgetall(self._keys.state)
             book = Book(BookSettings(), lambda _model, _version: None)
             book.restore({name.decode(): data for name, data in parts.items()})
             return book
@@ -47,7 +47,7 @@ class RedisWatch:
     async def trial(self, model: str) -> TrialState | None:
         """Read what was counted for a model's last rollout with checks on predictions or labels."""
         with _reporting():
-            data: Any = await self._redis.hget(self._state, trial_field(model))
+            data: Any = await self._redis.hget(self._keys.state, trial_field(model))
             return None if data is None else decode_trial(data)
 
     async def incidents(self, limit: int, model: str | None = None) -> Sequence[Incident]:
@@ -57,16 +57,16 @@ class RedisWatch:
     async def holds(self) -> Mapping[str, str]:
         """Read for which models automatic rollbacks are held, and why."""
         with _reporting():
-            held: Any = await self._redis.hgetall(self._holds)
+            held: Any = await self._redis.hgetall(self._keys.holds)
         return {model.decode(): reason.decode() for model, reason in held.items()}
 
     async def hold(self, model: str, reason: str | None) -> None:
         """Forbid automatic rollbacks of a model; None allows them again."""
         with _reporting():
             if reason is None:
-                await self._redis.hdel(self._holds, model)
+                await self._redis.hdel(self._keys.holds, model)
             else:
-                await self._redis.hset(self._holds, model, reason)
+                await self._redis.hset(self._keys.holds, model, reason)
 
 
 @contextmanager
