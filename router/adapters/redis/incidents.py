@@ -2,7 +2,7 @@
 
 Keys, under one prefix (default `shepherd:`):
 
-- `incidents`       stream  `transition` as JSON, written by `redis_monitor_state`; one group for each kind of act
+- `incidents`       stream  `transition` as JSON, written by `monitor_state`; one group for each kind of act
 - `incidents:dead`  stream  what could not be delivered: `transition`, `to`, `why`; bounded
 """
 

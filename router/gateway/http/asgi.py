@@ -1,6 +1,6 @@
 """The ASGI side of the HTTP door: everything that is not an inference, and clean refusals. Raw ASGI.
 
-Bodies here are small documents, bounded like any other by the connection (`http_connection`). An inference comes here
+Bodies here are small documents, bounded like any other by the connection (`connection`). An inference comes here
 only when its path names no model that could exist.
 """
 

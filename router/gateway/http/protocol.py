@@ -9,7 +9,7 @@ An Exchange carries the few attributes through which uvicorn looks at a request 
 `keep_alive`, …), so pipelining, keep-alive and graceful shutdown stay uvicorn's and work across both kinds: a pipelined
 GET waits for the inference before it, and the other way round.
 
-Limits on heads, bodies and time hold for both kinds (`http_connection`).
+Limits on heads, bodies and time hold for both kinds (`connection`).
 """
 
 from __future__ import annotations
