@@ -23,7 +23,7 @@ class Unhealthy(Exception):
     """This replica should be replaced; says why."""
 
 
-class Vitality:
+class HealthCheck:
     """Judges one loaded version; cheap enough for every second."""
 
     def __init__(self, artifact: Artifact, on_run: OnRun) -> None:

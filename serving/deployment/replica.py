@@ -16,7 +16,7 @@ from serving.deployment.admission import fit, remember_memory
 from serving.deployment.failures import load_failure
 from serving.deployment.finite_outputs import watch_outputs
 from serving.deployment.gc_freeze import spare_what_is_loaded
-from serving.deployment.health_check import Vitality
+from serving.deployment.health_check import HealthCheck
 from serving.deployment.listeners import publish
 from serving.deployment.loading import agreement, batch_limits, load_proven, unbatched_because
 from serving.deployment.model_server import ModelServer
@@ -75,7 +75,7 @@ class ModelReplica:
 
     async def check_health(self) -> None:
         """Raise unless the model still answers its golden example, or is busy answering others."""
-        await self._vitality.check(self._server.model)
+        await self._health_check.check(self._server.model)
 
     async def __del__(self) -> None:
         """Drain: Ray Serve awaits this before it ends the process."""
@@ -93,7 +93,7 @@ class ModelReplica:
         fitted = msgspec.structs.replace(artifact, options=options)
         backend, findings = await asyncio.to_thread(load_proven, fitted, self._spec.reach)
         meters = ReplicaMeters(self._metrics, self._spec.model, self._spec.version)
-        self._vitality = Vitality(artifact, meters)
+        self._health_check = HealthCheck(artifact, meters)
         server = ModelServer(
             watch_outputs(backend, meters.nonfinite),
             token=(self._spec.run_dir / CHANNEL_TOKEN_FILE).read_bytes(),
@@ -101,7 +101,7 @@ class ModelReplica:
             max_in_flight=self._spec.max_in_flight,
             replica_id=self._id,
             node=str(ray.get_runtime_context().get_node_id()),
-            on_run=self._vitality.on_run,
+            on_run=self._health_check.on_run,
             agrees=agreement(artifact),
             unbatched_because=unbatched_because(findings),
         )

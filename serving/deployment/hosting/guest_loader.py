@@ -10,7 +10,7 @@ import msgspec
 
 from serving.deployment.admission import fit
 from serving.deployment.finite_outputs import watch_outputs
-from serving.deployment.health_check import Vitality
+from serving.deployment.health_check import HealthCheck
 from serving.deployment.hosting.crash_marks import Mark, Marks
 from serving.deployment.hosting.host_files import Guest, guest_name
 from serving.deployment.hosting.marked_backend import MarkedBackend
@@ -28,15 +28,15 @@ from serving.telemetry.instruments import Registry
 class LoadedGuest:
     """A guest's model in memory; fits `guest_server.Loaded`."""
 
-    def __init__(self, model: LoadedModel, vitality: Vitality, loader: GuestLoader, spec: VersionSpec) -> None:
+    def __init__(self, model: LoadedModel, health_check: HealthCheck, loader: GuestLoader, spec: VersionSpec) -> None:
         self.model = model
-        self._vitality = vitality
+        self._health_check = health_check
         self._loader = loader
         self._spec = spec
 
     async def check(self) -> None:
-        """Raise when the model does not answer its example any more; see `Vitality.check`."""
-        await self._vitality.check(self.model)
+        """Raise when the model does not answer its example any more; see `HealthCheck.check`."""
+        await self._health_check.check(self.model)
 
     async def close(self) -> None:
         """Give its memory back, as far as the allocator can."""
@@ -85,11 +85,11 @@ class GuestLoader:
         try:
             backend, findings = await asyncio.to_thread(load_proven, fitted, spec.reach)
             meters = ReplicaMeters(self._registry, spec.model, spec.version)
-            vitality = Vitality(artifact, meters)
+            health_check = HealthCheck(artifact, meters)
             model = LoadedModel(
                 watch_outputs(MarkedBackend(backend, mark), meters.nonfinite),
                 limits=batch_limits(artifact.options),
-                on_run=vitality.on_run,
+                on_run=health_check.on_run,
                 agrees=agreement(artifact),
                 unbatched_because=unbatched_because(findings),
                 are_shadows_apart=False,
@@ -97,7 +97,7 @@ class GuestLoader:
             await model.start(artifact.golden.inputs)
         finally:
             mark.clear()
-        return LoadedGuest(model, vitality, self, spec)
+        return LoadedGuest(model, health_check, self, spec)
 
 
 def _on_one_core(artifact: Artifact) -> Artifact:

@@ -10,7 +10,7 @@ import pytest
 
 from serving.backends.backend import Agreement, Array
 from serving.backends.echo import EchoBackend
-from serving.deployment.health_check import STUCK_AFTER_S, Unhealthy, Vitality
+from serving.deployment.health_check import STUCK_AFTER_S, HealthCheck, Unhealthy
 from serving.deployment.loaded_model import LoadedModel
 from serving.protocol.arrays import to_tensor
 from serving.registry.artifact import Artifact, VersionInfo
@@ -40,11 +40,11 @@ class Elsewhere(EchoBackend):
     async def stop(self) -> None: ...
 
 
-def long_unproven() -> Vitality:
+def long_unproven() -> HealthCheck:
     """As if the last answer were long ago."""
-    vitality = Vitality(ARTIFACT, lambda *_: None)
-    vitality._proven -= 2 * STUCK_AFTER_S
-    return vitality
+    health_check = HealthCheck(ARTIFACT, lambda *_: None)
+    health_check._proven -= 2 * STUCK_AFTER_S
+    return health_check
 
 
 async def test_a_run_that_never_ends_is_a_reason() -> None:
