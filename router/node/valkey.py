@@ -10,15 +10,16 @@ import time
 from pathlib import Path
 from typing import Final
 
-from redis import Redis
 from redis.exceptions import RedisError
 
+from router.adapters.redis.client import blocking_client
 from router.layout import Layout
 from router.node.child import last_lines, start_child
 from serving.telemetry.failure_log import FailureLog
 
 _START_TIMEOUT_S: Final = 20.0
 _STOP_TIMEOUT_S: Final = 5.0
+_ANSWER_S: Final = 1.0
 
 
 class ValkeyFailed(Exception):
@@ -60,14 +61,13 @@ class EmbeddedValkey:
             ValkeyFailed: it ended, or does not answer in time.
         """
         assert self._process is not None, "launch() first"
-        client = Redis(unix_socket_path=str(self._layout.redis_socket))
         deadline = time.monotonic() + _START_TIMEOUT_S
-        while self._process.poll() is None and time.monotonic() < deadline:
-            with contextlib.suppress(RedisError, OSError):
-                if client.ping():
-                    client.close()
-                    return
-            time.sleep(0.02)
+        with blocking_client(self.url, timeout_s=_ANSWER_S) as client:
+            while self._process.poll() is None and time.monotonic() < deadline:
+                with contextlib.suppress(RedisError, OSError):
+                    if client.ping():
+                        return
+                time.sleep(0.02)
         raise ValkeyFailed(f"the embedded Valkey does not start; {self._log} ends with:\n{last_lines(self._log)}")
 
     def tend(self) -> None:

@@ -11,7 +11,7 @@ import socket
 from pathlib import Path
 from typing import Final
 
-from redis import Redis
+from router.adapters.redis.client import blocking_client
 
 KEY: Final = "shepherd:gateway"
 #: How long a claim outlives a gateway that was killed; many times the pause between renewals.
@@ -28,7 +28,7 @@ class Claim:
     """A gateway's claim to a database. Calls block, and raise `redis.exceptions.RedisError` while Redis is away."""
 
     def __init__(self, url: str, holder: str, *, lifetime_s: float = LIFETIME_S) -> None:
-        self._redis = Redis.from_url(url, socket_connect_timeout=_ANSWER_S, socket_timeout=_ANSWER_S)
+        self._redis = blocking_client(url, timeout_s=_ANSWER_S)
         self._holder = holder
         self._lifetime_ms = round(1000 * lifetime_s)
 

@@ -18,11 +18,9 @@ from contextlib import contextmanager
 from typing import Any, Final
 
 import msgspec
-from redis.asyncio import Redis
-from redis.asyncio.retry import Retry
-from redis.backoff import NoBackoff
 from redis.exceptions import RedisError, ResponseError
 
+from router.adapters.redis.client import asyncio_client
 from router.adapters.redis.monitor_keys import monitor_keys
 from router.adapters.redis.predictions import MAX_ANSWER_BYTES, RedisPredictions
 from router.adapters.redis.stream_entries import GROUP, MAX_POISON, StreamEntry, by_stream
@@ -149,9 +147,7 @@ class RedisCounting:
         prefix: str = "shepherd:",
         timeout_s: float = 5.0,
     ) -> None:
-        self._redis: Redis = Redis.from_url(
-            url, retry=Retry(NoBackoff(), 0), socket_timeout=timeout_s, socket_connect_timeout=timeout_s
-        )
+        self._redis = asyncio_client(url, timeout_s=timeout_s)
         self._consumer = consumer
         self._stale_ms = stale_ms
         self._predictions = RedisPredictions(self._redis, prefix, label_ttl_s, max_answer_bytes)

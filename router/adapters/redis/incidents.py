@@ -13,11 +13,9 @@ from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, Final
 
-from redis.asyncio import Redis
-from redis.asyncio.retry import Retry
-from redis.backoff import NoBackoff
 from redis.exceptions import RedisError, ResponseError
 
+from router.adapters.redis.client import asyncio_client
 from router.monitor.incident import Incident, Transition, decode_transition, encode_transition
 from router.ports import StoreUnavailable
 
@@ -29,9 +27,7 @@ class RedisIncidents:
     """The transitions of all incidents. Every method may raise `StoreUnavailable`."""
 
     def __init__(self, url: str, *, prefix: str = "shepherd:", timeout_s: float = 5.0) -> None:
-        self._redis: Redis = Redis.from_url(
-            url, retry=Retry(NoBackoff(), 0), socket_timeout=timeout_s, socket_connect_timeout=timeout_s
-        )
+        self._redis = asyncio_client(url, timeout_s=timeout_s)
         self._stream = f"{prefix}incidents"
         self._dead = f"{prefix}incidents:dead"
 

@@ -16,15 +16,13 @@ from contextlib import contextmanager
 from typing import Any
 
 import msgspec
-from redis.asyncio import Redis
 from redis.asyncio.client import Pipeline
-from redis.asyncio.retry import Retry
-from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 
 from router.access.key import ApiKey, KeySnapshot
 from router.adapters.key_write import KeyStanding, KeyWrite, plan_creation, plan_revocation
 from router.adapters.redis.audit import queue_entry, read_last_entry, transact
+from router.adapters.redis.client import asyncio_client
 from router.adapters.redis.following import follow
 from router.ports import StoreUnavailable
 
@@ -35,10 +33,7 @@ class RedisKeyStore:
     """A `KeyStore` shared by every process that is given the same URL."""
 
     def __init__(self, url: str, *, prefix: str = "shepherd:", poll_s: float = 1.0, timeout_s: float = 5.0) -> None:
-        # No retries by the client: it would repeat an EXEC of which it does not know whether it took effect.
-        self._redis: Redis = Redis.from_url(
-            url, retry=Retry(NoBackoff(), 0), socket_timeout=timeout_s, socket_connect_timeout=timeout_s
-        )
+        self._redis = asyncio_client(url, timeout_s=timeout_s)
         self._poll_s = poll_s
         self._keys = f"{prefix}api_keys"
         self._epoch = f"{prefix}api_key_epoch"

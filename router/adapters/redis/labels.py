@@ -16,11 +16,9 @@ from contextlib import contextmanager
 from typing import Any, Final
 
 import msgspec
-from redis.asyncio import Redis
-from redis.asyncio.retry import Retry
-from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 
+from router.adapters.redis.client import asyncio_client
 from router.ports import StoreUnavailable
 from router.requestlog.label import Label, encode_label_value
 
@@ -50,9 +48,7 @@ class RedisLabels:
     def __init__(
         self, url: str, *, prefix: str = "shepherd:", timeout_s: float = 2.0, max_entries: int = MAX_ENTRIES
     ) -> None:
-        self._redis: Redis = Redis.from_url(
-            url, retry=Retry(NoBackoff(), 0), socket_timeout=timeout_s, socket_connect_timeout=timeout_s
-        )
+        self._redis = asyncio_client(url, timeout_s=timeout_s)
         self._stream = f"{prefix}labels"
         self._max_entries = max_entries
 

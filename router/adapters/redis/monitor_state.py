@@ -25,12 +25,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, Final
 
-from redis.asyncio import Redis
 from redis.asyncio.client import Pipeline
-from redis.asyncio.retry import Retry
-from redis.backoff import NoBackoff
 from redis.exceptions import RedisError, ResponseError, WatchError
 
+from router.adapters.redis.client import asyncio_client
 from router.adapters.redis.monitor_keys import monitor_keys
 from router.adapters.redis.monitor_turn import Commit, Entries, Found
 from router.adapters.redis.predictions import MAX_ANSWER_BYTES, RedisPredictions
@@ -90,9 +88,7 @@ class RedisMonitorState:
             prefix: of all keys.
             timeout_s: of one call.
         """
-        self._redis: Redis = Redis.from_url(
-            url, retry=Retry(NoBackoff(), 0), socket_timeout=timeout_s, socket_connect_timeout=timeout_s
-        )
+        self._redis = asyncio_client(url, timeout_s=timeout_s)
         self._holder = holder.encode()
         self._counts_itself = counts_itself
         self._predictions = RedisPredictions(self._redis, prefix, label_ttl_s, max_answer_bytes)

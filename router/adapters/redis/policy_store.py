@@ -25,15 +25,13 @@ from typing import Any, Final, NamedTuple
 from urllib.parse import urlsplit
 
 import msgspec
-from redis.asyncio import Redis
 from redis.asyncio.client import Pipeline
-from redis.asyncio.retry import Retry
-from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 
 from router.adapters.policy_json import UnreadablePolicy, decode_stored, encode_stored, revision_of
 from router.adapters.policy_write import KEPT_REVISIONS, Standing, Write, check_distinct, plan_change
 from router.adapters.redis.audit import decode_entry, queue_entry, read_last_entry, transact
+from router.adapters.redis.client import asyncio_client
 from router.adapters.redis.following import follow
 from router.policy.audit import AuditEntry, next_entry
 from router.policy.document import Policy
@@ -61,10 +59,7 @@ class RedisPolicyStore:
 
     def __init__(self, url: str, *, prefix: str = "shepherd:", poll_s: float = 1.0, timeout_s: float = 5.0) -> None:
         self._where = _without_secrets(url)
-        # No retries by the client: it would repeat an EXEC of which it does not know whether it took effect.
-        self._redis: Redis = Redis.from_url(
-            url, retry=Retry(NoBackoff(), 0), socket_timeout=timeout_s, socket_connect_timeout=timeout_s
-        )
+        self._redis = asyncio_client(url, timeout_s=timeout_s)
         self._poll_s = poll_s
         self._policies = f"{prefix}policies"
         self._revisions = f"{prefix}policy_revisions:"

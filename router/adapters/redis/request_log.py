@@ -18,11 +18,9 @@ from contextlib import contextmanager
 from typing import Any, Final
 
 import msgspec
-from redis.asyncio import Redis
-from redis.asyncio.retry import Retry
-from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 
+from router.adapters.redis.client import asyncio_client
 from router.ports import StoreUnavailable
 from router.requestlog.record import FirstSeen, Record, read_records
 
@@ -81,9 +79,7 @@ class RedisRequestLog:
     def __init__(
         self, url: str, *, prefix: str = "shepherd:", retention_bytes: int = 256 << 20, timeout_s: float = 5.0
     ) -> None:
-        self._redis: Redis = Redis.from_url(
-            url, retry=Retry(NoBackoff(), 0), socket_timeout=timeout_s, socket_connect_timeout=timeout_s
-        )
+        self._redis = asyncio_client(url, timeout_s=timeout_s)
         self._stream = f"{prefix}log"
         self._offsets = f"{prefix}log:offsets"
         self._bytes = f"{prefix}log:bytes"

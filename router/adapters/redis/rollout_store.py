@@ -14,13 +14,11 @@ from contextlib import contextmanager
 from typing import Any, Final
 
 import msgspec
-from redis.asyncio import Redis
 from redis.asyncio.client import Pipeline
-from redis.asyncio.retry import Retry
-from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 
 from router.adapters.redis.audit import queue_entry, read_last_entry, transact
+from router.adapters.redis.client import asyncio_client
 from router.adapters.rollout_write import KEPT_ROLLOUTS, entry_of, plan_rollout
 from router.ports import StoreUnavailable
 from router.rollout.rollout import Rollout
@@ -33,11 +31,6 @@ CLAIMED_S: Final = 300
 
 _decode = msgspec.json.Decoder(Rollout).decode
 _decode_answer = msgspec.msgpack.Decoder(KeptAnswer).decode
-
-
-def _connect(url: str, timeout_s: float) -> Redis:
-    # No retries by the client: it would repeat an EXEC of which it does not know whether it took effect.
-    return Redis.from_url(url, retry=Retry(NoBackoff(), 0), socket_timeout=timeout_s, socket_connect_timeout=timeout_s)
 
 
 @contextmanager
@@ -53,7 +46,7 @@ class RedisRolloutStore:
     """A `RolloutStore` shared by every process that is given the same URL."""
 
     def __init__(self, url: str, *, prefix: str = "shepherd:", timeout_s: float = 5.0) -> None:
-        self._redis = _connect(url, timeout_s)
+        self._redis = asyncio_client(url, timeout_s=timeout_s)
         self._rollouts = f"{prefix}rollouts"
         self._history = f"{prefix}rollout_history:"
         self._audit = f"{prefix}audit"
@@ -104,7 +97,7 @@ class RedisAnswerStore:
     """An `AnswerStore` shared by every process that is given the same URL."""
 
     def __init__(self, url: str, *, prefix: str = "shepherd:", timeout_s: float = 5.0) -> None:
-        self._redis = _connect(url, timeout_s)
+        self._redis = asyncio_client(url, timeout_s=timeout_s)
         self._prefix = f"{prefix}answer:"
 
     async def close(self) -> None:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Sequence
 
 import msgspec
-from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
+from router.adapters.redis.client import asyncio_client
 from router.adapters.redis.following import follow
 from router.ports import StoreUnavailable, VersionStatus
 
@@ -18,7 +18,7 @@ class RedisVersionBoard:
     """A `VersionBoard` shared by every process that is given the same URL."""
 
     def __init__(self, url: str, *, prefix: str = "shepherd:", poll_s: float = 1.0, timeout_s: float = 5.0) -> None:
-        self._redis: Redis = Redis.from_url(url, socket_timeout=timeout_s, socket_connect_timeout=timeout_s)
+        self._redis = asyncio_client(url, timeout_s=timeout_s)
         self._poll_s = poll_s
         self._key = f"{prefix}versions"
         self._changes = f"{prefix}version_changes"

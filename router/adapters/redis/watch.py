@@ -7,11 +7,9 @@ from contextlib import contextmanager
 from typing import Any
 
 import msgspec
-from redis.asyncio import Redis
-from redis.asyncio.retry import Retry
-from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 
+from router.adapters.redis.client import asyncio_client
 from router.adapters.redis.incidents import RedisIncidents
 from router.adapters.redis.monitor_keys import monitor_keys
 from router.monitor.book import Book
@@ -25,9 +23,7 @@ class RedisWatch:
     """A `Watch` on the monitor of every process that is given the same URL."""
 
     def __init__(self, url: str, *, prefix: str = "shepherd:", timeout_s: float = 5.0) -> None:
-        self._redis: Redis = Redis.from_url(
-            url, retry=Retry(NoBackoff(), 0), socket_timeout=timeout_s, socket_connect_timeout=timeout_s
-        )
+        self._redis = asyncio_client(url, timeout_s=timeout_s)
         self._incidents = RedisIncidents(url, prefix=prefix, timeout_s=timeout_s)
         self._keys = monitor_keys(prefix)
 
