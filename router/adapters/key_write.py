@@ -12,7 +12,7 @@ from router.ports import KeyExists
 from serving.protocol.errors import not_found
 
 
-class KeyStanding(msgspec.Struct, frozen=True):
+class KeyStoreState(msgspec.Struct, frozen=True):
     """What a store holds when a change begins."""
 
     keys: Mapping[str, ApiKey]
@@ -30,32 +30,32 @@ class KeyWrite(msgspec.Struct, frozen=True):
     epoch: int
 
 
-def plan_creation(standing: KeyStanding, key: ApiKey, *, actor: str, reason: str, at: float) -> KeyWrite:
+def plan_creation(state: KeyStoreState, key: ApiKey, *, actor: str, reason: str, at: float) -> KeyWrite:
     """Work out the addition of a key.
 
     Raises:
         KeyExists: its name is taken.
     """
-    if key.name in standing.keys:
+    if key.name in state.keys:
         raise KeyExists(key.name)
-    return _write(standing, key.name, key, actor=actor, reason=reason, at=at)
+    return _write(state, key.name, key, actor=actor, reason=reason, at=at)
 
 
-def plan_revocation(standing: KeyStanding, name: str, *, actor: str, reason: str, at: float) -> KeyWrite:
+def plan_revocation(state: KeyStoreState, name: str, *, actor: str, reason: str, at: float) -> KeyWrite:
     """Work out the end of a key.
 
     Raises:
         ServingError: NOT_FOUND.
     """
-    if name not in standing.keys:
+    if name not in state.keys:
         raise not_found(f"there is no key {name}")
-    return _write(standing, name, None, actor=actor, reason=reason, at=at)
+    return _write(state, name, None, actor=actor, reason=reason, at=at)
 
 
-def _write(standing: KeyStanding, name: str, key: ApiKey | None, *, actor: str, reason: str, at: float) -> KeyWrite:
-    before = standing.keys.get(name)
+def _write(state: KeyStoreState, name: str, key: ApiKey | None, *, actor: str, reason: str, at: float) -> KeyWrite:
+    before = state.keys.get(name)
     entry = next_entry(
-        standing.last_entry,
+        state.last_entry,
         at=at,
         actor=actor,
         action="key.create" if key else "key.revoke",
@@ -65,4 +65,4 @@ def _write(standing: KeyStanding, name: str, key: ApiKey | None, *, actor: str, 
         after=key and key.describe(),
     )
     # Tied to the clock, so that it goes on growing when a store comes back empty: see `policy_write`.
-    return KeyWrite(name, key, entry, max(standing.epoch + 1, int(at * 1000)))
+    return KeyWrite(name, key, entry, max(state.epoch + 1, int(at * 1000)))

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import AsyncGenerator
 
 from router.access.key import ApiKey, KeySnapshot
-from router.adapters.key_write import KeyStanding, KeyWrite, plan_creation, plan_revocation
+from router.adapters.key_write import KeyStoreState, KeyWrite, plan_creation, plan_revocation
 from router.adapters.memory.policy_store import MemoryPolicyStore
 
 
@@ -25,11 +25,11 @@ class MemoryKeyStore:
 
     async def create(self, key: ApiKey, *, actor: str, reason: str, at: float) -> None:
         """Add a key."""
-        await self._apply(plan_creation(self._standing(), key, actor=actor, reason=reason, at=at))
+        await self._apply(plan_creation(self._state(), key, actor=actor, reason=reason, at=at))
 
     async def revoke(self, name: str, *, actor: str, reason: str, at: float) -> None:
         """End a key."""
-        await self._apply(plan_revocation(self._standing(), name, actor=actor, reason=reason, at=at))
+        await self._apply(plan_revocation(self._state(), name, actor=actor, reason=reason, at=at))
 
     async def watch(self) -> AsyncGenerator[KeySnapshot, None]:
         """Yield the current keys, then all anew after each change."""
@@ -42,8 +42,8 @@ class MemoryKeyStore:
             else:
                 await changed.wait()
 
-    def _standing(self) -> KeyStanding:
-        return KeyStanding(self._keys, None, self._epoch)
+    def _state(self) -> KeyStoreState:
+        return KeyStoreState(self._keys, None, self._epoch)
 
     async def _apply(self, write: KeyWrite) -> None:
         entry = write.entry

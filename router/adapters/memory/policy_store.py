@@ -8,15 +8,20 @@ from collections.abc import AsyncGenerator, Sequence
 from types import MappingProxyType
 from typing import Any
 
-import msgspec
-
-from router.adapters.policy_write import KEPT_REVISIONS, Standing, Write, check_distinct, plan_change
+from router.adapters.policy_write import (
+    KEPT_REVISIONS,
+    CurrentPolicy,
+    SingleWrites,
+    StoreState,
+    Write,
+    check_distinct,
+    plan_writes,
+)
 from router.policy.audit import AuditEntry, next_entry
-from router.policy.document import Policy
 from router.ports import PolicyChange, PolicySnapshot, StoredPolicy
 
 
-class MemoryPolicyStore:
+class MemoryPolicyStore(SingleWrites):
     """A `PolicyStore` that lives and dies with its process.
 
     Writes do not await, so each is atomic on its event loop.
@@ -37,32 +42,20 @@ class MemoryPolicyStore:
         """Read one policy."""
         return self._policies.get(model)
 
-    async def put(self, policy: Policy, *, expected_revision: int, actor: str, reason: str, at: float) -> StoredPolicy:
-        """Write a revision if the current one is `expected_revision`; else `RevisionConflict`."""
-        change = PolicyChange(policy.model, policy, expected_revision)
-        (stored,) = await self.write((change,), actor=actor, reason=reason, at=at)
-        assert stored is not None, "a policy was written"
-        return stored
-
-    async def delete(self, model: str, *, expected_revision: int, actor: str, reason: str, at: float) -> None:
-        """Remove a policy, under the same condition as `put`."""
-        await self.write((PolicyChange(model, None, expected_revision),), actor=actor, reason=reason, at=at)
-
     async def write(
         self, changes: Sequence[PolicyChange], *, actor: str, reason: str, at: float
     ) -> Sequence[StoredPolicy | None]:
         """Make several changes, all of them or none."""
         check_distinct(changes)
-        planned: list[tuple[StoredPolicy | None, Write]] = []
-        for change in changes:
-            standing = self._standing(change.model)
-            if planned:
-                before = planned[-1][1]
-                standing = msgspec.structs.replace(standing, last_entry=before.entry, epoch=before.epoch)
-            planned.append(plan_change(standing, change, actor=actor, reason=reason, at=at))
-        for _, write in planned:
+        state = StoreState(
+            policies={change.model: self._current(change.model) for change in changes},
+            last_entry=self._audit[-1] if self._audit else None,
+            epoch=self._epoch,
+        )
+        writes = plan_writes(state, changes, actor=actor, reason=reason, at=at)
+        for write in writes:
             self._apply(write)
-        return tuple(stored for stored, _ in planned)
+        return tuple(write.stored for write in writes)
 
     async def note(
         self, *, action: str, actor: str, reason: str, model: str, before: Any, after: Any, at: float
@@ -94,14 +87,9 @@ class MemoryPolicyStore:
             else:
                 await changed.wait()
 
-    def _standing(self, model: str) -> Standing:
+    def _current(self, model: str) -> CurrentPolicy:
         revisions = self._revisions.get(model)
-        return Standing(
-            current=self._policies.get(model),
-            last_revision=revisions[-1].revision if revisions else 0,
-            last_entry=self._audit[-1] if self._audit else None,
-            epoch=self._epoch,
-        )
+        return CurrentPolicy(self._policies.get(model), revisions[-1].revision if revisions else 0)
 
     def _apply(self, write: Write) -> None:
         if write.stored is None:

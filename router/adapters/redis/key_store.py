@@ -20,7 +20,7 @@ from redis.asyncio.client import Pipeline
 from redis.exceptions import RedisError
 
 from router.access.key import ApiKey, KeySnapshot
-from router.adapters.key_write import KeyStanding, KeyWrite, plan_creation, plan_revocation
+from router.adapters.key_write import KeyStoreState, KeyWrite, plan_creation, plan_revocation
 from router.adapters.redis.audit import queue_entry, read_last_entry, transact
 from router.adapters.redis.client import asyncio_client
 from router.adapters.redis.following import follow
@@ -55,11 +55,11 @@ class RedisKeyStore:
 
     async def create(self, key: ApiKey, *, actor: str, reason: str, at: float) -> None:
         """Add a key."""
-        await self._change(lambda standing: plan_creation(standing, key, actor=actor, reason=reason, at=at))
+        await self._change(lambda state: plan_creation(state, key, actor=actor, reason=reason, at=at))
 
     async def revoke(self, name: str, *, actor: str, reason: str, at: float) -> None:
         """End a key."""
-        await self._change(lambda standing: plan_revocation(standing, name, actor=actor, reason=reason, at=at))
+        await self._change(lambda state: plan_revocation(state, name, actor=actor, reason=reason, at=at))
 
     def watch(self) -> AsyncGenerator[KeySnapshot, None]:
         """Yield the current keys, then all anew after each change; never with a smaller epoch."""
@@ -75,15 +75,15 @@ class RedisKeyStore:
 
         return follow(self._redis, self._changes, read, poll_s=self._poll_s, what="the keys of the data plane")
 
-    async def _change(self, plan: Callable[[KeyStanding], KeyWrite]) -> None:
+    async def _change(self, plan: Callable[[KeyStoreState], KeyWrite]) -> None:
         async def act(pipe: Pipeline) -> None:
             found: Any = await pipe.hgetall(self._keys)
-            standing = KeyStanding(
+            state = KeyStoreState(
                 keys={name.decode(): _decode(raw) for name, raw in found.items()},
                 last_entry=await read_last_entry(pipe, self._audit),
                 epoch=int(await pipe.get(self._epoch) or 0),
             )
-            write = plan(standing)
+            write = plan(state)
             pipe.multi()  # type: ignore[no-untyped-call]
             if write.key is None:
                 pipe.hdel(self._keys, write.name)

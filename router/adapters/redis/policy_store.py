@@ -29,12 +29,19 @@ from redis.asyncio.client import Pipeline
 from redis.exceptions import RedisError
 
 from router.adapters.policy_json import UnreadablePolicy, decode_stored, encode_stored, revision_of
-from router.adapters.policy_write import KEPT_REVISIONS, Standing, Write, check_distinct, plan_change
+from router.adapters.policy_write import (
+    KEPT_REVISIONS,
+    CurrentPolicy,
+    SingleWrites,
+    StoreState,
+    Write,
+    check_distinct,
+    plan_writes,
+)
 from router.adapters.redis.audit import decode_entry, queue_entry, read_last_entry, transact
 from router.adapters.redis.client import asyncio_client
 from router.adapters.redis.following import follow
 from router.policy.audit import AuditEntry, next_entry
-from router.policy.document import Policy
 from router.ports import PolicyChange, PolicySnapshot, StoredPolicy, StoreUnavailable
 
 #: Revisions among which one that can be read is looked for.
@@ -51,7 +58,7 @@ class _Known(NamedTuple):
     """Why `stored` is an older revision; empty when it is what is kept."""
 
 
-class RedisPolicyStore:
+class RedisPolicyStore(SingleWrites):
     """A `PolicyStore` shared by every process that is given the same URL (`redis://`, `rediss://` or `unix://`).
 
     Every method raises `StoreUnavailable` when Redis cannot be reached or refuses; `watch` waits instead.
@@ -92,40 +99,23 @@ class RedisPolicyStore:
             raw = await self._redis.hget(self._policies, model)
             return None if raw is None else (await self._read(raw, model)).stored
 
-    async def put(self, policy: Policy, *, expected_revision: int, actor: str, reason: str, at: float) -> StoredPolicy:
-        """Write a revision if the current one is `expected_revision` (0: there is none); else `RevisionConflict`."""
-        change = PolicyChange(policy.model, policy, expected_revision)
-        (stored,) = await self.write((change,), actor=actor, reason=reason, at=at)
-        assert stored is not None, "a policy was written"
-        return stored
-
-    async def delete(self, model: str, *, expected_revision: int, actor: str, reason: str, at: float) -> None:
-        """Remove a policy, under the same condition as `put`."""
-        await self.write((PolicyChange(model, None, expected_revision),), actor=actor, reason=reason, at=at)
-
     async def write(
         self, changes: Sequence[PolicyChange], *, actor: str, reason: str, at: float
     ) -> Sequence[StoredPolicy | None]:
         """Make several changes, all of them or none."""
         check_distinct(changes)
 
-        async def act(pipe: Pipeline) -> Sequence[StoredPolicy | None]:
-            answers: list[StoredPolicy | None] = []
-            writes: list[Write] = []
-            for change in changes:
-                standing = await self._standing(pipe, change.model)
-                if writes:
-                    standing = msgspec.structs.replace(standing, last_entry=writes[-1].entry, epoch=writes[-1].epoch)
-                stored, write = plan_change(standing, change, actor=actor, reason=reason, at=at)
-                answers.append(stored)
-                writes.append(write)
+        async def act(pipe: Pipeline) -> tuple[Write, ...]:
+            state = await self._state(pipe, changes)
+            writes = plan_writes(state, changes, actor=actor, reason=reason, at=at)
             pipe.multi()  # type: ignore[no-untyped-call]
             for write in writes:
                 self._queue(pipe, write)
-            return answers
+            return writes
 
         with self._reporting():
-            return await transact(self._redis, (self._audit,), act)
+            writes = await transact(self._redis, (self._audit,), act)
+        return tuple(write.stored for write in writes)
 
     async def note(
         self, *, action: str, actor: str, reason: str, model: str, before: Any, after: Any, at: float
@@ -207,15 +197,20 @@ class RedisPolicyStore:
                 found.append(decode_stored(raw, model=model))
         return tuple(found)
 
-    async def _standing(self, pipe: Pipeline, model: str) -> Standing:
-        """Read, on a connection that watches, what a write of this model depends on."""
-        current = await pipe.hget(self._policies, model)
-        last = await pipe.lindex(self._revisions + model, -1)
-        return Standing(
-            current=None if current is None else (await self._read(current, model)).stored,
-            last_revision=0 if last is None else revision_of(last, model=model),
+    async def _state(self, pipe: Pipeline, changes: Sequence[PolicyChange]) -> StoreState:
+        """Read, on a connection that watches, what a write depends on."""
+        return StoreState(
+            policies={change.model: await self._current(pipe, change.model) for change in changes},
             last_entry=await read_last_entry(pipe, self._audit),
             epoch=int(await pipe.get(self._epoch) or 0),
+        )
+
+    async def _current(self, pipe: Pipeline, model: str) -> CurrentPolicy:
+        raw = await pipe.hget(self._policies, model)
+        last = await pipe.lindex(self._revisions + model, -1)
+        return CurrentPolicy(
+            stored=None if raw is None else (await self._read(raw, model)).stored,
+            last_revision=0 if last is None else revision_of(last, model=model),
         )
 
     def _queue(self, pipe: Pipeline, write: Write) -> None:
