@@ -1,82 +1,33 @@
-"""The request log's way into a real Valkey: exactly once, through deaths, outages and a full spool."""
+"""The request log's way into a real Valkey: exactly once, through outages and a full spool."""
 
 from __future__ import annotations
 
 import asyncio
-from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator
 from pathlib import Path
-from uuid import uuid4
 
 import pytest
 import pytest_asyncio
 from redis import Redis
 
-from router.adapters.files.spool import Spool, SpoolLimits
+from router.adapters.files.spool import SpoolLimits
 from router.adapters.files.spool_accounting import LocalLogAccounting
 from router.adapters.files.spool_folder import adopt
 from router.adapters.redis.request_log import RedisRequestLog
-from router.gateway.log.shipper import ENTRY_BYTES, Shipper, Transfer
+from router.gateway.log.shipper import ENTRY_BYTES, Transfer
 from router.ports import StoreUnavailable
 from router.requestlog.record import read_records
-from tests.answers import a_recorder, a_spool, add_answer, die
-from tests.doomed import answer_and_ship_for_ever, last_told, running, wait_for
+from tests.answers import a_recorder, a_spool, add_answer
+from tests.shipping import a_shipper, a_stream, answer, is_shipped, raw_ids, until
 from tests.valkey import running_valkey, short_folder
 
 pytestmark = [pytest.mark.slow, pytest.mark.asyncio]
 
-_PATIENCE_S = 30.0
-"""Only a broken test waits so long."""
-
-
-@pytest.fixture
-def prefix() -> str:
-    """Keeps this test's keys apart."""
-    return f"test-{uuid4()}:"
-
 
 @pytest_asyncio.fixture
 async def stream(valkey_socket: Path, prefix: str) -> AsyncIterator[RedisRequestLog]:
-    async with _stream(valkey_socket, prefix=prefix) as stream:
+    async with a_stream(valkey_socket, prefix=prefix) as stream:
         yield stream
-
-
-@asynccontextmanager
-async def _stream(
-    socket: Path, prefix: str = "shepherd:", retention_bytes: int = 1 << 30
-) -> AsyncIterator[RedisRequestLog]:
-    stream = RedisRequestLog(f"unix://{socket}", prefix=prefix, retention_bytes=retention_bytes)
-    try:
-        yield stream
-    finally:
-        await stream.close()
-
-
-def _shipper(spool: Spool, stream: RedisRequestLog, root: Path) -> Shipper:
-    return Shipper(spool, stream, root=root, interval_s=0.01, adopt_interval_s=0.05)
-
-
-def _answer(spool: Spool, count: int, *, first: int = 1, size: int = 0) -> None:
-    """Answer requests `first` and on, a few per tick."""
-    recorder = a_recorder(spool, spool.folder.incarnation)
-    recorder._sequence = first - 1
-    for n in range(first, first + count):
-        add_answer(recorder, n, inputs=bytes(size))
-        if n % 5 == 0:
-            recorder.flush()
-    recorder.flush()
-
-
-async def _raw_ids(stream: RedisRequestLog) -> list[str]:
-    """Return the ids of all records in the stream, in order, duplicates and all."""
-    return [record.id async for entry in stream.entries() for record in read_records(entry.records).records]
-
-
-async def _until(condition: Callable[[], Awaitable[bool]]) -> None:
-    async with asyncio.timeout(_PATIENCE_S):
-        while not await condition():
-            await asyncio.sleep(0.01)
 
 
 class LosesAnswers:
@@ -101,27 +52,27 @@ class LosesAnswers:
 async def test_every_record_arrives_once_and_in_order(tmp_path: Path, stream: RedisRequestLog) -> None:
     """From the spool, over several segments, while it is written; what is shipped leaves the disk."""
     spool = a_spool(tmp_path)
-    shipper = _shipper(spool, stream, tmp_path)
+    shipper = a_shipper(spool, stream, tmp_path)
     shipper.start()
     for part in range(5):
-        _answer(spool, 100, first=100 * part + 1)
+        answer(spool, 100, first=100 * part + 1)
         await asyncio.sleep(0)
 
     assert await shipper.stop()
 
-    assert await _raw_ids(stream) == [f"r1#{n}" for n in range(1, 501)]
+    assert await raw_ids(stream) == [f"r1#{n}" for n in range(1, 501)]
     assert [record.request_id async for record in stream.records()] == [f"request-{n}" for n in range(1, 501)]
     assert [path.name for path in tmp_path.iterdir() if path.is_dir()] == []
 
 
-async def test_the_books_outlive_the_gateway(tmp_path: Path, stream: RedisRequestLog) -> None:
+async def test_the_counts_outlive_the_gateway(tmp_path: Path, stream: RedisRequestLog) -> None:
     """A clean stop leaves no folder and all counts; the next start adds to them."""
     accounting = LocalLogAccounting(tmp_path)
     for life in (1, 2):
         spool = a_spool(tmp_path, f"life-{life}")
-        shipper = _shipper(spool, stream, tmp_path)
+        shipper = a_shipper(spool, stream, tmp_path)
         shipper.start()
-        _answer(spool, 100)
+        answer(spool, 100)
         await shipper.stop()
 
         document = await accounting.accounting()
@@ -151,7 +102,7 @@ async def test_entries_carry_whole_records_and_stay_small(tmp_path: Path, stream
 async def test_an_append_whose_answer_was_lost_is_not_repeated(tmp_path: Path, stream: RedisRequestLog) -> None:
     """After a failure the offset is read back from where the records are."""
     spool = a_spool(tmp_path)
-    _answer(spool, 300)
+    answer(spool, 300)
     flaky = LosesAnswers(stream)
     transfer = Transfer(spool.folder, flaky)
 
@@ -161,53 +112,53 @@ async def test_an_append_whose_answer_was_lost_is_not_repeated(tmp_path: Path, s
 
     assert not await transfer.ship(100)
     assert flaky.lost > 1
-    assert await _raw_ids(stream) == [f"r1#{n}" for n in range(1, 301)]
+    assert await raw_ids(stream) == [f"r1#{n}" for n in range(1, 301)]
 
 
 async def test_two_shippers_of_one_spool_do_not_double_it(tmp_path: Path, stream: RedisRequestLog) -> None:
     """An append counts only from the offset that its sender knew: also one that was stuck in a dead connection."""
     spool = a_spool(tmp_path)
-    _answer(spool, 300)
+    answer(spool, 300)
 
     await asyncio.gather(*(Transfer(spool.folder, stream).ship(100) for _ in range(4)))
 
-    assert await _raw_ids(stream) == [f"r1#{n}" for n in range(1, 301)]
+    assert await raw_ids(stream) == [f"r1#{n}" for n in range(1, 301)]
 
 
 async def test_an_outage_delays_records_and_loses_none(tmp_path: Path) -> None:
     """Answers go on being recorded; when Valkey is back, after a restart of its own, the stream has them all."""
     spool = a_spool(tmp_path)
     with short_folder() as folder:
-        async with _stream(folder / "valkey.sock") as stream:
-            shipper = _shipper(spool, stream, tmp_path)
+        async with a_stream(folder / "valkey.sock") as stream:
+            shipper = a_shipper(spool, stream, tmp_path)
             with running_valkey(folder):
                 shipper.start()
-                _answer(spool, 100)
-                await _until(lambda: _is_shipped(stream, spool))
-            _answer(spool, 100, first=101)
-            await _until(lambda: _fails(stream))
-            _answer(spool, 100, first=201)
+                answer(spool, 100)
+                await until(lambda: is_shipped(stream, spool))
+            answer(spool, 100, first=101)
+            await until(lambda: is_away(stream))
+            answer(spool, 100, first=201)
             with running_valkey(folder):
-                await _until(lambda: _is_shipped(stream, spool))
+                await until(lambda: is_shipped(stream, spool))
                 assert await shipper.stop()
 
-                assert await _raw_ids(stream) == [f"r1#{n}" for n in range(1, 301)]
+                assert await raw_ids(stream) == [f"r1#{n}" for n in range(1, 301)]
 
 
 async def test_at_the_bound_records_are_dropped_and_counted_and_later_ones_kept(tmp_path: Path) -> None:
-    """With nowhere to ship to, the disk's bound decides; the books say what the stream will lack."""
+    """With nowhere to ship to, the disk's bound decides; the counts say what the stream will lack."""
     spool = a_spool(tmp_path, limits=SpoolLimits(max_bytes=40_000, segment_bytes=4_000))
     with short_folder() as folder:
-        async with _stream(folder / "valkey.sock") as stream:
-            shipper = _shipper(spool, stream, tmp_path)
+        async with a_stream(folder / "valkey.sock") as stream:
+            shipper = a_shipper(spool, stream, tmp_path)
             shipper.start()
-            _answer(spool, 1000)
+            answer(spool, 1000)
             during = LocalLogAccounting(tmp_path).read()
             with running_valkey(folder):
-                await _until(lambda: _is_shipped(stream, spool))
-                _answer(spool, 10, first=1001)
+                await until(lambda: is_shipped(stream, spool))
+                answer(spool, 10, first=1001)
                 assert await shipper.stop()
-                arrived = await _raw_ids(stream)
+                arrived = await raw_ids(stream)
 
     after = LocalLogAccounting(tmp_path).read()
     assert during["requests"] == 1000
@@ -216,133 +167,22 @@ async def test_at_the_bound_records_are_dropped_and_counted_and_later_ones_kept(
     assert arrived[-10:] == [f"r1#{n}" for n in range(1001, 1011)]
 
 
-async def test_what_a_stop_could_not_ship_is_left_for_the_next_router(tmp_path: Path) -> None:
-    """A stop keeps its time limit."""
-    spool = a_spool(tmp_path)
-    _answer(spool, 100)
-    with short_folder() as folder:
-        async with _stream(folder / "valkey.sock") as stream:
-            shipper = _shipper(spool, stream, tmp_path)
-            shipper.start()
-
-            assert not await shipper.stop(0.1)
-
-            with running_valkey(folder):
-                successor = _shipper(a_spool(tmp_path, "r2"), stream, tmp_path)
-                successor.start()
-                await _until(lambda: _folded(tmp_path, "r1"))
-                await successor.stop()
-
-                assert await _raw_ids(stream) == [f"r1#{n}" for n in range(1, 101)]
-    assert LocalLogAccounting(tmp_path).read()["logged"] == 100
-
-
-async def test_killed_routers_lose_no_answer_and_double_none(
-    tmp_path: Path, valkey_socket: Path, stream: RedisRequestLog, prefix: str
-) -> None:
-    """Routers that record and ship at full speed are killed; a successor ships what each has left."""
-    answered: dict[str, int] = {}
-    url = f"unix://{valkey_socket}"
-    for life in range(6):
-        name = f"router-{life}"
-        with running(answer_and_ship_for_ever, tmp_path, name, url, prefix) as (process, pipe):
-            told = wait_for(pipe, 400 * life + 1)
-            process.kill()
-            process.join()
-            answered[name] = max(told, last_told(pipe))
-
-    successor = _shipper(a_spool(tmp_path, "successor"), stream, tmp_path)
-    successor.start()
-    for name in answered:
-        await _until(lambda name=name: _folded(tmp_path, name))  # type: ignore[misc]
-    await successor.stop()
-
-    ids = await _raw_ids(stream)
-    assert len(set(ids)) == len(ids)
-    shipped = Counter(id_.partition("#")[0] for id_ in ids)
-    assert all(count <= shipped[name] <= count + 20 for name, count in answered.items())
-    books = LocalLogAccounting(tmp_path).read()
-    assert books["logged"] == books["requests"] == len(ids)
-
-
-async def test_of_two_successors_one_takes_an_orphan(tmp_path: Path, stream: RedisRequestLog) -> None:
-    """Folders are taken under their lock."""
-    orphan = a_spool(tmp_path, "orphan")
-    _answer(orphan, 200)
-    die(orphan)
-    successors = [_shipper(a_spool(tmp_path, name), stream, tmp_path) for name in ("r1", "r2")]
-
-    for successor in successors:
-        successor.start()
-    await _until(lambda: _folded(tmp_path, "orphan"))
-    for successor in successors:
-        await successor.stop()
-
-    assert await _raw_ids(stream) == [f"orphan#{n}" for n in range(1, 201)]
-    assert LocalLogAccounting(tmp_path).read()["logged"] == 200
-
-
-async def test_an_orphan_that_could_not_be_read_is_tried_again(tmp_path: Path, stream: RedisRequestLog) -> None:
-    """What kept it from being read may pass: nothing answered is given up for it."""
-    orphan = a_spool(tmp_path, "orphan")
-    _answer(orphan, 50)
-    die(orphan)
-    books = tmp_path / "orphan" / "books"
-    sound = books.read_bytes()
-    books.write_bytes(b"other" + sound[5:])
-    successor = _shipper(a_spool(tmp_path, "successor"), stream, tmp_path)
-    successor.start()
-    await _until(lambda: _is_noticed(successor))
-
-    books.write_bytes(sound)
-    await _until(lambda: _folded(tmp_path, "orphan"))
-    await successor.stop()
-
-    assert await _raw_ids(stream) == [f"orphan#{n}" for n in range(1, 51)]
-
-
-async def test_an_orphan_whose_files_were_deleted_holds_up_no_other_spool(tmp_path: Path) -> None:
-    """It is set aside and told of once; taken over again, what is left of it goes out too."""
-    for name in ("a-broken-one", "b-sound-one"):
-        orphan = a_spool(tmp_path, name)
-        _answer(orphan, 200)
-        die(orphan)
-    spool = a_spool(tmp_path)
-    with short_folder() as folder:
-        async with _stream(folder / "valkey.sock") as stream:
-            shipper = _shipper(spool, stream, tmp_path)
-            shipper.start()
-            await _until(lambda: _has_adopted(shipper, 2))
-            max((tmp_path / "a-broken-one").glob("*.seg")).unlink()
-            with running_valkey(folder):
-                for name in ("a-broken-one", "b-sound-one"):
-                    await _until(lambda name=name: _folded(tmp_path, name))  # type: ignore[misc]
-                _answer(spool, 20)
-                assert await shipper.stop()
-
-                arrived = Counter(each.partition("#")[0] for each in await _raw_ids(stream))
-    assert arrived["b-sound-one"] == 200
-    assert arrived["r1"] == 20
-    assert 100 < arrived["a-broken-one"] < 200
-    assert {path.name for path in shipper._unusable} == {"a-broken-one"}
-
-
 async def test_a_stream_that_was_lost_does_not_stop_the_log(
     tmp_path: Path, valkey_socket: Path, stream: RedisRequestLog, prefix: str
 ) -> None:
     """Records that are gone on both sides stay gone; those still on disk, and all later ones, arrive."""
     spool = a_spool(tmp_path)
-    _answer(spool, 200)
+    answer(spool, 200)
     await Transfer(spool.folder, stream).ship(100)
     with Redis(unix_socket_path=str(valkey_socket)) as redis:
         redis.delete(f"{prefix}log", f"{prefix}log:offsets", f"{prefix}log:bytes")
     kept_from = spool.folder.start
     assert 0 < kept_from < spool.folder.end
 
-    _answer(spool, 100, first=201)
+    answer(spool, 100, first=201)
     await Transfer(spool.folder, stream).ship(100)
 
-    ids = await _raw_ids(stream)
+    ids = await raw_ids(stream)
     assert ids == [f"r1#{n}" for n in range(301 - len(ids), 301)]
     assert 100 < len(ids) < 300
 
@@ -350,12 +190,12 @@ async def test_a_stream_that_was_lost_does_not_stop_the_log(
 async def test_a_segment_deleted_by_hand_costs_its_records_only(tmp_path: Path, stream: RedisRequestLog) -> None:
     """The log goes on behind the gap."""
     spool = a_spool(tmp_path)
-    _answer(spool, 200)
+    answer(spool, 200)
     spool.folder.segment_path(0).unlink()
 
     await Transfer(spool.folder, stream).ship(100)
 
-    ids = await _raw_ids(stream)
+    ids = await raw_ids(stream)
     assert ids == [f"r1#{n}" for n in range(201 - len(ids), 201)]
     assert len(ids) > 150
 
@@ -365,14 +205,14 @@ async def test_the_oldest_entries_go_when_the_stream_is_over_its_bound(
 ) -> None:
     """Redis holds the log in memory: its size is bounded in bytes, however small the entries."""
     spool = a_spool(tmp_path)
-    async with _stream(valkey_socket, prefix, retention_bytes=10_000) as stream:
+    async with a_stream(valkey_socket, prefix, retention_bytes=10_000) as stream:
         transfer = Transfer(spool.folder, stream)
         for n in range(100):
-            _answer(spool, 3, first=3 * n + 1)
+            answer(spool, 3, first=3 * n + 1)
             await transfer.ship(1)
 
         sizes = [len(entry.records) async for entry in stream.entries()]
-        ids = await _raw_ids(stream)
+        ids = await raw_ids(stream)
     assert 10_000 - max(sizes) < sum(sizes) <= 10_000
     assert ids == [f"r1#{n}" for n in range(301 - len(ids), 301)]
     assert adopt(spool.folder.path) is None
@@ -382,10 +222,10 @@ async def test_reading_goes_on_from_an_entry(tmp_path: Path, stream: RedisReques
     """A consumer keeps its place by the stream's ids."""
     spool = a_spool(tmp_path)
     transfer = Transfer(spool.folder, stream)
-    _answer(spool, 50)
+    answer(spool, 50)
     await transfer.ship(100)
     place = [entry.id async for entry in stream.entries()][-1]
-    _answer(spool, 50, first=51)
+    answer(spool, 50, first=51)
     await transfer.ship(100)
 
     rest = [record.id async for record in stream.records(after=place)]
@@ -395,62 +235,28 @@ async def test_reading_goes_on_from_an_entry(tmp_path: Path, stream: RedisReques
 
 async def test_a_stream_that_cannot_be_reached_says_what_that_means(tmp_path: Path) -> None:
     """The message is for the operator's log."""
-    async with _stream(tmp_path / "nowhere.sock") as stream:
+    async with a_stream(tmp_path / "nowhere.sock") as stream:
         with pytest.raises(StoreUnavailable, match="records wait on disk"):
             await stream.shipped("r1")
-
-
-async def _is_shipped(stream: RedisRequestLog, spool: Spool) -> bool:
-    return await stream.shipped(spool.folder.incarnation) == spool.folder.end
-
-
-async def _fails(stream: RedisRequestLog) -> bool:
-    try:
-        await stream.shipped("r1")
-    except StoreUnavailable:
-        return True
-    return False
-
-
-async def _is_noticed(shipper: Shipper) -> bool:
-    return bool(shipper._unusable)
-
-
-async def test_damaged_totals_keep_no_orphan_locked(tmp_path: Path, stream: RedisRequestLog) -> None:
-    """Whether it was counted already cannot be told; it goes out once that can be."""
-    orphan = a_spool(tmp_path, "dead")
-    _answer(orphan, 20)
-    die(orphan)
-    (tmp_path / "totals").write_bytes(b"damaged")
-    shipper = _shipper(a_spool(tmp_path), stream, tmp_path)
-    shipper.start()
-    await _until(lambda: _is_noticed(shipper))
-    assert {path.name for path in shipper._unusable} == {"totals"}
-
-    (tmp_path / "totals").unlink()
-    await _until(lambda: _folded(tmp_path, "dead"))
-
-    assert await shipper.stop()
-    assert len(await _raw_ids(stream)) == 20
-
-
-async def _has_adopted(shipper: Shipper, count: int) -> bool:
-    return len(shipper._orphans) == count
-
-
-async def _folded(root: Path, incarnation: str) -> bool:
-    return not (root / incarnation).exists()
 
 
 async def test_records_leave_the_stream_when_they_are_too_old(tmp_path: Path, stream: RedisRequestLog) -> None:
     """Whatever their number; the bytes that are left stay counted right."""
     spool = a_spool(tmp_path)
     for part in range(100):
-        _answer(spool, 1, first=part + 1)
+        answer(spool, 1, first=part + 1)
         await Transfer(spool.folder, stream).ship(1)
 
     assert await stream.expire(3600) == 0
     assert await stream.expire(0) == 100
 
-    assert await _raw_ids(stream) == []
+    assert await raw_ids(stream) == []
     assert int(await stream._redis.get(stream._bytes) or 0) == 0
+
+
+async def is_away(stream: RedisRequestLog) -> bool:
+    try:
+        await stream.shipped("r1")
+    except StoreUnavailable:
+        return True
+    return False
