@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import grpc
 import pytest
@@ -175,6 +175,41 @@ async def test_a_stream_survives_bytes_that_are_no_request(channel: grpc.aio.Cha
     assert "ModelInferRequest" in (await read(call)).error_message
     assert (await read(call)).infer_response.id == "after"
     call.cancel()
+
+
+#: Reading a message, by either door's reader, and deciding who answers it.
+DEFECTS = {
+    "read": ("router.gateway.grpc.wire.read_infer", "router.gateway.grpc.rpc.inference.read_infer"),
+    "decide": ("router.gateway.dispatch.dispatcher.decide",),
+}
+
+
+@pytest.mark.parametrize("step", DEFECTS)
+async def test_a_defect_costs_the_one_request_that_meets_it(
+    plane: DataPlane, channel: grpc.aio.Channel, step: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """INTERNAL for a call, an error for a message of a stream; the stream and the connection go on."""
+
+    def out_of_memory(*_: object, **__: object) -> NoReturn:
+        raise MemoryError
+
+    streamed = stream(channel)
+    with monkeypatch.context() as patch:
+        for reader in DEFECTS[step]:
+            patch.setattr(reader, out_of_memory)
+        with pytest.raises(grpc.aio.AioRpcError) as failure:
+            await unary(channel, "ModelInfer")(infer_request(1, 2, 3, 4))
+        await streamed.write(infer_request(1, 2, 3, 4))
+        failed = await read(streamed)
+
+    assert failure.value.code() is grpc.StatusCode.INTERNAL
+    assert "its log knows more" in str(failure.value.details())
+    assert "its log knows more" in failed.error_message
+    await streamed.write(infer_request(1, 2, 3, 4, id="after"))
+    assert (await read(streamed)).infer_response.id == "after"
+    await unary(channel, "ModelInfer")(infer_request(1, 2, 3, 4))
+    assert [record.outcome for record in plane.records()] == ["internal", "internal", "ok", "ok"]
+    streamed.cancel()
 
 
 async def test_a_stream_that_is_cancelled_cancels_its_calls(plane: DataPlane, channel: grpc.aio.Channel) -> None:

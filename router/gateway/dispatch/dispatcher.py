@@ -19,22 +19,20 @@ from router.access.scope import Action
 from router.gateway.authorization import Authorizer
 from router.gateway.dispatch.call import Call
 from router.gateway.dispatch.deadlines import SLOT_S, DeadlineWheel
+from router.gateway.dispatch.defects import as_answer
 from router.gateway.dispatch.meters import Meters
+from router.gateway.dispatch.packing import pack
 from router.gateway.dispatch.policy_view import PolicyView
 from router.gateway.dispatch.pool import VersionPool
 from router.gateway.dispatch.recording import record_call
 from router.gateway.dispatch.sequences import Sequences, sequence_id
 from router.gateway.log.recorder import Recorder
 from router.policy.decision import Decision, decide
-from serving.channel.frames import MAX_BODY_BYTES, Frame, Kind, pack_extra
-from serving.protocol.errors import ErrorKind, ServingError, not_found, too_large
-from serving.protocol.messages import InferRequest
-from serving.protocol.packing import pack_tensors
+from serving.channel.frames import Frame, Kind
+from serving.protocol.errors import ErrorKind, ServingError, not_found
 
 #: Replicas that one call may be sent to: an inference is idempotent, so a lost one is tried once more.
 MAX_ATTEMPTS: Final = 2
-#: Protocol parameters that models must see; the rest stays with the gateway.
-_MODEL_PARAMETERS: Final = frozenset({"sequence_id", "sequence_start", "sequence_end"})
 
 _log = logging.getLogger(__name__)
 _stopping: Final = partial(ServingError, ErrorKind.UNAVAILABLE, "this gateway is stopping; retry later")
@@ -85,15 +83,16 @@ class Dispatcher:
             decision = self.decide(call, pinned)
             if self.in_flight >= self._max_in_flight:
                 raise self._full()
-            _pack(call, request)
-        except ServingError as error:
+            pack(call, request)
+            if request.parameters:
+                call.sequence = self._sequences.follow(call.model, request.parameters, decision)
+                if call.sequence is not None:
+                    call.decision = decision = call.sequence.decision
+            pool = self._pool_of(call.model, decision.version)
+        except Exception as error:  # noqa: BLE001 - one request must not end a connection that others share
             self.refuse(call, error)
-            return
-        if request.parameters:
-            call.sequence = self._sequences.follow(call.model, request.parameters, decision)
-            if call.sequence is not None:
-                call.decision = decision = call.sequence.decision
-        self.launch(call, self._pool_of(call.model, decision.version))
+        else:
+            self.launch(call, pool)
 
     def launch(self, call: Call, pool: VersionPool) -> None:
         """Hand a decided call to a pool and watch its deadline; shadows enter here."""
@@ -102,13 +101,13 @@ class Dispatcher:
         self._wheel.add(call, call.deadline)
         try:
             pool.submit(call)
-        except ServingError as error:
-            call.error = error
+        except Exception as error:  # noqa: BLE001 - whatever it is, the call gives its place back now
+            call.error = as_answer(call, error)
             self._finish(call)
 
-    def refuse(self, call: Call, error: ServingError) -> None:
-        """Settle a call that never got as far as a replica."""
-        call.error = error
+    def refuse(self, call: Call, error: BaseException) -> None:
+        """Settle a call that never got as far as a replica; an error that nobody has foreseen is logged."""
+        call.error = as_answer(call, error)
         self._settle(call)
 
     def cancel(self, call: Call) -> None:
@@ -258,7 +257,10 @@ class Dispatcher:
         call.settled = True
         call.door.answer(call)
         seconds = self.now() - call.started
-        record_call(self._recorder, call, seconds)
+        try:
+            record_call(self._recorder, call, seconds)
+        except Exception:  # noqa: BLE001 - its client waits, and those whose answers came in the same read
+            _log.exception("Cannot record %r", call)
         self._meters.count(call, seconds)
         self._settled.append(call)
         if not self._release_scheduled:
@@ -281,20 +283,3 @@ class Dispatcher:
             for call in settled:
                 if call.decision is not None and call.decision.shadows and call.packed:
                     self.mirror(call)
-
-
-def _pack(call: Call, request: InferRequest) -> None:
-    """Make what goes to a replica.
-
-    Raises:
-        ServingError: TOO_LARGE where it does not fit into a frame.
-    """
-    if request.outputs or request.parameters:
-        call.extra = pack_extra(
-            tuple([output.name for output in request.outputs]),
-            {name: value for name, value in request.parameters.items() if name in _MODEL_PARAMETERS},
-        )
-    packed = pack_tensors(request.inputs)
-    if len(packed) + len(call.extra) > MAX_BODY_BYTES:
-        raise too_large(f"inputs: {len(packed)} bytes as tensors, the limit is {MAX_BODY_BYTES}")
-    call.packed = packed

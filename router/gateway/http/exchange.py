@@ -5,10 +5,12 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING, Final, Protocol
 
 from router.access.key import ApiKey
 from router.gateway.dispatch.call import Call
+from router.gateway.dispatch.defects import as_answer
 from router.gateway.http.compression import (
     COMPRESS_INLINE_BELOW_BYTES,
     accepted_coding,
@@ -147,14 +149,13 @@ class Exchange:
         if doom is not None:
             service.dispatcher.refuse(call, doom)
             return
-        body = self._chunks[0] if len(self._chunks) == 1 else b"".join(self._chunks)
         try:
-            message, coding = self._wire.unwrap(body, self.headers)
-        except ServingError as error:
+            message, expanding = self._unwrap()
+        except Exception as error:  # noqa: BLE001 - one request must not end a connection that others share
             service.dispatcher.refuse(call, error)
             return
-        if coding:
-            self._expand(call, message, coding)
+        if expanding is not None:
+            expanding.add_done_callback(partial(self._go_on, call))
         else:
             self._dispatch(call, message)
 
@@ -165,7 +166,7 @@ class Exchange:
         try:
             self._answer = self._wire.encode(call)
         except Exception as error:  # noqa: BLE001 - what it is must not cost the calls that are answered beside it
-            call.error = defect(call, error)
+            call.error = as_answer(call, error)
             self._answer = self._wire.encode(call)
 
     def release(self, call: Call) -> None:
@@ -195,44 +196,39 @@ class Exchange:
             self.refusal = error
             return None
 
+    def _unwrap(self) -> tuple[Buffer, asyncio.Future[bytes] | None]:
+        """Take the message out of the body; one that is compressed comes from a thread, since it may become large.
+
+        Raises:
+            ServingError: INVALID or UNSUPPORTED, see `Wire.unwrap`.
+        """
+        body = self._chunks[0] if len(self._chunks) == 1 else b"".join(self._chunks)
+        message, named = self._wire.unwrap(body, self.headers)
+        coding = content_coding(named) if named else ""
+        if not coding:
+            return message, None
+        limit = self._owner.service.limits.max_body_bytes
+        return message, asyncio.get_running_loop().run_in_executor(None, decompress, message, coding, limit)
+
+    def _go_on(self, call: Call, expanding: asyncio.Future[bytes]) -> None:
+        """Dispatch what was expanded."""
+        if self.disconnected:
+            return
+        error = expanding.exception()
+        if error is not None:
+            self._owner.service.dispatcher.refuse(call, error)
+        else:
+            self._dispatch(call, expanding.result())
+
     def _dispatch(self, call: Call, body: Buffer) -> None:
         service = self._owner.service
         try:
             pinned = self._wire.decode(call, body, service.limits)
-        except ServingError as error:
-            service.dispatcher.refuse(call, error)
-            return
         except Exception as error:  # noqa: BLE001 - one request must not end a connection that others share
-            service.dispatcher.refuse(call, defect(call, error))
+            service.dispatcher.refuse(call, error)
             return
         self._call = call
         service.dispatcher.dispatch(call, pinned)
-
-    def _expand(self, call: Call, body: Buffer, named: str) -> None:
-        """Decompress in a thread, since a few bytes may become a whole limit's worth, then go on."""
-        service = self._owner.service
-        try:
-            coding = content_coding(named)
-        except ServingError as error:
-            service.dispatcher.refuse(call, error)
-            return
-        if not coding:
-            self._dispatch(call, body)
-            return
-        expanding = asyncio.get_running_loop().run_in_executor(
-            None, decompress, body, coding, service.limits.max_body_bytes
-        )
-
-        def go_on(done: asyncio.Future[bytes]) -> None:
-            if self.disconnected:
-                return
-            error = done.exception()
-            if error is None:
-                self._dispatch(call, done.result())
-            else:
-                service.dispatcher.refuse(call, error if isinstance(error, ServingError) else defect(call, error))
-
-        expanding.add_done_callback(go_on)
 
 
 def _compressed(call: Call, answer: Answer, coding: str) -> Answer:
@@ -241,12 +237,6 @@ def _compressed(call: Call, answer: Answer, coding: str) -> Answer:
     except Exception:  # noqa: BLE001 - the answer is whole, and other calls' wait behind it
         _log.exception("Cannot compress the answer to %s: it goes as it is", call.id)
         return answer
-
-
-def defect(call: Call, error: BaseException) -> ServingError:
-    """Log an error that nobody has foreseen; say no more of it than where to look."""
-    _log.error("Cannot answer %s", call.id, exc_info=error)
-    return ServingError(ErrorKind.INTERNAL, f"the gateway failed to answer; its log knows more of request {call.id}")
 
 
 class _Never:

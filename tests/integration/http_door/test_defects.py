@@ -9,7 +9,6 @@ from typing import Any, NoReturn
 import pytest
 
 from router.gateway.dispatch.call import Call
-from router.gateway.http.wire import V2Wire
 from serving.protocol.errors import invalid
 from tests.data_plane import MODEL, DataPlane
 from tests.raw_http import RawPeer, echoed, infer_body, request
@@ -23,29 +22,57 @@ def out_of_memory(*_: object) -> NoReturn:
     raise MemoryError
 
 
-@pytest.mark.parametrize("stage", ["expand", "decode", "encode"])
+#: Every step of a request on the event loop, and the function that stands for it.
+STEPS = {
+    "unwrap": "router.gateway.http.wire.V2Wire.unwrap",
+    "expand": "router.gateway.http.exchange.decompress",
+    "decode": "router.gateway.http.wire.V2Wire.decode",
+    "decide": "router.gateway.dispatch.dispatcher.decide",
+    "pack": "router.gateway.dispatch.packing.pack_tensors",
+    "submit": "router.gateway.dispatch.pool.VersionPool.submit",
+    "send": "serving.channel.client.ReplicaChannel.send",
+    "encode": "router.gateway.http.wire._encode_outputs",
+}
+
+
+@pytest.mark.parametrize("step", STEPS)
 async def test_a_defect_is_answered_and_recorded(
-    plane: DataPlane, peer: RawPeer, stage: str, monkeypatch: pytest.MonkeyPatch
+    plane: DataPlane,
+    peer: RawPeer,
+    step: str,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
-    """500 that names the request, for whoever reads the log; the connection goes on."""
-    body, headers = infer_body(1, 0, 0, 0), ["content-encoding: gzip"] if stage == "expand" else []
-    if stage == "expand":
+    """500 in the protocol's shape, and a line in the log; the connection goes on, and the request holds no place."""
+    body, headers = infer_body(1, 0, 0, 0), ["content-encoding: gzip"] if step == "expand" else []
+    if step == "expand":
         body = zlib.compress(body, wbits=31)
     with monkeypatch.context() as patch:
-        if stage == "expand":
-            patch.setattr("router.gateway.http.exchange.decompress", out_of_memory)
-        elif stage == "decode":
-            patch.setattr(V2Wire, "decode", out_of_memory)
-        else:
-            patch.setattr("router.gateway.http.wire._encode_outputs", out_of_memory)
+        patch.setattr(STEPS[step], out_of_memory)
         await peer.send(request(INFER, body, *headers))
         failed = await peer.answer()
 
     assert failed.status == 500
-    assert failed.headers["x-shepherd-request-id"] in failed.json()["error"]
+    assert set(failed.json()) == {"error"}
+    assert failed.headers["x-shepherd-request-id"] in caplog.text
+    assert plane.gateway._dispatcher.in_flight == 0
     await peer.send(request(INFER, infer_body(7, 0, 0, 0)))
     assert (await echoed(peer))[0] == 7
     assert [record.outcome for record in plane.records()] == ["internal", "ok"]
+
+
+async def test_an_answer_that_cannot_be_recorded_still_leaves(
+    plane: DataPlane, peer: RawPeer, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The log's defect is the log's: nobody waits for ever, and the replica's connection goes on."""
+    with monkeypatch.context() as patch:
+        patch.setattr("router.gateway.dispatch.dispatcher.record_call", out_of_memory)
+        await peer.send(request(INFER, infer_body(3, 0, 0, 0)))
+        assert (await echoed(peer))[0] == 3
+
+    assert "Cannot record" in caplog.text
+    await peer.send(request(INFER, infer_body(7, 0, 0, 0)))
+    assert (await echoed(peer))[0] == 7
 
 
 @pytest.mark.parametrize("rows", [100, 1000], ids=["on the loop", "in a thread"])

@@ -13,11 +13,11 @@ from typing import Final
 import grpc
 
 from router.gateway.dispatch.call import Call
+from router.gateway.dispatch.defects import as_answer
 from router.gateway.grpc.wire import encode_outputs
-from router.gateway.http.exchange import InferService, defect
+from router.gateway.http.exchange import InferService
 from router.gateway.names import read_version
 from router.gateway.response import response_of
-from serving.protocol.errors import ServingError
 from serving.protocol.grpc_codec import encode_stream_error, encode_stream_response
 from serving.protocol.grpc_forms import read_infer
 from serving.protocol.messages import Buffer, InferResponse, Parameter
@@ -47,10 +47,8 @@ class _Waiting:
             return
         try:
             self.message = self._encode(call)
-        except ServingError as error:
-            call.error = error
         except Exception as error:  # noqa: BLE001 - what it is must not cost the calls that are answered beside it
-            call.error = defect(call, error)
+            call.error = as_answer(call, error)
 
     def release(self, call: Call) -> None:
         """Door: let the coroutine go on."""
@@ -140,7 +138,7 @@ class InferenceMethods:
             call.caller = service.authorizer.identify(call.headers, PROTOCOL)
             call.model, version, call.request = read_infer(message, service.limits)
             pinned = read_version(version)
-        except ServingError as error:
+        except Exception as error:  # noqa: BLE001 - one message must not end a stream that others share
             dispatcher.refuse(call, error)
         else:
             call.shorten_deadline(call.request.parameters)
