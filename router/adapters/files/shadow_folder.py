@@ -7,6 +7,7 @@ of another.
 from __future__ import annotations
 
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
@@ -45,8 +46,9 @@ class ShadowFolder:
         replace_file(self._folder / f"{router}{_SUFFIX}", _encode(reports))
         oldest = time.time() - KEPT_S
         for other in self._folder.glob(f"*{_SUFFIX}*"):
-            if other.stat().st_mtime < oldest:
-                other.unlink(missing_ok=True)
+            with suppress(FileNotFoundError):  # its router has replaced it, or another one removed it, just now
+                if other.stat().st_mtime < oldest:
+                    other.unlink()
 
     def shadow_reports(self, model: str) -> dict[int, ShadowReport]:
         """Add up what all routers have seen of a model's shadows; files that cannot be read are passed over."""
