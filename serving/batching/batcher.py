@@ -21,7 +21,7 @@ from serving.backends.backend import Backend
 from serving.batching.assembly import bfloat16_outputs, scatter, stack
 from serving.batching.idle_priority import yield_processor
 from serving.batching.job import Job, Result
-from serving.batching.sizing import next_limit
+from serving.batching.sizing import next_limit, next_row_s
 from serving.batching.window import Lanes
 from serving.protocol.errors import ErrorKind, ServingError
 from serving.protocol.messages import Buffer
@@ -244,8 +244,7 @@ class Batcher:
         rows = sum([job.plan.rows for job in outcome.jobs])
         self._rows_run += rows
         self._runs += 1
-        if rows <= 1:  # the machine may be busier than it was while warming up
-            self._row_s += (0.2 if self._row_s else 1.0) * (run_s - self._row_s)
+        self._row_s = next_row_s(self._row_s, rows=rows, run_s=run_s)
         limits = self._limits
         self._limit = next_limit(
             self._limit,

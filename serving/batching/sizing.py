@@ -7,10 +7,29 @@ from typing import Final
 
 #: A batch of n must cost less than this share of n single runs, or batching does not pay.
 PAYS_BELOW: Final = 0.8
-
-
 #: A batch that takes less than this many runs of one row is free: smaller ones would answer nobody sooner.
 FREE_WITHIN: Final = 1.5
+#: Weight of one run in what a row is taken to cost: a run can be held up and never hurried.
+_WEIGHT_SLOWER: Final = 0.2
+_WEIGHT_QUICKER: Final = 0.5
+#: A run counts as taking this many times as long as expected at most: one alone may be the first after a pause.
+_OUTLIER: Final = 2.0
+
+
+def next_row_s(row_s: float, *, rows: int, run_s: float) -> float:
+    """Learn from a run what a run of one row takes, in seconds: the machine may be busier than while warming up.
+
+    Args:
+        row_s: what it was taken to take; 0 where nothing is known yet.
+        rows: that the run had; one of many says nothing about one.
+        run_s: seconds that it took.
+    """
+    if rows > 1:
+        return row_s
+    if not row_s:
+        return run_s
+    weight = _WEIGHT_SLOWER if run_s > row_s else _WEIGHT_QUICKER
+    return row_s + weight * (min(run_s, _OUTLIER * row_s) - row_s)
 
 
 def next_limit(limit: int, *, rows: int, run_s: float, row_s: float, objective_s: float, ceiling: int) -> int:

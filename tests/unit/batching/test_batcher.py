@@ -165,8 +165,8 @@ class Counting(EchoBackend):
 class Held(EchoBackend):
     """Runs when it is let go, and notes what."""
 
-    def __init__(self) -> None:
-        super().__init__()
+    def __init__(self, options: EchoOptions = QUICK) -> None:
+        super().__init__(options)
         self.ran: list[float] = []
         self.let_go = threading.Event()
 
@@ -221,4 +221,21 @@ async def test_batches_stay_large_where_one_row_takes_as_long(row_s: float, *, k
         await each.value()
 
     assert (batcher.stats()["batch_limit"] == 16) is kept
+    batcher.close()
+
+
+@pytest.mark.asyncio
+async def test_one_slow_run_of_one_row_does_not_free_batches_of_their_objective() -> None:
+    """The first run after a pause may be slow; batches that are slower than one row are still held to the objective."""
+    backend = Held(EchoOptions(delay_ms=20))
+    batcher = Batcher(backend, BatchLimits(max_rows=16, objective_s=0.01), expected_run_s=0.004)
+    first = Asked(batcher, 0.0)
+    asyncio.get_running_loop().call_later(0.2, backend.let_go.set)
+    await first.value()
+    before = batcher.stats()["batch_limit"]
+
+    for each in [Asked(batcher, float(value)) for value in range(16)]:
+        await each.value()
+
+    assert batcher.stats()["batch_limit"] < before
     batcher.close()

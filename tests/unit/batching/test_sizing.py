@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from serving.batching.sizing import FREE_WITHIN, batching_pays, next_limit
+from serving.batching.sizing import FREE_WITHIN, batching_pays, next_limit, next_row_s
 
 
 def test_a_run_over_the_objective_halves_the_limit() -> None:
@@ -65,6 +65,48 @@ def test_batches_that_cost_by_the_row_are_soon_within_an_objective_that_one_row_
         limit = next_limit(limit, rows=limit, run_s=runs[-1], row_s=one_s, objective_s=objective_s, ceiling=4096)
 
     assert max(runs[20:]) <= max(objective_s, 2 * FREE_WITHIN * one_s)
+
+
+ROW_S = st.floats(1e-4, 0.1)
+
+
+@given(row_s=ROW_S, run_s=st.floats(0, 1e6))
+def test_one_slow_run_of_one_row_hardly_moves_what_a_row_is_taken_to_cost(row_s: float, run_s: float) -> None:
+    """Batches that were not free before are not free now: the first run after a pause may take seconds."""
+    assert next_row_s(row_s, rows=1, run_s=run_s) < 1.25 * row_s
+
+
+@given(row_s=ROW_S, factor=st.floats(1, 100), stretch=st.floats(1, 1.1))
+def test_an_estimate_that_is_too_high_is_right_again_within_a_few_runs(
+    row_s: float, factor: float, stretch: float
+) -> None:
+    """A run can be held up and never hurried: a quick one is believed sooner."""
+    estimate = row_s * factor
+    for _ in range(8):
+        estimate = next_row_s(estimate, rows=1, run_s=row_s * stretch)
+
+    assert estimate <= FREE_WITHIN * row_s
+
+
+def test_the_first_run_is_all_that_is_known() -> None:
+    """Where warming up had no example to time."""
+    assert next_row_s(0.0, rows=1, run_s=0.5) == 0.5
+
+
+@given(row_s=ROW_S, factor=st.floats(1, 10))
+def test_a_machine_that_has_become_slower_is_believed_in_time(row_s: float, factor: float) -> None:
+    """Runs that stay slow are no outliers."""
+    estimate = row_s
+    for _ in range(40):
+        estimate = next_row_s(estimate, rows=1, run_s=row_s * factor)
+
+    assert estimate >= 0.9 * row_s * factor
+
+
+@given(row_s=ROW_S, rows=st.integers(2, 512), run_s=st.floats(0.1, 10))
+def test_a_run_of_many_rows_says_nothing_about_one(row_s: float, rows: int, run_s: float) -> None:
+    """Nobody knows what each has cost it."""
+    assert next_row_s(row_s, rows=rows, run_s=run_s) == row_s
 
 
 def test_batching_pays_when_eight_rows_cost_clearly_less_than_eight_runs() -> None:
