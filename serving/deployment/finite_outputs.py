@@ -7,30 +7,20 @@ as it is: whether NaN is wrong is for those to judge who compare versions.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import numpy as np
 
 from serving.backends.backend import Agreement, Array, Backend, RemoteBackend
-from serving.protocol.messages import Signature
+from serving.backends.wrapper import BackendWrapper
 from serving.telemetry.instruments import Counter
 
 
-class FiniteOutputs:
-    """A backend whose answers are looked at; see `Backend` for the contract."""
+class FiniteOutputs(BackendWrapper):
+    """A backend whose answers are looked at."""
 
     def __init__(self, backend: Backend, nonfinite_rows: Counter) -> None:
-        self._backend = backend
+        super().__init__(backend)
         self._nonfinite_rows = nonfinite_rows
-
-    def load(self) -> None:
-        """Load."""
-        self._backend.load()
-
-    @property
-    def signature(self) -> Signature:
-        """The model's."""
-        return self._backend.signature
 
     def infer(self, inputs: Mapping[str, Array], outputs: Sequence[str]) -> dict[str, Array]:
         """Run the model and count rows with NaN or infinity in any float output, each row once."""
@@ -41,14 +31,6 @@ class FiniteOutputs:
         if wrong:
             self._nonfinite_rows.add(count_nonfinite_rows(wrong))
         return answer
-
-    def describe(self) -> dict[str, Any]:
-        """Describe the model."""
-        return self._backend.describe()
-
-    def close(self) -> None:
-        """Close."""
-        self._backend.close()
 
 
 class FiniteRemoteOutputs(FiniteOutputs):
