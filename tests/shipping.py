@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -12,9 +11,6 @@ from router.adapters.redis.request_log import RedisRequestLog
 from router.gateway.log.shipper import Shipper
 from router.requestlog.record import read_records
 from tests.answers import a_recorder, add_answer
-
-_PATIENCE_S = 30.0
-"""Only a broken test waits so long."""
 
 
 @asynccontextmanager
@@ -46,13 +42,6 @@ def answer(spool: Spool, count: int, *, first: int = 1) -> None:
 async def raw_ids(stream: RedisRequestLog) -> list[str]:
     """Return the ids of all records in the stream, in order, duplicates and all."""
     return [record.id async for entry in stream.entries() for record in read_records(entry.records).records]
-
-
-async def until(condition: Callable[[], Awaitable[bool]]) -> None:
-    """Wait for a condition."""
-    async with asyncio.timeout(_PATIENCE_S):
-        while not await condition():
-            await asyncio.sleep(0.01)
 
 
 async def is_shipped(stream: RedisRequestLog, spool: Spool) -> bool:

@@ -16,6 +16,7 @@ from serving.protocol.arrays import to_array
 from serving.protocol.packing import unpack_tensors
 from serving.telemetry.metrics_app import scrape
 from tests.data_plane import MODEL, DataPlane, running_data_plane
+from tests.waiting import until
 
 pytestmark = pytest.mark.asyncio
 
@@ -122,8 +123,7 @@ async def test_calls_wait_for_a_version_whose_replica_is_gone(plane: DataPlane) 
     await plane.remove_replica(1, abruptly=True)
 
     waiting = asyncio.create_task(plane.infer([1, 2, 3, 4]))
-    while not plane.gateway.in_flight:
-        await asyncio.sleep(0.001)
+    await until(lambda: plane.gateway.in_flight)
     await plane.add_replica(1, EchoBackend(), "b")
 
     assert (await waiting).status_code == 200
@@ -210,12 +210,10 @@ async def test_a_client_that_leaves_cancels_its_call(plane: DataPlane) -> None:
     reader, writer = await asyncio.open_connection("127.0.0.1", plane.settings.http_port)
     body = b'{"inputs":[{"name":"x","shape":[1,4],"datatype":"FP32","data":[0,0,0,0]}]}'
     writer.write(b"POST /v2/models/m/infer HTTP/1.1\r\nhost: h\r\ncontent-length: %d\r\n\r\n%s" % (len(body), body))
-    while not plane.gateway.in_flight:
-        await asyncio.sleep(0.001)
+    await until(lambda: plane.gateway.in_flight)
     writer.close()
     await writer.wait_closed()
-    while plane.gateway.in_flight:
-        await asyncio.sleep(0.001)
+    await until(lambda: not plane.gateway.in_flight)
 
     assert await reader.read() == b""
     await asyncio.sleep(0)

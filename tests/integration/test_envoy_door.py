@@ -34,6 +34,7 @@ from tests.data_plane import MODEL, TOKEN, DataPlane, running_data_plane, runnin
 from tests.grpc_calls import infer_message, row_of, unary
 from tests.ports import free_ports
 from tests.router_process import running_router
+from tests.waiting import until
 
 pytestmark = [pytest.mark.asyncio, pytest.mark.slow]
 
@@ -80,12 +81,6 @@ async def load(address: str, clients: int = 8) -> AsyncIterator[Load]:
     done.set()
     await asyncio.gather(*tasks)
     assert running.failures == []
-
-
-async def until(condition: Callable[[], Any]) -> None:
-    async with asyncio.timeout(PATIENCE_S):
-        while not condition():
-            await asyncio.sleep(0.005)
 
 
 def listens(port: int) -> bool:

@@ -19,6 +19,7 @@ from serving.backends.echo import EchoBackend, EchoOptions
 from serving.protocol.pb import feedback_pb2 as feedback
 from serving.protocol.pb import open_inference_pb2 as pb
 from tests.data_plane import MODEL, DataPlane, running_data_plane
+from tests.waiting import until
 
 pytestmark = pytest.mark.asyncio
 
@@ -97,16 +98,14 @@ async def test_a_deadline_reaches_the_model(plane: DataPlane, channel: grpc.aio.
     await plane.set_policy(variants=[{"name": "slow", "version": 2, "weight": 10_000}])
     infer = unary(channel, "ModelInfer")
     running = asyncio.ensure_future(infer(infer_request(0, 0, 0, 0)))
-    while not plane.gateway.in_flight:
-        await asyncio.sleep(0.001)
+    await until(lambda: plane.gateway.in_flight)
 
     with pytest.raises(grpc.aio.AioRpcError) as failure:
         await infer(infer_request(0, 0, 0, 0), timeout=0.05)
 
     assert failure.value.code() is grpc.StatusCode.DEADLINE_EXCEEDED
     await running
-    while plane.gateway.in_flight:
-        await asyncio.sleep(0.001)
+    await until(lambda: not plane.gateway.in_flight)
     outcomes = sorted(record.outcome for record in plane.records())
     assert outcomes in (["cancelled", "ok"], ["deadline", "ok"])
 
@@ -131,8 +130,7 @@ async def test_a_cancelled_call_frees_its_place(plane: DataPlane, channel: grpc.
 
     for call in calls:
         call.cancel()
-    while plane.gateway.in_flight:
-        await asyncio.sleep(0.001)
+    await until(lambda: not plane.gateway.in_flight)
     while server.stats()["in_flight"]:
         await asyncio.sleep(0.001)
     await asyncio.gather(*calls, return_exceptions=True)
@@ -222,8 +220,7 @@ async def test_a_stream_that_is_cancelled_cancels_its_calls(plane: DataPlane, ch
         await asyncio.sleep(0.001)
 
     call.cancel()
-    while plane.gateway.in_flight:
-        await asyncio.sleep(0.001)
+    await until(lambda: not plane.gateway.in_flight)
 
     assert {record.outcome for record in plane.records()} == {"cancelled"}
 

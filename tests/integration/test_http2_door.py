@@ -31,6 +31,7 @@ from serving.protocol.pb import open_inference_pb2 as pb
 from tests.data_plane import DataPlane, running_data_plane
 from tests.grpc_calls import infer_message, message_of_size, row_of
 from tests.http2_frames import call, call_head, framed, http2_peer
+from tests.waiting import until
 
 pytestmark = pytest.mark.asyncio
 
@@ -140,8 +141,7 @@ async def test_a_lost_connection_cancels_all_its_calls(plane: DataPlane, socket:
         await peer.send(call(1, infer_message(1)), call(3, infer_message(3)))
         while plane.gateway.in_flight < 2:
             await asyncio.sleep(0.001)
-    while plane.gateway.in_flight:
-        await asyncio.sleep(0.001)
+    await until(lambda: not plane.gateway.in_flight)
 
     assert {record.outcome for record in plane.records()} == {"cancelled"}
 
@@ -271,8 +271,7 @@ async def test_a_router_that_closes_answers_what_it_has_and_takes_nothing_new(pl
     await plane.remove_replica(1, abruptly=True)
     async with http2_peer(socket) as peer:
         await peer.send(call(1, infer_message(1)))
-        while not plane.gateway.in_flight:
-            await asyncio.sleep(0.001)
+        await until(lambda: plane.gateway.in_flight)
         closing = asyncio.create_task(plane.gateway.close())
         assert (await peer.frame(GOAWAY))[3] == write_u32(1) + write_u32(frames.NO_ERROR)
         await peer.send(call(3, infer_message(3)))

@@ -17,6 +17,7 @@ from router.monitor.incident import Incident, Transition, encode_transition
 from router.performance.escalation import Act
 from router.ports import StoreUnavailable
 from router.watch.incident_actions import Acting
+from tests.waiting import until
 
 pytestmark = [pytest.mark.slow, pytest.mark.asyncio]
 
@@ -42,6 +43,9 @@ class Stream:
     async def waiting(self, group: str = GROUP) -> int:
         """Count what was begun and is not done."""
         return int((await self._redis.xpending(self._key, group))["pending"])
+
+    async def all_acknowledged(self) -> bool:
+        return not await self.waiting()
 
     async def groups(self) -> set[str]:
         return {each["name"].decode() for each in await self._redis.xinfo_groups(self._key)}
@@ -73,18 +77,6 @@ async def acting(stream: Stream, act: Callable[[Transition], object]) -> AsyncIt
     finally:
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
-
-
-async def until(condition: Callable[[], object]) -> None:
-    async with asyncio.timeout(20):
-        while not condition():
-            await asyncio.sleep(0.01)
-
-
-async def done(stream: Stream) -> None:
-    async with asyncio.timeout(20):
-        while await stream.waiting():
-            await asyncio.sleep(0.01)
 
 
 async def test_an_incidents_acts_follow_each_other_and_hold_up_no_other_incident(stream: Stream) -> None:
@@ -124,7 +116,7 @@ async def test_what_was_done_is_not_done_again_by_a_successor(stream: Stream) ->
         await stuck.wait()
     async with acting(stream, lambda told: lives[1].append(told.act)):
         await until(lambda: len(lives[1]) == 3)
-        await done(stream)
+        await until(stream.all_acknowledged)
         await stream.happen("a", Act.WITHHOLD)
         await until(lambda: len(lives[1]) == 4)
 
@@ -170,7 +162,7 @@ async def test_an_acknowledgement_that_failed_repeats_no_act(stream: Stream) -> 
     await stream.happen("a", Act.OPEN)
     async with acting(stream, lambda told: acts.append(told.act)):
         await until(lambda: acts)
-        await done(stream)
+        await until(stream.all_acknowledged)
 
     assert acts == ["open"]
 

@@ -14,8 +14,9 @@ from router.adapters.redis.request_log import RedisRequestLog
 from router.gateway.log.shipper import Shipper
 from tests.answers import a_spool, die
 from tests.doomed import answer_and_ship_for_ever, last_told, running, wait_for
-from tests.shipping import a_shipper, a_stream, answer, is_folded, raw_ids, until
+from tests.shipping import a_shipper, a_stream, answer, is_folded, raw_ids
 from tests.valkey import running_valkey, short_folder
+from tests.waiting import until
 
 pytestmark = [pytest.mark.slow, pytest.mark.asyncio]
 

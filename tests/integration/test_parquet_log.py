@@ -7,7 +7,7 @@ import multiprocessing
 import os
 import signal
 import threading
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -37,6 +37,7 @@ from serving.telemetry.metric import CounterMetric
 from tests.answers import a_record
 from tests.full_disk import full_disk
 from tests.valkey import running_valkey, short_folder
+from tests.waiting import until
 
 DAY = 86_400.0
 AT = 1_700_000_000.0
@@ -197,12 +198,6 @@ async def following(log: RedisRequestLog, sink: ParquetLog, **settings: Any) -> 
 
 def counted(metrics: Registry, metric: CounterMetric) -> float:
     return sum(metrics.snapshot().counters.get(metric.name, {}).values())
-
-
-async def until(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(30):
-        while not condition():
-            await asyncio.sleep(0.02)
 
 
 async def append(log: RedisRequestLog, first: int, count: int) -> None:

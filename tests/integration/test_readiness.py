@@ -13,6 +13,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from router.ports import ReplicaStatus, VersionStatus
 from serving.backends.echo import EchoBackend, EchoOptions
 from tests.data_plane import MODEL, DataPlane, running_data_plane
+from tests.waiting import until
 
 pytestmark = pytest.mark.asyncio
 
@@ -102,9 +103,7 @@ async def test_what_is_in_flight_when_a_version_is_unloaded_is_answered(valkey_s
             while (await plane.client.get(f"/v2/models/{MODEL}/versions/1/ready")).status_code != 200:
                 await asyncio.sleep(0.01)
         asked = asyncio.create_task(plane.infer([1, 2, 3, 4], path=path))
-        async with asyncio.timeout(10):
-            while not plane.gateway.in_flight:
-                await asyncio.sleep(0.001)
+        await until(lambda: plane.gateway.in_flight)
         await plane.set_states(v1="draining")
         assert (await plane.infer([1, 2, 3, 4], path=path)).status_code == 404
         assert (await asked).status_code == 200

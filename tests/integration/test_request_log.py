@@ -18,8 +18,9 @@ from router.gateway.log.shipper import ENTRY_BYTES, Transfer
 from router.ports import StoreUnavailable
 from router.requestlog.record import read_records
 from tests.answers import a_recorder, a_spool, add_answer
-from tests.shipping import a_shipper, a_stream, answer, is_shipped, raw_ids, until
+from tests.shipping import a_shipper, a_stream, answer, is_shipped, raw_ids
 from tests.valkey import running_valkey, short_folder
+from tests.waiting import until
 
 pytestmark = [pytest.mark.slow, pytest.mark.asyncio]
 

@@ -19,6 +19,7 @@ from serving.deployment.status import AppPhase, AppStatus
 from serving.protocol.errors import ErrorKind, ServingError, not_found
 from serving.protocol.messages import Signature
 from serving.registry.artifact import VersionInfo
+from tests.waiting import until
 
 pytestmark = pytest.mark.asyncio
 
@@ -140,11 +141,6 @@ class Bench:
         stored = {"flights": StoredPolicy(policy, 1, "test", "", 0.0)} if policy else {}
         self.versions.follow(PolicySnapshot(1, stored))
 
-    async def until(self, look: Callable[[], bool]) -> None:
-        async with asyncio.timeout(10):
-            while not look():
-                await asyncio.sleep(0.01)
-
     def shown(self, version: int) -> VersionStatus | None:
         return next((status for status in self.board.shown if status.version == version), None)
 
@@ -165,7 +161,7 @@ async def test_versions_that_a_policy_names_are_brought_up_and_shown_with_their_
     """State, process and load time reach the board that routers read."""
     async with running() as bench:
         bench.name(1, 2)
-        await bench.until(lambda: all(s.state == "ready" for s in bench.board.shown) and len(bench.board.shown) == 2)
+        await until(lambda: all(s.state == "ready" for s in bench.board.shown) and len(bench.board.shown) == 2)
         shown = bench.shown(1)
         assert shown is not None
         assert (shown.replicas[0].pid, shown.load_s) == (4242, 0.5)
@@ -188,7 +184,7 @@ async def test_asking_for_a_version_that_fails_says_why() -> None:
         with pytest.raises(VersionUnready) as refused:
             await bench.versions.ensure_ready("flights", 2, timeout_s=10)
         assert refused.value.status.reason == FAILED.reason
-        await bench.until(lambda: (shown := bench.shown(2)) is not None and shown.state == "failed")
+        await until(lambda: (shown := bench.shown(2)) is not None and shown.state == "failed")
 
 
 async def test_asking_again_after_the_cause_is_mended_loads_the_version() -> None:
@@ -220,7 +216,7 @@ async def test_asking_for_a_version_that_takes_too_long_says_where_it_stands() -
             await bench.versions.ensure_ready("flights", 1, timeout_s=0.5)
         assert refused.value.status.reason == "not ready within 0.5 s, still loading"
         bench.fleet.apps["flights", 1] = READY
-        await bench.until(lambda: (shown := bench.shown(1)) is not None and shown.state == "ready")
+        await until(lambda: (shown := bench.shown(1)) is not None and shown.state == "ready")
 
 
 async def test_a_version_that_is_ready_needs_no_registry() -> None:
@@ -238,20 +234,20 @@ async def test_a_version_that_could_not_be_fetched_comes_when_the_registry_is_ba
     async with running() as bench:
         bench.catalogue.away = True
         bench.name(1)
-        await bench.until(lambda: (shown := bench.shown(1)) is not None and shown.reason == "the registry is away")
+        await until(lambda: (shown := bench.shown(1)) is not None and shown.reason == "the registry is away")
         bench.catalogue.away = False
         bench.now += 60
         bench.name(1)
-        await bench.until(lambda: (shown := bench.shown(1)) is not None and shown.state == "ready")
+        await until(lambda: (shown := bench.shown(1)) is not None and shown.state == "ready")
 
 
 async def test_a_successor_adopts_what_runs_and_stops_nothing_before_it_knows_the_policies() -> None:
     """Killed control, or Redis away at its start: traffic must not notice."""
     async with running() as bench:
         bench.fleet.apps["flights", 1] = READY
-        await bench.until(lambda: bench.shown(1) is not None)
+        await until(lambda: bench.shown(1) is not None)
         bench.now += 10_000
-        await bench.until(lambda: bench.shown(1) is not None)
+        await until(lambda: bench.shown(1) is not None)
         assert ("flights", 1) in bench.fleet.apps
         assert bench.fleet.deployed == []
 
@@ -260,12 +256,12 @@ async def test_a_version_that_nothing_names_any_more_is_stopped_after_its_time()
     """Once the policies are known, and not before it has lingered."""
     async with running() as bench:
         bench.name(1, 2)
-        await bench.until(lambda: len(bench.fleet.apps) == 2)
+        await until(lambda: len(bench.fleet.apps) == 2)
         bench.name(1)
-        await bench.until(lambda: bench.shown(2) is not None)
+        await until(lambda: bench.shown(2) is not None)
         bench.now += 601
         bench.name(1)
-        await bench.until(lambda: ("flights", 2) not in bench.fleet.apps)
+        await until(lambda: ("flights", 2) not in bench.fleet.apps)
         assert ("flights", 1) in bench.fleet.apps
 
 
@@ -313,7 +309,7 @@ async def test_who_waits_for_a_version_that_is_unloaded_meanwhile_is_told() -> N
         bench.name()
         bench.fleet.outcomes["flights", 2] = AppStatus(AppPhase.LOADING)
         waiting = asyncio.create_task(bench.versions.ensure_ready("flights", 2, timeout_s=10))
-        await bench.until(lambda: ("flights", 2) in bench.fleet.apps)
+        await until(lambda: ("flights", 2) in bench.fleet.apps)
         await bench.versions.unload("flights", 2, timeout_s=10)
         with pytest.raises(VersionUnready) as refused:
             await waiting
@@ -325,9 +321,9 @@ async def test_the_board_catches_up_when_the_store_is_back() -> None:
     async with running() as bench:
         bench.board.away = True
         bench.name(1)
-        await bench.until(lambda: ("flights", 1) in bench.fleet.apps)
+        await until(lambda: ("flights", 1) in bench.fleet.apps)
         bench.board.away = False
-        await bench.until(lambda: (shown := bench.shown(1)) is not None and shown.state == "ready")
+        await until(lambda: (shown := bench.shown(1)) is not None and shown.state == "ready")
 
 
 async def test_all_versions_of_the_registry_are_listed_the_idle_ones_as_absent() -> None:

@@ -14,6 +14,7 @@ import pytest
 from demo.flights import FEATURES, Flights
 from demo.replay import CUSTOMER_HEADER, Replay
 from demo.tally import UNANSWERED, Tally
+from tests.waiting import until
 
 FLIGHTS = Flights(
     features=np.arange(3 * len(FEATURES), dtype=np.float32).reshape(3, -1),
@@ -64,12 +65,6 @@ async def replaying(answer: Callable[[], bytes | None], *, rate: float) -> Async
         await asyncio.gather(replay, return_exceptions=True)
         listening.close()
         await listening.wait_closed()
-
-
-async def until(condition: Callable[[], bool]) -> None:
-    """Wait for a condition; the test's own timeout bounds it."""
-    while not condition():
-        await asyncio.sleep(0.01)
 
 
 @pytest.mark.asyncio

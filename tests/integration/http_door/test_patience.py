@@ -12,6 +12,7 @@ import pytest
 from serving.backends.echo import EchoBackend, EchoOptions
 from tests.data_plane import MODEL, DataPlane, running_data_plane
 from tests.raw_http import RawPeer, echoed, infer_body, raw_peer, request
+from tests.waiting import until
 
 pytestmark = pytest.mark.asyncio
 
@@ -110,8 +111,7 @@ async def test_closing_answers_what_is_in_flight(valkey_socket: Path) -> None:
         await plane.set_policy(variants=ONE)
         async with raw_peer(plane.settings.http_port) as peer:
             await peer.send(request(INFER, infer_body(1, 0, 0, 0)) + request(INFER, infer_body(2, 0, 0, 0)))
-            while not plane.gateway.in_flight:
-                await asyncio.sleep(0.001)
+            await until(lambda: plane.gateway.in_flight)
             closing = asyncio.create_task(plane.gateway._http.close())
 
             answers = [await peer.answer(), await peer.answer()]

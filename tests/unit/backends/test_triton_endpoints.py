@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from itertools import pairwise
 
 import pytest
@@ -12,6 +11,7 @@ from serving.backends.triton_client import TritonClient
 from serving.backends.triton_endpoints import MAX_PAUSE_S, Endpoints, pause_s
 from serving.backends.triton_errors import EndpointLost
 from serving.protocol.errors import ErrorKind, ServingError
+from tests.waiting import until
 
 NOBODY = Address("grpc", "127.0.0.1", 9)
 
@@ -28,12 +28,6 @@ def servers(probe_error: Exception | None, repaired: list[str], *, period_s: flo
         repaired.append(client.address.netloc)
 
     return Endpoints([TritonClient(NOBODY, "m", "", connections=1, timeout_s=5.0)], probe, repair, period_s=period_s)
-
-
-async def until(condition: object) -> None:
-    async with asyncio.timeout(10):
-        while not condition():  # type: ignore[operator]
-            await asyncio.sleep(0.01)
 
 
 def test_pauses_double_up_to_a_bound() -> None:

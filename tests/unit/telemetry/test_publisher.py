@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -13,6 +11,7 @@ from serving.telemetry.folder import read_folder
 from serving.telemetry.instruments import Registry
 from serving.telemetry.metric import CounterMetric
 from serving.telemetry.publisher import Publisher
+from tests.waiting import until
 
 EVENTS = CounterMetric("events_total", "", ())
 
@@ -23,12 +22,6 @@ def published(folder: Path) -> float:
     return read_folder(folder).snapshot.counters.get("events_total", {}).get((), 0)
 
 
-async def eventually(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(30):
-        while not condition():
-            await asyncio.sleep(0.001)
-
-
 async def test_counts_appear_without_being_asked_for(tmp_path: Path) -> None:
     """The folder is made, and each tick writes the totals of its moment."""
     registry = Registry("router-0")
@@ -37,7 +30,7 @@ async def test_counts_appear_without_being_asked_for(tmp_path: Path) -> None:
 
     registry.counter(EVENTS).add(3)
 
-    await eventually(lambda: published(tmp_path / "metrics") == 3)
+    await until(lambda: published(tmp_path / "metrics") == 3)
     await publisher.close()
 
 
@@ -88,6 +81,6 @@ async def test_a_faulty_refresher_does_not_end_the_publishing(tmp_path: Path) ->
     publisher = Publisher(registry, tmp_path, interval_s=0.001)
     await publisher.start()
 
-    await eventually(lambda: published(tmp_path) == 1)
+    await until(lambda: published(tmp_path) == 1)
     await publisher.close()
     assert registry.counter(PUBLISH_FAILURES).value == 1
