@@ -21,7 +21,7 @@ import msgspec
 
 from loadtests.bench.findings import Comparison, Sample, rows
 from loadtests.bench.machine import describe_commit, describe_machine
-from loadtests.bench.wrk import LoadFailed
+from loadtests.generators import LoadFailed
 from loadtests.grpc_requests import IMAGE, SMALL, Case
 from loadtests.h2load import Target, require_h2load, run_h2load
 from loadtests.processes import free_ports

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import shutil
 import subprocess
 import tempfile
 from collections.abc import Mapping
@@ -13,7 +12,7 @@ from typing import Final
 
 import msgspec
 
-from loadtests.bench.wrk import LoadFailed
+from loadtests.generators import LoadFailed, require_generator
 
 _RATE: Final = re.compile(r"finished in [\d.]+m?s, ([\d.]+) req/s")
 _REQUESTS: Final = re.compile(r"requests: \d+ total, \d+ started, (\d+) done, (\d+) succeeded, (\d+) failed")
@@ -44,10 +43,7 @@ def require_h2load() -> str:
     Raises:
         LoadFailed: it is not installed; says how to install it.
     """
-    program = shutil.which("h2load")
-    if program is None:
-        raise LoadFailed("h2load is not installed; on Debian: apt-get install nghttp2-client")
-    return program
+    return require_generator("h2load", package="nghttp2-client")
 
 
 def run_h2load(target: Target, *, streams: int, seconds: int) -> Measured:

@@ -22,11 +22,12 @@ import click
 import httpx
 from rich.console import Console
 
-from loadtests.changes.scene import scene, wait_until
+from loadtests.changes.scene import scene
 from loadtests.model import build_classifier, random_rows, v2_json
 from loadtests.processes import memory_bytes
 from loadtests.result_page import Said, describe_load, page, publish, table
 from loadtests.server import Gateway
+from loadtests.waiting import wait_until
 
 _FEATURES: Final = 16
 _MIB: Final = 1 << 20

@@ -22,7 +22,8 @@ from loadtests.bench.findings import BARE, GATEWAY, TUNED, WITHOUT_LOG, Comparis
 from loadtests.bench.machine import describe_command, describe_commit, describe_machine
 from loadtests.bench.page import render_page
 from loadtests.bench.plot import draw
-from loadtests.bench.wrk import LoadFailed, require_wrk
+from loadtests.bench.wrk import require_wrk
+from loadtests.generators import LoadFailed
 from loadtests.processes import cpu_seconds, free_ports, memory_bytes
 from loadtests.server import Gateway, Server, ServerFailed
 

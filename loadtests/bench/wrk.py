@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import shutil
 import subprocess
 from pathlib import Path
 from typing import Final
 
 import msgspec
 
+from loadtests.generators import LoadFailed, require_generator
+
 _SCRIPT: Final = Path(__file__).with_name("post.lua")
-
-
-class LoadFailed(Exception):
-    """The load did not run, or not every request was answered well: the figures would mean nothing."""
 
 
 class Load(msgspec.Struct, frozen=True):
@@ -40,10 +37,7 @@ def require_wrk() -> str:
     Raises:
         LoadFailed: it is not installed; says how to install it.
     """
-    program = shutil.which("wrk")
-    if program is None:
-        raise LoadFailed("wrk is not installed; on Debian: apt-get install wrk")
-    return program
+    return require_generator("wrk", package="wrk")
 
 
 def run_wrk(url: str, bodies: Path, *, connections: int, seconds: int) -> Load:

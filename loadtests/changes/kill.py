@@ -16,10 +16,11 @@ from typing import Final, NamedTuple
 import click
 from rich.console import Console
 
-from loadtests.changes.scene import BODY, MODEL, PATH, START_S, register_classifiers, scene, serve, wait_until
+from loadtests.changes.scene import BODY, MODEL, PATH, START_S, register_classifiers, scene, serve
 from loadtests.result_page import Said, describe_load, page, publish, table
 from loadtests.server import Gateway
 from loadtests.steady import Latency, SteadyLoad, latency
+from loadtests.waiting import wait_until
 
 _BEFORE_S: Final = 3.0
 _AFTER_S: Final = 3.0

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import sys
 import tempfile
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Final, TypeVar
+from typing import Final
 
 from rich.console import Console
 
@@ -23,8 +22,6 @@ _FEATURES: Final = 16
 BODY: Final = v2_json(random_rows(1, _FEATURES))
 #: An echo of one row of four: what a request for `register_echo` looks like.
 ECHO_BODY: Final = b'{"inputs":[{"name":"x","shape":[1,4],"datatype":"FP32","data":[1,2,3,4]}]}'
-
-T = TypeVar("T")
 
 
 @contextmanager
@@ -63,17 +60,3 @@ def serve(gateway: Gateway, version: int = 1) -> None:
     """Give the model's traffic to a version; return when it answers."""
     gateway.route(MODEL, ("stable", version, 10_000))
     gateway.wait_for(f"/v2/models/{MODEL}/ready", timeout_s=START_S)
-
-
-def wait_until(look: Callable[[], T], *, timeout_s: float, what: str) -> T:
-    """Return what `look` gives as soon as it is true.
-
-    Raises:
-        ServerFailed: it is not in time.
-    """
-    deadline = time.monotonic() + timeout_s
-    while not (found := look()):
-        if time.monotonic() > deadline:
-            raise ServerFailed(f"waited {timeout_s:g} s for {what}")
-        time.sleep(0.05)
-    return found

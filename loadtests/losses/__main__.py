@@ -16,7 +16,8 @@ from typing import Final
 import click
 
 from loadtests.bench.machine import describe_machine
-from loadtests.losses.scene import Balance, Scene, scene, until
+from loadtests.losses.scene import Balance, Scene, scene
+from loadtests.waiting import wait_until
 
 _ROUTERS: Final = ("routers=2",)
 _LITTLE_ROOM: Final = ("spool-max-bytes=1MiB", "spool-segment-bytes=256KiB")
@@ -96,12 +97,12 @@ def kill_routers(there: Scene, times: int) -> None:
     """Kill a router at a random moment, again and again, as soon as both are there and at work."""
     chance = random.Random(0)
     for number in range(times):
-        routers = until(lambda: _both(there), what="two routers")
+        routers = wait_until(lambda: _both(there), what="two routers")
         time.sleep(chance.uniform(0.2, 1.5))
         there.kill(chance.choice(routers))
-        until(lambda: len(there.routers()) < 2, what="the kill")
+        wait_until(lambda: len(there.routers()) < 2, what="the kill")
         print(f"kill {number + 1}: {len(there.load.answered)} answered", file=sys.stderr)
-    until(lambda: _both(there), what="two routers")
+    wait_until(lambda: _both(there), what="two routers")
 
 
 @contextmanager
@@ -130,7 +131,7 @@ def fill_spools(there: Scene) -> None:
     """Keep Redis away until records drop, and some seconds more."""
     time.sleep(3.0)
     there.store.stop()
-    until(lambda: there.books().get("dropped"), what="a record to drop")
+    wait_until(lambda: there.books().get("dropped"), what="a record to drop")
     time.sleep(5.0)
     there.store.start()
     time.sleep(5.0)

@@ -5,8 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final, NamedTuple
@@ -17,6 +16,7 @@ from loadtests.model import build_classifier, random_rows, v2_json
 from loadtests.paced import Paced
 from loadtests.processes import process_tree
 from loadtests.server import Gateway
+from loadtests.waiting import wait_until
 from router.adapters.files.spool_accounting import LocalLogAccounting
 from router.adapters.redis.request_log import RedisRequestLog
 from router.requestlog.record import FirstSeen, read_records
@@ -24,7 +24,6 @@ from router.requestlog.record import FirstSeen, read_records
 MODEL: Final = "lossless"
 _FEATURES: Final = 16
 _START_S: Final = 120.0
-_PATIENCE_S: Final = 120.0
 _ROUTER: Final = b"ray::ServeReplica:gateway:Router"
 
 
@@ -99,7 +98,7 @@ class Scene:
     def balance(self) -> Balance:
         """End the load, wait until everything is shipped, and compare."""
         self.load.stop()
-        until(lambda: not self.books()["spool"]["waiting_bytes"], what="the spools to be shipped")
+        wait_until(lambda: not self.books()["spool"]["waiting_bytes"], what="the spools to be shipped")
         raw, requests = asyncio.run(_read(self.store.url))
         answered = set(self.load.answered)
         return Balance(
@@ -141,20 +140,6 @@ def scene(folder: Path, *settings: str, rate: float) -> Iterator[Scene]:
                 load.stop()
     finally:
         store.stop()
-
-
-def until(condition: Callable[[], Any], *, what: str, timeout_s: float = _PATIENCE_S) -> Any:
-    """Wait until something is true, and return it.
-
-    Raises:
-        TimeoutError: it did not become so.
-    """
-    deadline = time.monotonic() + timeout_s
-    while not (found := condition()):
-        if time.monotonic() > deadline:
-            raise TimeoutError(f"waited {timeout_s:g} s for {what}")
-        time.sleep(0.1)
-    return found
 
 
 async def _read(url: str) -> tuple[list[str], list[str]]:

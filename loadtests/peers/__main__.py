@@ -21,7 +21,8 @@ from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from loadtests.bench.contest import PATH, Contest, Material
 from loadtests.bench.findings import Comparison, Sample, rows
 from loadtests.bench.machine import describe_commit, describe_machine
-from loadtests.bench.wrk import LoadFailed, require_wrk
+from loadtests.bench.wrk import require_wrk
+from loadtests.generators import LoadFailed
 from loadtests.peers.contenders import CONTENDERS, Start
 from loadtests.peers.environments import NoEnvironment
 from loadtests.server import ServerFailed

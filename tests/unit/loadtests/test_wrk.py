@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from loadtests.bench.wrk import LoadFailed, read_result
+from loadtests.bench.wrk import read_result
+from loadtests.generators import LoadFailed
 
 
 def printed(*, requests: int = 500, refused: int = 0, lost: int = 0) -> str:
