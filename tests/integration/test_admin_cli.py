@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json
-import os
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import msgspec
 import pytest
-from click.testing import CliRunner, Result
+from click.testing import CliRunner
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse
@@ -20,9 +19,8 @@ from router.cli.client import AdminClient
 from router.cli.location import find_node
 from router.cli.main import cli
 from tests import models
-from tests.admin import MODEL, AdminWorld, serving, write_node
-
-Shepherd = Callable[..., Result]
+from tests.admin import MODEL, AdminWorld, serving
+from tests.command_line import Shepherd, json_of, shepherd_on
 
 
 @pytest.fixture
@@ -33,20 +31,8 @@ def world(tmp_path: Path) -> AdminWorld:
 @pytest.fixture
 def shepherd(world: AdminWorld) -> Iterator[Shepherd]:
     """Run a command on the state directory of a live admin API."""
-    with serving(world.app) as url:
-        write_node(world.state_dir, os.getpid(), admin=url)
-
-        def run(*arguments: str, **more: Any) -> Result:
-            environment = {"SHEPHERD_STATE": str(world.state_dir), "SHEPHERD_URL": None, "SHEPHERD_TOKEN": None}
-            return CliRunner(env=environment).invoke(cli, list(arguments), **more)
-
+    with shepherd_on(world) as run:
         yield run
-
-
-def json_of(result: Result) -> Any:
-    """Read the answer of a command that must have succeeded."""
-    assert result.exit_code == 0, result.output
-    return json.loads(result.stdout)
 
 
 def set_traffic(shepherd: Shepherd, *shares: str) -> Any:

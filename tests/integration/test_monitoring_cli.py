@@ -3,21 +3,17 @@
 from __future__ import annotations
 
 import json
-import os
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from click.testing import CliRunner, Result
 
-from router.cli.main import cli
 from router.drift.profile import encode_profile
 from router.monitor.book import Book
 from router.monitor.labels import Label, Pairing
-from tests.admin import AdminWorld, serving, write_node
+from tests.admin import AdminWorld
+from tests.command_line import Shepherd, shepherd_on
 from tests.watched import MODEL, SETTINGS, Log, arrived, profile, rows, truth
-
-Shepherd = Callable[..., Result]
 
 
 def alarmed_book() -> Book:
@@ -44,13 +40,7 @@ def shepherd(tmp_path: Path) -> Iterator[Shepherd]:
     """Run a command against a live admin API over such a book."""
     world = AdminWorld(tmp_path)
     world.watch.known = alarmed_book()
-    with serving(world.app) as url:
-        write_node(world.state_dir, os.getpid(), admin=url)
-
-        def run(*arguments: str) -> Result:
-            environment = {"SHEPHERD_STATE": str(world.state_dir), "SHEPHERD_URL": None, "SHEPHERD_TOKEN": None}
-            return CliRunner(env=environment).invoke(cli, list(arguments))
-
+    with shepherd_on(world) as run:
         yield run
 
 

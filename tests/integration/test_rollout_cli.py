@@ -2,19 +2,14 @@
 
 from __future__ import annotations
 
-import json
-import os
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
-from click.testing import CliRunner, Result
+from click.testing import Result
 
-from router.cli.main import cli
-from tests.admin import MODEL, AdminWorld, serving, write_node
-
-Shepherd = Callable[..., Result]
+from tests.admin import MODEL, AdminWorld
+from tests.command_line import Shepherd, json_of, shepherd_on
 
 
 @pytest.fixture
@@ -25,20 +20,9 @@ def world(tmp_path: Path) -> AdminWorld:
 @pytest.fixture
 def shepherd(world: AdminWorld) -> Iterator[Shepherd]:
     """Run a command on the state directory of a live admin API, on whose model version 1 has all the traffic."""
-    with serving(world.app) as url:
-        write_node(world.state_dir, os.getpid(), admin=url)
-
-        def run(*arguments: str, **more: Any) -> Result:
-            environment = {"SHEPHERD_STATE": str(world.state_dir), "SHEPHERD_URL": None, "SHEPHERD_TOKEN": None}
-            return CliRunner(env=environment).invoke(cli, list(arguments), **more)
-
+    with shepherd_on(world) as run:
         assert run("traffic", "set", MODEL, "stable=1:100%", "--reason", "first").exit_code == 0
         yield run
-
-
-def json_of(result: Result) -> Any:
-    assert result.exit_code == 0, result.output
-    return json.loads(result.stdout)
 
 
 def start(shepherd: Shepherd, *more: str) -> Result:
