@@ -17,7 +17,7 @@ from router.monitor.counting import ArmCounts, Arrived, Counts, Kept
 from router.monitor.evaluation import Known, Standing, evaluate
 from router.monitor.incident import Transition
 from router.monitor.labels import Pairing
-from router.monitor.reach import Reach
+from router.monitor.reach import Reach, follow
 from router.monitor.references import Attached, References
 from router.monitor.state import (
     MAX_ARMS,
@@ -197,10 +197,15 @@ class Book:
         """List the versions that have an incident, whether or not anything new is known of them."""
         return {version for version, state in self.versions.items() if state.ladder.incident}
 
-    def reached(self, version: Version, reach: Reach, now: float) -> dict[str, ArmState]:
-        """Return the arms of a version whose verdicts count."""
-        own = {arm.name: each for arm, each in self.arms.items() if arm[:2] == version}
-        return {name: each for name, each in own.items() if reach.counts(name, each.answered_at, now)}
+    def known(self) -> set[Version]:
+        """List the versions that have answered."""
+        return {arm[:2] for arm in self.arms}
+
+    def follow(self, version: Version, reach: Reach, now: float) -> dict[str, ArmState]:
+        """Note which arms of a version requests reach now; return those: only their verdicts count."""
+        reached, moved = follow(self._arms_of(version), reach, now)
+        self._changed.update(arm_field(Arm(*version, name)) for name in moved)
+        return reached
 
     def evaluate(self, version: Version, now: float, standing: Standing) -> list[Transition]:
         """Let the ladder take what is known of a version; return the transitions, in order.
@@ -213,25 +218,13 @@ class Book:
         profile, state = self.profile(*version), self.versions.get(version)
         if profile is None or state is None:
             return []
-        arms = {arm.name: each for arm, each in self.arms.items() if arm[:2] == version}
-        reached = self.reached(version, standing.reach, now)
-        for name, each in arms.items():
-            self._follow(Arm(*version, name), each, is_reached=name in reached)
-        known = Known(arms, frozenset(reached), self.standard(*version), profile.self_referenced)
+        reached = frozenset(self.follow(version, standing.reach, now))
+        known = Known(self._arms_of(version), reached, self.standard(*version), profile.self_referenced)
         before = state.ladder
         state.ladder, transitions = evaluate(version, before, known, now, standing, settings=self._settings.ladder)
         if state.ladder != before:
             self._changed.add(version_field(*version))
         return transitions
-
-    def _follow(self, arm: Arm, state: ArmState, *, is_reached: bool) -> None:
-        """Note that an arm left or came back; one that came back is judged by what it does from now on."""
-        if state.retired != is_reached:
-            return
-        if state.retired:
-            state.begin_anew()
-        state.retired = not is_reached
-        self._changed.add(arm_field(arm))
 
     def _add(self, arm: Arm, part: ArmCounts) -> None:
         binner = self.references.of(arm[:2])
@@ -271,6 +264,9 @@ class Book:
         self._changed.add(version_field(*arm[:2]))
         state, rows = self._version(arm[:2]), [row for _, part in members for row in part]
         gather_labels(state, rows, self._settings.baseline_labels)
+
+    def _arms_of(self, version: Version) -> dict[str, ArmState]:
+        return {arm.name: state for arm, state in self.arms.items() if arm[:2] == version}
 
     def _version(self, version: Version) -> VersionState:
         return self.versions.setdefault(version, VersionState())

@@ -8,9 +8,10 @@ tell of requests that name the version in their URL: an arm that only these reac
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Final, NamedTuple
 
-from router.monitor.state import OTHER_ARM, SHADOW_ARM
+from router.monitor.state import OTHER_ARM, SHADOW_ARM, ArmState
 from router.policy.document import Policy
 
 #: An arm that only requests with the version in their URL reach counts for this long after the last of them.
@@ -51,3 +52,23 @@ def reach_of(policy: Policy | None, version: int) -> Reach:
         routed.add(SHADOW_ARM)
     pinnable = {_NO_VARIANT, OTHER_ARM} | (set(own) - routed)
     return Reach(frozenset(routed), frozenset(pinnable), serves=any(own.values()))
+
+
+def follow(arms: Mapping[str, ArmState], reach: Reach, now: float) -> tuple[dict[str, ArmState], list[str]]:
+    """Note which arms of a version left or came back; one that came back is judged by what it does from now on.
+
+    Args:
+        arms: of the version, by name; changed.
+        reach: how requests reach the version.
+        now: Unix seconds.
+
+    Returns:
+        The arms that requests reach; names of those that left or came back.
+    """
+    reached = {name: state for name, state in arms.items() if reach.counts(name, state.answered_at, now)}
+    moved = [name for name, state in arms.items() if state.retired == (name in reached)]
+    for name in moved:
+        if name in reached:
+            arms[name].begin_anew()
+        arms[name].retired = name not in reached
+    return reached, moved

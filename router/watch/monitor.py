@@ -7,6 +7,8 @@ import logging
 import time
 from collections import defaultdict
 from collections.abc import Callable, Sequence
+from itertools import groupby
+from operator import itemgetter
 from typing import Final
 
 from router.adapters.redis.monitor_state import LeaseLost, RedisMonitorState
@@ -17,7 +19,8 @@ from router.monitor.book_settings import BookSettings
 from router.monitor.counting import Arrived, Counts, decode_counts, shadow_id
 from router.monitor.evaluation import Standing
 from router.monitor.incident import Transition
-from router.monitor.labels import Label, Pairing, read_label
+from router.monitor.labels import Label, Pairing
+from router.monitor.reach import Reach, reach_of
 from router.monitor.sampling import share_kept
 from router.monitor.state import Arm, Version
 from router.monitor.trial import Trials
@@ -25,7 +28,7 @@ from router.performance.severity import Severity
 from router.ports import StoreUnavailable
 from router.requestlog.record import FirstSeen
 from router.watch.cancellation import end_if_cancelled
-from router.watch.entries import read_entries
+from router.watch.entries import read_entries, read_label_entry
 from router.watch.rollback import Rollback
 from router.watch.trial_finder import TrialFinder
 
@@ -195,7 +198,7 @@ class Monitor:
         """Join labels with their answers; return the entries that are done with, and the answers that were labelled."""
         done: list[str] = []
         for entry in entries:
-            label = _read(entry)
+            label = read_label_entry(entry)
             if label is not None:
                 self._waiting[entry.id] = (label, now)
                 continue
@@ -255,19 +258,13 @@ class Monitor:
         return [(key, name) for name, key in labelled.items()], over
 
     async def _evaluate(self, now: float) -> list[Transition]:
-        stirred, silent = self.book.stirred(), set[Version]()
-        if now - self._checked_at >= _LOOK_AGAIN_S:  # of a version that gets no requests there is never any news
-            self._checked_at = now
-            silent = self.book.under_incident() - stirred
-        if not stirred | silent:
+        due = await self._look(now)
+        if not due:
             return []
         holds = await self._state.holds()
         transitions: list[Transition] = []
-        for version in sorted(stirred | silent):
-            reach = await self._rollback.reach(*version)
-            reached = self.book.reached(version, reach, now)
-            if version in silent and reached:
-                continue
+        for version, reach in due.items():
+            reached = self.book.follow(version, reach, now)
             worst = max((arm.alarm.severity for arm in reached.values()), default=Severity.OK)
             target = await self._rollback.target(*version) if worst >= Severity.EMERGENCY else None
             transitions += self.book.evaluate(version, now, Standing(reach, target, held=version[0] in holds))
@@ -275,16 +272,29 @@ class Monitor:
             _log.info("Incident %s: %s, %s", each.incident.id, each.act, each.incident.severity)
         return transitions
 
+    async def _look(self, now: float) -> dict[Version, Reach]:
+        """Note which arms requests reach, now and then of all versions, since an arm that leaves gives no news.
+
+        Returns:
+            The versions to be evaluated, and how requests reach them.
+        """
+        stirred, silent = self.book.stirred(), set[Version]()
+        if now - self._checked_at >= _LOOK_AGAIN_S:
+            self._checked_at = now
+            silent = self.book.known() - stirred
+        incidents = self.book.under_incident()
+        due: dict[Version, Reach] = {}
+        for model, versions in groupby(sorted(stirred | silent), itemgetter(0)):
+            policy = await self._rollback.policy(model)
+            for version in versions:
+                reach = reach_of(policy, version[1])
+                reached = self.book.follow(version, reach, now)
+                if version in stirred or (version in incidents and not reached):
+                    due[version] = reach
+        return due
+
 
 def _names(found: Entries) -> str:
     """Name entries for a log message."""
     named = zip(("log entry", "counts", "label"), found, strict=True)
     return ", ".join(f"{what} {entry.id}" for what, entries in named for entry in entries)
-
-
-def _read(entry: StreamEntry) -> Label | None:
-    try:
-        model, request_id, document, at = (entry.fields[key] for key in (b"model", b"request_id", b"label", b"at"))
-        return read_label(model.decode(), request_id.decode(), document, at.decode())
-    except (KeyError, UnicodeDecodeError):
-        return None

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from typing import Protocol
 
 from router.monitor.incident import Transition
-from router.monitor.reach import Reach, reach_of
 from router.policy.actors import MONITOR
+from router.policy.document import Policy
 from router.policy.history import last_good
 from router.ports import PolicyChange, PolicyStore, RevisionConflict, StoredPolicy, VersionStatus
 from router.rollout import operator_acts
@@ -31,10 +31,10 @@ class Rollback:
         self._rollouts = rollouts
         self._board = board
 
-    async def reach(self, model: str, version: int) -> Reach:
-        """Look how requests reach a version now."""
+    async def policy(self, model: str) -> Policy | None:
+        """Look how requests reach the versions of a model now; None where it has no policy."""
         stored = await self._policies.get(model)
-        return reach_of(stored.policy if stored is not None else None, version)
+        return stored.policy if stored is not None else None
 
     async def target(self, model: str, version: int) -> int | None:
         """Look what could answer clients instead of a version.

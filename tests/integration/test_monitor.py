@@ -308,6 +308,30 @@ async def test_an_emergency_takes_the_traffic_back_once(world: World) -> None:
     await kill(running, world)
 
 
+async def test_an_arm_that_no_request_reaches_any_more_is_known_as_such_without_any_news_of_it(world: World) -> None:
+    """No answer, no label, no incident: the policy alone tells, and what the arm did is history when it comes back."""
+    variants = [{"name": "stable", "version": 1, "weight": 10_000}]
+    policy = parse_policy({"model": MODEL, "variants": variants})
+    await world.policies.put(policy, expected_revision=0, actor="ada", reason="a test", at=0.0)
+    await world.ship(Log().records(rows(11, 10)))
+    running = asyncio.create_task(world.monitor().run())
+
+    async def is_counted() -> bool:
+        return (await world.arm()).answers == 10
+
+    await eventually(is_counted)
+    assert not (await world.arm()).retired
+    other = parse_policy({"model": MODEL, "variants": [{"name": "blue", "version": 1, "weight": 10_000}]})
+    await world.policies.put(other, expected_revision=1, actor="ada", reason="a test", at=0.0)
+
+    async def is_retired() -> bool:
+        world.clock += 1.0
+        return (await world.arm()).retired
+
+    await eventually(is_retired)
+    await kill(running, world)
+
+
 PREDICTION, ACCURACY = Prediction(), LabelMetric()
 
 
