@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 
-from router.drift.profile import Profile, decode_profile, encode_profile
+from router.drift.profile import Profile, encode_profile
 from router.monitor import counting, drift, labels
 from router.monitor.baseline_choice import Standard, gather_labels, standard_of
 from router.monitor.book_settings import BookSettings
@@ -23,6 +23,7 @@ from router.monitor.state import (
     MAX_ARMS,
     OTHER_ARM,
     SHADOW_ARM,
+    STIRRED_FIELD,
     Arm,
     ArmState,
     Judged,
@@ -31,12 +32,10 @@ from router.monitor.state import (
     Version,
     VersionState,
     arm_field,
-    decode_arm,
-    decode_counts,
-    decode_version,
     encode,
     labels_field,
     profile_field,
+    read_stored,
     version_field,
 )
 
@@ -57,17 +56,11 @@ class Book:
 
     def restore(self, fields: Mapping[str, bytes]) -> None:
         """Read back what was stored."""
-        for name, data in fields.items():
-            kind, *parts = name.split(" ", 3)
-            match kind, parts:
-                case "arm", [model, version, arm]:
-                    self.arms[Arm(model, int(version), arm)] = decode_arm(data)
-                case "version", [model, version]:
-                    self.versions[model, int(version)] = decode_version(data)
-                case "labels", [model]:
-                    self.labels[model] = decode_counts(data)
-                case "profile", [model, version]:
-                    self.references.adopt((model, int(version)), decode_profile(data))
+        stored = read_stored(fields)
+        self.arms, self.versions, self.labels = stored.arms, stored.versions, stored.labels
+        self._stirred = stored.stirred
+        for version, profile in stored.profiles.items():
+            self.references.adopt(version, profile)
 
     def changes(self) -> dict[str, bytes]:
         """Take out the parts that changed, as bytes."""
@@ -154,7 +147,7 @@ class Book:
                 continue
             before = len(each.slots)
             if drift.judge(each, self._version(arm[:2]), binner, until, self._judging):
-                self._stirred.add(arm[:2])
+                self._stir(arm[:2])
                 self._changed.add(version_field(*arm[:2]))
             if len(each.slots) != before:
                 self._changed.add(arm_field(arm))
@@ -190,6 +183,8 @@ class Book:
     def stirred(self) -> set[Version]:
         """Take out the versions of which something new is known, and those whose rollback still waits for a reason."""
         waiting = {key for key, state in self.versions.items() if state.ladder.withheld}
+        if self._stirred:
+            self._changed.add(STIRRED_FIELD)
         found, self._stirred = self._stirred | waiting, set()
         return found
 
@@ -259,11 +254,15 @@ class Book:
         standard = self.standard(*arm[:2])
         if standard is not None:
             labels.learn(self.arms[arm], standard, members, self._settings.alarm)
-            self._stirred.add(arm[:2])
+            self._stir(arm[:2])
             return
         self._changed.add(version_field(*arm[:2]))
         state, rows = self._version(arm[:2]), [row for _, part in members for row in part]
         gather_labels(state, rows, self._settings.baseline_labels)
+
+    def _stir(self, version: Version) -> None:
+        self._stirred.add(version)
+        self._changed.add(STIRRED_FIELD)
 
     def _arms_of(self, version: Version) -> dict[str, ArmState]:
         return {arm.name: state for arm, state in self.arms.items() if arm[:2] == version}
@@ -289,6 +288,8 @@ class Book:
                 return encode(self.arms[Arm(model, int(version), arm)])
             case "version", [model, version]:
                 return encode(self.versions[model, int(version)])
+            case "stirred", []:
+                return encode(self._stirred)
             case "profile", [model, version]:
                 return encode_profile(self.references.binners[model, int(version)].profile)
             case _:

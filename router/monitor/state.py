@@ -13,6 +13,7 @@ from typing import Final, NamedTuple
 import msgspec
 
 from router.drift.excerpt import Excerpt
+from router.drift.profile import Profile, decode_profile
 from router.drift.verdict import ColumnState, WindowVerdict
 from router.monitor.explanation import Explanation
 from router.monitor.label_free_estimate import LabelFreeEstimate
@@ -22,6 +23,8 @@ from router.performance.baseline import Baseline, Task
 from router.performance.escalation import LadderState
 from router.performance.loss import Pair
 
+#: Name of the set of versions that wait for an evaluation.
+STIRRED_FIELD: Final = "stirred"
 #: Name of the arm of all shadow answers of a version.
 SHADOW_ARM: Final = "(shadow)"
 #: Arms of one version beyond `MAX_ARMS` are not told apart any more: variants come and go by an operator's hand.
@@ -174,10 +177,42 @@ class LabelCounts(msgspec.Struct, kw_only=True):
     """Not a label of this task."""
 
 
+class Stored(NamedTuple):
+    """A book as read back."""
+
+    arms: dict[Arm, ArmState]
+    versions: dict[Version, VersionState]
+    labels: dict[str, LabelCounts]
+    """By model."""
+    profiles: dict[Version, Profile]
+    stirred: set[Version]
+    """Versions of which something new is known that no evaluation has taken."""
+
+
 encode = msgspec.msgpack.Encoder().encode
-decode_arm = msgspec.msgpack.Decoder(ArmState).decode
-decode_version = msgspec.msgpack.Decoder(VersionState).decode
-decode_counts = msgspec.msgpack.Decoder(LabelCounts).decode
+_decode_arm = msgspec.msgpack.Decoder(ArmState).decode
+_decode_version = msgspec.msgpack.Decoder(VersionState).decode
+_decode_counts = msgspec.msgpack.Decoder(LabelCounts).decode
+_decode_stirred = msgspec.msgpack.Decoder(set[Version]).decode
+
+
+def read_stored(fields: Mapping[str, bytes]) -> Stored:
+    """Read what was stored, field by field; fields of others are passed over."""
+    found = Stored({}, {}, {}, {}, set())
+    for name, data in fields.items():
+        kind, *parts = name.split(" ", 3)
+        match kind, parts:
+            case "arm", [model, version, arm]:
+                found.arms[Arm(model, int(version), arm)] = _decode_arm(data)
+            case "version", [model, version]:
+                found.versions[model, int(version)] = _decode_version(data)
+            case "labels", [model]:
+                found.labels[model] = _decode_counts(data)
+            case "profile", [model, version]:
+                found.profiles[model, int(version)] = decode_profile(data)
+            case "stirred", []:
+                found.stirred.update(_decode_stirred(data))
+    return found
 
 
 def arm_field(arm: Arm) -> str:

@@ -31,7 +31,7 @@ from router.performance.baseline import Metric
 from router.performance.escalation import Act
 from router.policy.document import parse_policy
 from router.policy.plan import LabelMetric, Plan, Prediction
-from router.ports import VersionStatus
+from router.ports import StoredPolicy, StoreUnavailable, VersionStatus
 from router.requestlog.label import Label
 from router.requestlog.record import Record, encode_record
 from router.rollout.phase import Phase
@@ -55,6 +55,17 @@ class Board:
         return [VersionStatus(MODEL, number, "ready") for number in (1, 2)]
 
 
+class Policies(MemoryPolicyStore):
+    """Policies that can be out of reach."""
+
+    away = False
+
+    async def get(self, model: str) -> StoredPolicy | None:
+        if self.away:
+            raise StoreUnavailable("out of reach")
+        return await super().get(model)
+
+
 class World:
     """A log, labels, policies, and monitors that come and go."""
 
@@ -66,7 +77,7 @@ class World:
         self.labels = RedisLabels(url, prefix=self.prefix)
         self.incidents = RedisIncidents(url, prefix=self.prefix)
         self.watch = RedisWatch(url, prefix=self.prefix)
-        self.policies = MemoryPolicyStore()
+        self.policies = Policies()
         self.rollouts = MemoryRolloutStore(self.policies)
         self.rollback = Rollback(self.policies, self.rollouts, Board())
         self.clock = 0.0
@@ -329,6 +340,32 @@ async def test_an_arm_that_no_request_reaches_any_more_is_known_as_such_without_
         return (await world.arm()).retired
 
     await eventually(is_retired)
+    await kill(running, world)
+
+
+async def test_what_was_judged_before_the_store_failed_becomes_an_incident_after_it(world: World) -> None:
+    """The verdict is stored, and the ladder could not take it then: it does when it can, without further news."""
+    policy = parse_policy({"model": MODEL, "variants": [{"name": "stable", "version": 1, "weight": 10_000}]})
+    await world.policies.put(policy, expected_revision=0, actor="ada", reason="a test", at=0.0)
+    world.policies.away = True
+    records = Log().records(rows(12, 740, shift=1.0))
+    for start in range(0, 740, 10):  # more entries than one turn takes: the second turn judges what the first counted
+        await world.ship(records[start : start + 10])
+    running = asyncio.create_task(world.monitor().run())
+
+    async def is_judged() -> bool:
+        return (await world.arm()).windows == 3
+
+    await eventually(is_judged)
+    assert await world.watch.incidents(10) == []
+    await kill(running, world)
+    world.policies.away = False
+    running = asyncio.create_task(world.monitor().run())
+
+    async def is_open() -> bool:
+        return bool(await world.watch.incidents(10))
+
+    await eventually(is_open)
     await kill(running, world)
 
 

@@ -122,6 +122,20 @@ def test_a_restart_changes_nothing(cuts: list[int]) -> None:
     assert last.arms[ARM].alarm == whole.arms[ARM].alarm
 
 
+def test_what_no_evaluation_has_taken_is_still_news_after_a_restart() -> None:
+    """It is stored with what it is about, and taken out with what became of it: evaluated once, whoever dies."""
+    first, second, third = book(), book(), book()
+    first.enter(arrived(Log().records(rows(13, 400))))
+    first.judge(LATER)
+    stored = first.changes()
+    second.restore(stored)
+    assert second.stirred() == first.stirred() == {(MODEL, 1)}
+    third.restore(stored | second.changes())
+
+    assert third.stirred() == set()
+    assert third.changes() == {}
+
+
 @settings(max_examples=20)
 @given(owners=st.lists(st.integers(0, 3), min_size=400, max_size=400))
 def test_four_consumers_count_what_one_counts(owners: list[int]) -> None:
