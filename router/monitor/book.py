@@ -17,7 +17,7 @@ from router.monitor.counting import ArmCounts, Arrived, Counts, Kept
 from router.monitor.evaluation import Known, Standing, evaluate
 from router.monitor.incident import Transition
 from router.monitor.labels import Pairing
-from router.monitor.reach import Reach, follow
+from router.monitor.reach import Reach, follow, heir_of
 from router.monitor.references import Attached, References
 from router.monitor.state import (
     MAX_ARMS,
@@ -157,7 +157,7 @@ class Book:
         """Take labels of a model with the answers that they are about, in the order in which they came."""
         counts = self._counts(model)
         by_arm: defaultdict[Arm, list[tuple[Pairing, list[Judged]]]] = defaultdict(list)
-        joined: set[str] = set()
+        heirs, joined = dict[Arm, Arm](), set[str]()
         for pairing in pairings:
             arm = Arm(model, pairing.prediction.version, pairing.prediction.arm)
             profile, standard = self.profile(*arm[:2]), self.standard(*arm[:2])
@@ -166,11 +166,12 @@ class Book:
             elif (rows := labels.paired(profile.classes, standard.task if standard else None, pairing)) is None:
                 counts.invalid += 1
             else:
-                by_arm[arm].append((pairing, rows))
+                heirs[arm] = heirs.get(arm) or self._heir(arm)
+                by_arm[heirs[arm]].append((pairing, rows))
                 joined.add(pairing.label.request_id)
         counts.joined += len(joined)
         for arm, members in by_arm.items():
-            self._learn(self._known(arm), members)
+            self._learn(arm, members)
 
     def miss(self, model: str, *, unknown: int = 0, duplicate: int = 0, invalid: int = 0, unsampled: int = 0) -> None:
         """Count labels that told nothing."""
@@ -191,10 +192,6 @@ class Book:
     def under_incident(self) -> set[Version]:
         """List the versions that have an incident, whether or not anything new is known of them."""
         return {version for version, state in self.versions.items() if state.ladder.incident}
-
-    def known(self) -> set[Version]:
-        """List the versions that have answered."""
-        return {arm[:2] for arm in self.arms}
 
     def follow(self, version: Version, reach: Reach, now: float) -> dict[str, ArmState]:
         """Note which arms of a version requests reach now; return those: only their verdicts count."""
@@ -250,15 +247,22 @@ class Book:
         return kept
 
     def _learn(self, arm: Arm, members: list[tuple[Pairing, list[Judged]]]) -> None:
-        self._changed.add(arm_field(arm))
-        standard = self.standard(*arm[:2])
-        if standard is not None:
-            labels.learn(self.arms[arm], standard, members, self._settings.alarm)
-            self._stir(arm[:2])
+        standard, judged = self.standard(*arm[:2]), [row for _, rows in members for row in rows]
+        if standard is None:
+            self._changed.add(version_field(*arm[:2]))
+            gather_labels(self._version(arm[:2]), judged, self._settings.baseline_labels)
             return
-        self._changed.add(version_field(*arm[:2]))
-        state, rows = self._version(arm[:2]), [row for _, part in members for row in part]
-        gather_labels(state, rows, self._settings.baseline_labels)
+        for pairing, _ in members:
+            own = self._known(arm._replace(name=pairing.prediction.arm))
+            self._changed.add(arm_field(own))
+            labels.count(self.arms[own], pairing)
+        self._changed.add(arm_field(arm))
+        labels.learn(self.arms[arm], standard, judged, self._settings.alarm)
+        self._stir(arm[:2])
+
+    def _heir(self, arm: Arm) -> Arm:
+        own = self._known(arm)
+        return own._replace(name=heir_of(self._arms_of(arm[:2]), own.name))
 
     def _stir(self, version: Version) -> None:
         self._stirred.add(version)

@@ -103,14 +103,14 @@ def _number(classes: Sequence[str], value: float | str) -> float | None:
     return float(classes.index(value)) if value in classes else None
 
 
-def learn(
-    state: ArmState, standard: Standard, rows: Sequence[tuple[Pairing, list[Judged]]], settings: AlarmSettings
-) -> None:
-    """Take labels of one arm, in the order in which they came."""
-    for (prediction, label), _ in rows:
-        state.labelled += 1
-        state.lag_total_s += max(0.0, label.at - prediction.at)  # clocks of two machines may disagree
-    judged = [each for _, part in rows for each in part]
+def count(state: ArmState, pairing: Pairing) -> None:
+    """Count an answer of an arm that has its label."""
+    state.labelled += 1
+    state.lag_total_s += max(0.0, pairing.label.at - pairing.prediction.at)  # clocks of two machines may disagree
+
+
+def learn(state: ArmState, standard: Standard, judged: Sequence[Judged], settings: AlarmSettings) -> None:
+    """Hold labelled rows against an arm, in the order in which their labels came."""
     kept = [*state.pairs, *judged]
     state.pairs = list(islice(kept, max(0, len(kept) - MEASURED_ROWS), None))
     baseline = standard.watched

@@ -4,6 +4,8 @@ A verdict is about a stretch of traffic. It stands while that traffic goes on, a
 the shadow that has been taken away, the canary that was promoted under another name, the version that was rolled back.
 The policy tells, and not how long an arm has been silent, since a night without clients ends no incident. It cannot
 tell of requests that name the version in their URL: an arm that only these reach counts while some came of late.
+
+A label is about the version that gave the answer, however late it comes: see `heir_of`.
 """
 
 from __future__ import annotations
@@ -72,3 +74,15 @@ def follow(arms: Mapping[str, ArmState], reach: Reach, now: float) -> tuple[dict
             arms[name].begin_anew()
         arms[name].retired = name not in reached
     return reached, moved
+
+
+def heir_of(arms: Mapping[str, ArmState], name: str) -> str:
+    """Tell which arm of a version labels of an arm's answers count against.
+
+    Its own one while requests reach that. After that, the one that answered last of those that requests reach: a canary
+    that was promoted is the same version under another name. A shadow leaves nothing: no client got its answers.
+    """
+    if not arms[name].retired or name == SHADOW_ARM:
+        return name
+    heirs = [each for each, state in arms.items() if not state.retired and each != SHADOW_ARM]
+    return max(heirs, key=lambda each: (arms[each].answered_at, each), default=name)

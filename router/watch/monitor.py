@@ -281,7 +281,7 @@ class Monitor:
         stirred, silent = self.book.stirred(), set[Version]()
         if now - self._checked_at >= _LOOK_AGAIN_S:
             self._checked_at = now
-            silent = self.book.known() - stirred
+            silent = {arm[:2] for arm in self.book.arms} - stirred
         incidents = self.book.under_incident()
         due: dict[Version, Reach] = {}
         for model, versions in groupby(sorted(stirred | silent), itemgetter(0)):

@@ -10,7 +10,7 @@ import pytest
 
 from router.drift.profile import encode_profile
 from router.monitor.book import Book
-from router.monitor.counting import Arrived
+from router.monitor.counting import Arrived, Kept
 from router.monitor.evaluation import Standing
 from router.monitor.incident import Transition
 from router.monitor.labels import Label, Pairing
@@ -45,11 +45,15 @@ def copies(arrivals: Sequence[Arrived]) -> list[Arrived]:
 
 def contradicted(made: Book, arrivals: Sequence[Arrived], x: Any, wrong: float = 0.5) -> None:
     """Enter answers and labels that are wrong as often as that."""
-    pairings = [
+    made.learn(MODEL, late(made.enter(arrivals), truth(x, wrong=wrong).tolist()))
+
+
+def late(kept: Sequence[Kept], values: Sequence[float]) -> list[Pairing]:
+    """Lay labels beside answers."""
+    return [
         Pairing(each.prediction, Label(MODEL, each.request_id, (value,), each.prediction.at))
-        for each, value in zip(made.enter(arrivals), truth(x, wrong=wrong).tolist(), strict=True)
+        for each, value in zip(kept, values, strict=True)
     ]
-    made.learn(MODEL, pairings)
 
 
 def acts(transitions: Sequence[Transition]) -> list[Act]:
@@ -95,6 +99,47 @@ def test_drift_of_a_canary_that_was_promoted_does_not_keep_its_incident_open() -
 
     assert acts(opened) == [Act.OPEN]
     assert acts(resolved) == [Act.RESOLVE]
+
+
+PROMOTED = Standing(Reach(frozenset({"stable"})), target=7)
+
+
+def test_late_labels_of_a_canary_count_against_its_version_after_the_promotion() -> None:
+    """The answers were the version's, whatever its variant was called; what was answered and labelled stays apart."""
+    made, log, x = book(), Log(), rows(11, 600)
+    kept = made.enter(arrived(log.records(x, variant="canary")))
+    made.evaluate((MODEL, 1), LATER, Standing(Reach(frozenset({"canary"}))))
+    made.enter(arrived(log.records(rows(12, 10))))
+    assert made.evaluate((MODEL, 1), LATER, PROMOTED) == []
+    made.learn(MODEL, late(kept, truth(x, wrong=0.5).tolist()))
+
+    assert Act.ROLL_BACK in acts(made.evaluate((MODEL, 1), LATER, PROMOTED))
+    canary, stable = (made.arms[Arm(MODEL, 1, name)] for name in ("canary", "stable"))
+    assert (canary.answers, canary.labelled) == (600, 600)
+    assert (stable.answers, stable.labelled) == (10, 0)
+    assert canary.alarm == AlarmState()
+
+
+def test_late_labels_of_a_shadow_do_not_count_against_the_version_that_serves() -> None:
+    """No client got its answers."""
+    made, log, x = book(), Log(), rows(13, 600)
+    kept = made.enter(copies(arrived(log.records(x))))
+    made.enter(arrived(log.records(rows(14, 10))))
+    assert made.evaluate((MODEL, 1), LATER, SERVING) == []
+    made.learn(MODEL, late(kept, truth(x, wrong=0.5).tolist()))
+
+    assert made.evaluate((MODEL, 1), LATER, SERVING) == []
+
+
+def test_labels_that_come_when_nothing_reaches_a_version_stay_with_the_arm_that_answered() -> None:
+    """They are on record, and no incident."""
+    made, x = book(), rows(15, 600)
+    kept = made.enter(arrived(Log().records(x)))
+    made.evaluate((MODEL, 1), LATER, GONE)
+    made.learn(MODEL, late(kept, truth(x, wrong=0.5).tolist()))
+
+    assert made.arms[Arm(MODEL, 1, "stable")].alarm.severity is Severity.EMERGENCY
+    assert made.evaluate((MODEL, 1), LATER, GONE) == []
 
 
 def test_the_incident_of_a_version_without_requests_is_resolved_and_keeps_its_record() -> None:
