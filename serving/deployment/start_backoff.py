@@ -16,6 +16,11 @@ from serving.deployment.spec import app_name
 MAX_PAUSE_S: Final = 60.0
 
 
+def pause_s(failures: int) -> float:
+    """Say how long to wait after a failure that follows so many in a row: not at all, then twice as long each."""
+    return min(MAX_PAUSE_S, 2.0 ** min(failures, 32)) if failures else 0.0
+
+
 class FailedStarts:
     """Counts the failed starts of one version in a row."""
 
@@ -28,10 +33,10 @@ class FailedStarts:
             self._path.unlink(missing_ok=True)
 
     def pause_s(self) -> float:
-        """Count a failure; return how long to wait before it is told: not at all at first, then twice as long each."""
+        """Count a failure; return how long to wait before it is told."""
         with contextlib.suppress(OSError):
             failures = len(self._path.read_bytes()) if self._path.exists() else 0
             with self._path.open("ab") as file:
                 file.write(b".")
-            return min(MAX_PAUSE_S, 2.0**failures) if failures else 0.0
+            return pause_s(failures)
         return 0.0

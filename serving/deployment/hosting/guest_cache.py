@@ -134,9 +134,9 @@ class GuestCache:
                     await self._look_after(guest)
 
     async def _look_after(self, guest: GuestServer) -> None:
-        """Have a guest that no longer answers its example reloaded: at once if kept, else by its next request."""
+        """Have a guest that no longer answers its example reloaded: by its next request, or if kept after its rest."""
         if guest.loaded is None:
-            if guest.guest.kept and guest.state == "cold":
+            if guest.guest.kept and guest.state == "cold" and time.monotonic() >= guest.relapses.rests_until:
                 self.want(guest)
             return
         try:
@@ -144,6 +144,7 @@ class GuestCache:
         except Exception as error:  # noqa: BLE001 - however the check fails, it is this guest's failure
             reason = f"{guest.guest.spec.model}: {describe(error)}"
             _log.warning("Unhealthy; reloading: %s", reason)
+            guest.relapses.count(time.monotonic(), guest.loaded_at)
             async with self._turn:
                 if not await guest.unload(_QUIET_S) and isinstance(error, Unhealthy):
                     self.unwell = reason

@@ -10,6 +10,7 @@ from typing import Final, NamedTuple, Protocol
 from serving.channel.frames import Frame, Kind, frame_head
 from serving.channel.server import Connection
 from serving.deployment.hosting.host_files import Guest, GuestReport, GuestState
+from serving.deployment.hosting.relapses import Relapses
 from serving.deployment.loaded_model import LoadedModel
 from serving.protocol.errors import ErrorKind, ServingError
 
@@ -44,7 +45,8 @@ class GuestServer:
 
     def __init__(self, guest: Guest, on_wanted: Callable[[GuestServer], None]) -> None:
         self.guest = guest
-        self.last_used = time.monotonic()
+        self.last_used = self.loaded_at = time.monotonic()
+        self.relapses = Relapses()
         self.on_released: Callable[[float], None] = lambda _: None
         """Told how long each held request has waited, in seconds."""
         self._on_wanted = on_wanted
@@ -115,7 +117,7 @@ class GuestServer:
         self._loaded, self._loading = loaded, False
         self._reason, self._is_final, self._failures = "", False, 0
         self._load_s, self._facts = load_s, loaded.model.facts
-        self.last_used = time.monotonic()
+        self.last_used = self.loaded_at = time.monotonic()
         self._release()
 
     def fail(self, reason: str, *, final: bool) -> None:

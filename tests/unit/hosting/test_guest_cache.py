@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import math
+from collections import Counter
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -35,8 +37,10 @@ class Held:
         self.may_close.set()
         self.is_closing = asyncio.Event()
         self.failure: Exception | None = None
+        self.checks = 0
 
     async def check(self) -> None:
+        self.checks += 1
         if self.failure is not None:
             raise self.failure
 
@@ -52,11 +56,17 @@ class Bench:
     def __init__(self, folder: Path, rules: ResidenceRules) -> None:
         self._folder = folder
         self.models: dict[str, Held] = {}
+        self.loads: Counter[str] = Counter()
+        self.ailments: dict[str, Exception] = {}
+        """What is wrong, by name, with every model that is loaded."""
         meters = HostMeters(Registry("host"))
         self.cache = GuestCache(self, rules, meters, round_s=0.01)
 
     async def load(self, guest: Guest) -> Held:
-        held = self.models[guest.spec.model] = Held()
+        name = guest.spec.model
+        held = self.models[name] = Held()
+        held.failure = self.ailments.get(name)
+        self.loads[name] += 1
         return held
 
     async def bring(self, name: str, *, kept: bool = False) -> GuestServer:
@@ -131,6 +141,24 @@ async def test_a_check_that_breaks_has_its_guest_loaded_anew_and_the_others_look
         await until(lambda: bench.models["a"] is not before and broken.state == "loaded")
         bench.ages("b")
         await until(lambda: bench.cache.guests["b"].state == "cold")
+
+
+async def test_a_kept_guest_that_is_never_well_is_not_loaded_again_in_every_round(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """At once after its first failed check, then after pauses; whoever asks for it still gets it at once."""
+    monkeypatch.setattr("serving.deployment.hosting.relapses.pause_s", lambda failures: math.inf if failures else 0.0)
+    async with caching(tmp_path) as bench:
+        bench.ailments["a"] = TimeoutError()
+        ill = await bench.bring("a", kept=True)
+        await bench.bring("b")
+        await until(lambda: bench.loads["a"] == 2 and ill.state == "cold")
+        rounds = bench.models["b"].checks + 20
+        await until(lambda: bench.models["b"].checks > rounds)
+        assert bench.loads["a"] == 2
+
+        bench.cache.want(ill)
+        await until(lambda: bench.loads["a"] == 3)
 
 
 async def test_a_model_that_does_not_end_in_order_fails_nobody_elses_load(tmp_path: Path) -> None:
