@@ -256,14 +256,17 @@ class RolloutLoop:
             await self._policies.write([change], actor=rollout.writer, reason=command.reason, at=now)
 
     async def _load(self, rollout: Rollout, version: int) -> None:
+        """Have a version loaded; one that is not at once is asked for again after a pause, and looked at meanwhile."""
+        is_ready = False
         try:
             with contextlib.suppress(VersionUnready):  # its state says so
-                await self._versions.ensure_ready(rollout.model, version, timeout_s=self._ready_timeout_s)
+                status = await self._versions.ensure_ready(rollout.model, version, timeout_s=self._ready_timeout_s)
+                is_ready = status.state == "ready"
+            self._unknown.pop(rollout.id, None)
         except ServingError as error:
             self._unknown[rollout.id] = error.message
+        if not is_ready:
             await asyncio.sleep(RETRY_S)
-        else:
-            self._unknown.pop(rollout.id, None)
 
     def _forget(self, rollout: Rollout) -> None:
         if rollout.phase is Phase.FAILED:

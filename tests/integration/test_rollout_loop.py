@@ -37,6 +37,8 @@ class Loaded:
         self.states = {OLD: "ready", NEW: "ready"}
         self.retried: set[int] = set()
         self.deleted: set[int] = set()
+        self.guests: set[int] = set()
+        """Of shared hosts, which load them in their own time."""
         self.asked: list[int] = []
         self.kept: list[int] = []
 
@@ -51,7 +53,7 @@ class Loaded:
         self.asked.append(version)
         if version in self.deleted:
             raise not_found(f"{model}: the registry has no version {version}")
-        self.states[version] = "ready"
+        self.states[version] = "cold" if version in self.guests else "ready"
         return self.status_of(model, version)
 
 
@@ -332,6 +334,21 @@ async def test_a_version_that_is_not_loaded_is_loaded_first(world: World) -> Non
     await world.look()
     assert await world.phase() is Phase.FAILED
     assert len(await world.policies.revisions(MODEL)) == 1
+
+
+async def test_a_cold_guest_is_asked_for_once_and_seen_as_soon_as_its_host_has_loaded_it(world: World) -> None:
+    """It serves, so whoever asks has an answer at once: asking again at each would be a busy loop."""
+    world.versions.states[NEW] = "cold"
+    world.versions.guests.add(NEW)
+    await world.start()
+    for _ in range(3):
+        await world.look()
+        await drain(world)
+    assert world.versions.asked == [NEW]
+    world.versions.states[NEW] = "ready"
+    await world.look(2)
+    assert await world.share() == 1000
+    await world.loop.close()
 
 
 async def test_a_version_whose_registry_is_away_is_waited_for(world: World) -> None:
