@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 
 import pytest
@@ -15,9 +16,9 @@ from router.policy.document import parse_policy
 from router.policy.plan import ShadowStage
 from router.rollout.phase import Phase
 from router.rollout.rollout import Rollout
-from serving.protocol.errors import not_found
+from serving.protocol.errors import ErrorKind, ServingError, not_found
 from serving.registry.artifact import VersionInfo
-from tests.rollouts import EPOCH_S, MODEL, NEW, OLD, at
+from tests.rollouts import EPOCH_S, MODEL, NEW, OLD, at, started
 
 pytestmark = pytest.mark.asyncio
 INCIDENT = f"{MODEL}/{OLD}/1"
@@ -33,9 +34,11 @@ class World:
         self.rollouts = MemoryRolloutStore(self.policies)
         self.listed = [VersionInfo(MODEL, OLD)]
         self.unregistered: list[str] = []
+        self.is_away = False
+        self.looked = asyncio.Event()
         self.begun = 0
         self.retrained = Retrained(
-            self.policies, self.rollouts, self, self, begun=self.begin, poll_s=1.0, clock=lambda: self.now
+            self.policies, self.rollouts, self, self, begun=self.begin, poll_s=0.01, clock=lambda: self.now
         )
 
     def begin(self) -> None:
@@ -49,6 +52,9 @@ class World:
         ]
 
     async def versions_of(self, model: str) -> Sequence[VersionInfo]:
+        self.looked.set()
+        if self.is_away:
+            raise ServingError(ErrorKind.UNAVAILABLE, "the registry is away")
         if model in self.unregistered:
             raise not_found(f"the registry has no model {model!r}")
         return self.listed
@@ -133,3 +139,62 @@ async def test_a_version_that_serves_already_and_a_model_without_policy_are_left
     assert await world.rollout() is None
     await world.started(version=NEW)
     assert await world.rollout() is None
+
+
+async def test_a_split_that_leaves_open_what_is_replaced_is_told_once_and_waited_for(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """Two versions share the traffic, as in an experiment: whoever settles that starts the rollout."""
+    world = World()
+    halves = [{"name": f"v{each}", "version": each, "weight": 5000} for each in (OLD - 1, OLD)]
+    shared = parse_policy({"model": MODEL, "variants": halves})
+    await world.policies.put(shared, expected_revision=0, actor="ada", reason="first", at=world.now)
+    world.register(NEW)
+
+    assert await world.rollout() is None
+    assert await world.rollout() is None
+
+    (said,) = (record.getMessage() for record in caplog.records)
+    assert said.startswith(f"{MODEL}: version {NEW} cannot be rolled out: version: v{OLD - 1}, v{OLD} share the split")
+    settled = parse_policy({"model": MODEL, "variants": [STABLE]})
+    await world.policies.put(settled, expected_revision=1, actor="ada", reason="settled", at=world.now)
+    assert await world.rollout() is not None
+    assert world.begun == 1
+
+
+async def test_whoever_starts_a_rollout_meanwhile_was_faster(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Theirs stands, and nothing is begun twice."""
+    world = await World().started()
+    world.register(NEW)
+    history = world.rollouts.history
+
+    async def history_of_a_busy_model(model: str) -> Sequence[Rollout]:
+        found = await history(model)
+        await world.rollouts.put(started())
+        return found
+
+    monkeypatch.setattr(world.rollouts, "history", history_of_a_busy_model)
+
+    rollout = await world.rollout()
+
+    assert rollout is not None
+    assert (rollout.actor, world.begun) == ("ada", 0)
+
+
+async def test_a_registry_that_is_away_is_asked_again() -> None:
+    """Looking goes on until there is an answer."""
+    world = await World().started()
+    world.register(NEW)
+    world.is_away = True
+    looking = asyncio.create_task(world.retrained.run())
+    async with asyncio.timeout(10):
+        await world.looked.wait()
+        assert await world.rollouts.get(MODEL) is None
+        world.is_away = False
+        while not world.begun:
+            await asyncio.sleep(0.01)
+    looking.cancel()
+    await asyncio.gather(looking, return_exceptions=True)
+    rollout = await world.rollouts.get(MODEL)
+    assert rollout is not None
+    assert rollout.version == NEW
