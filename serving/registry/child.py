@@ -12,6 +12,8 @@ import msgspec
 from serving.backends.outgoing import Reach
 
 _LEAST_BYTES: Final = 512 * 1024**2
+#: What a SIGKILL means as a rule: these processes are the first that the kernel ends when memory runs out.
+_MEMORY_RAN_OUT: Final = "most likely because memory ran out; make it smaller, lower shepherd.max_batch, or add memory"
 
 
 class JobReach(msgspec.Struct, frozen=True):
@@ -47,5 +49,5 @@ def how_it_died(status: int) -> str:
     if status >= 0:
         return f"the process that loaded it ended with status {status}"
     name = signal.Signals(-status).name
-    cause = "; memory ran out" if name == "SIGKILL" else ""
+    cause = f", {_MEMORY_RAN_OUT}" if name == "SIGKILL" else ""
     return f"the process that loaded it was killed by {name}{cause}"
