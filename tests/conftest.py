@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import asyncio
+import functools
+from collections.abc import Awaitable, Callable, Iterator
+from inspect import iscoroutinefunction
 from pathlib import Path
+from typing import ParamSpec
 from uuid import uuid4
 
 import pytest
 from hypothesis import settings
 
 from tests.valkey import running_valkey, short_folder
+
+_P = ParamSpec("_P")
+#: How long before pytest's own time limit an asynchronous test is ended.
+_EARLIER_S = 5.0
 
 # How long an example takes says more about the machine than about the law.
 settings.register_profile("no deadline", deadline=None)
@@ -27,3 +35,25 @@ def valkey_socket() -> Iterator[Path]:
 def prefix() -> str:
     """Keeps one test's keys in the shared Valkey apart from the others'."""
     return f"test-{uuid4()}:"
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """End asynchronous tests shortly before their time limit: the traceback then shows what they wait for.
+
+    That of the limit itself would show the selector of the event loop.
+    """
+    usual_s = float(config.getini("timeout"))
+    for item in items:
+        if isinstance(item, pytest.Function) and iscoroutinefunction(item.obj):
+            marker = item.get_closest_marker("timeout")
+            limit_s = float(marker.args[0]) if marker else usual_s
+            item.obj = _ended_after(limit_s - _EARLIER_S, item.obj)
+
+
+def _ended_after(limit_s: float, test: Callable[_P, Awaitable[None]]) -> Callable[_P, Awaitable[None]]:
+    @functools.wraps(test)
+    async def limited(*args: _P.args, **kwargs: _P.kwargs) -> None:
+        async with asyncio.timeout(limit_s):
+            await test(*args, **kwargs)
+
+    return limited

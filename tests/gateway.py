@@ -20,8 +20,7 @@ from tests.ports import free_ports
 T = TypeVar("T")
 
 READY_S: Final = 90.0
-#: What `shepherd up` promises, and a little for the process to be reaped.
-STOPPED_S: Final = 17.0
+STOPPED_S: Final = 60.0
 _MARK: Final = "TESTED_GATEWAY"
 
 

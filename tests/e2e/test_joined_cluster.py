@@ -50,7 +50,7 @@ def test_a_gateway_serves_on_a_cluster_that_it_joined_and_leaves_it_alone(
     assert gateway.infer("add", FOUR["inputs"], headers=key).json()["outputs"][0]["data"] == [2, 3, 4, 5]
     assert status({}) == 401
     gateway.shepherd("key", "revoke", "team")
-    eventually(lambda: status(key) == 401, timeout_s=5.0, what="the revocation to reach the routers")
+    eventually(lambda: status(key) == 401, what="the revocation to reach the routers")
     assert {"gateway", "control", "model.add.1", "foreign"} <= head.applications().keys()
 
     gateway.shepherd("down")

@@ -82,7 +82,7 @@ def test_a_webhook_moves_the_traffic_and_without_the_server_it_goes_on(
     assert set(load.statuses) == {200}, load.statuses
 
     followed.kill()
-    eventually(lambda: not followed.processes(), timeout_s=15.0, what="processes to end with their gateway")
+    eventually(lambda: not followed.processes(), what="processes to end with their gateway")
     followed.launch()
     followed.wait_until_ready()
     assert first_number(followed) == 3.0

@@ -27,7 +27,8 @@ def register(gateway: RunningGateway, model: str, onnx: bytes, tags: dict[str, s
 def test_replicas_grow_with_a_step_of_load_and_go_with_it(gateway: RunningGateway) -> None:
     """Why they grew can be read; nobody's request is lost in either direction."""
     bounds = {"shepherd.min_replicas": "1", "shepherd.max_replicas": "2", "shepherd.target_in_flight": "4"}
-    register(gateway, "elastic", b"", SLOW | bounds)
+    # So long that nearly all of twelve clients wait for the model, however slow they are themselves.
+    register(gateway, "elastic", b"", SLOW | bounds | {"shepherd.echo.delay_ms": "100"})
     gateway.route("elastic", ("stable", 1, 10_000))
     url = f"{gateway.url}/v2/models/elastic/infer"
 

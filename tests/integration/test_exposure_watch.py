@@ -245,7 +245,7 @@ async def test_the_loop_looks_as_soon_as_a_policy_changes(world: World) -> None:
     await world.give(0)
     await world.give(10)
     world.watch.follow(await world.policies.snapshot())
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         while MODEL not in world.watch._trials:
             await asyncio.sleep(0)
     running.cancel()

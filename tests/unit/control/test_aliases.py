@@ -297,7 +297,7 @@ async def test_a_nudge_makes_it_look_now() -> None:
     task = asyncio.create_task(follower.run())
 
     follower.nudge()
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         while await versions(store) != [3, 2]:
             await asyncio.sleep(0)
     task.cancel()
