@@ -16,11 +16,12 @@ from serving.protocol.arrays import to_array
 from serving.protocol.packing import unpack_tensors
 from serving.telemetry.metrics_app import scrape
 from tests.data_plane import MODEL, DataPlane, running_data_plane
+from tests.held_backend import HeldBackend
 from tests.waiting import until
 
 pytestmark = pytest.mark.asyncio
 
-FAIL, SLOW_MS = 666.0, 50
+FAIL = 666.0
 ONE = [{"name": "stable", "version": 1, "weight": 10_000}]
 HALVES = [{"name": "stable", "version": 1, "weight": 5_000}, {"name": "canary", "version": 2, "weight": 5_000}]
 
@@ -144,15 +145,15 @@ async def test_a_deadline_ends_the_wait(plane: DataPlane) -> None:
 
 async def test_a_lost_replica_costs_no_request_when_there_is_another(plane: DataPlane) -> None:
     """Calls in flight on a replica that dies are answered by its sibling."""
-    options = EchoOptions(delay_ms=SLOW_MS)
-    await plane.add_replica(1, EchoBackend(options), "a")
-    await plane.add_replica(1, EchoBackend(options), "b")
+    backend = HeldBackend()
+    await plane.add_replica(1, backend, "a")
+    await plane.add_replica(1, backend, "b")
     await plane.set_policy(variants=ONE)
 
-    calls = [asyncio.create_task(plane.infer([float(i), 0, 0, 0])) for i in range(20)]
-    while plane.gateway.in_flight < 20:
-        await asyncio.sleep(0.001)
-    await plane.remove_replica(1, "a", abruptly=True)
+    with backend.held():
+        calls = [asyncio.create_task(plane.infer([float(i), 0, 0, 0])) for i in range(20)]
+        await until(lambda: plane.gateway.in_flight == 20)
+        await plane.remove_replica(1, "a", abruptly=True)
 
     answers = await asyncio.gather(*calls)
     assert [answer.status_code for answer in answers] == [200] * 20
@@ -161,15 +162,17 @@ async def test_a_lost_replica_costs_no_request_when_there_is_another(plane: Data
 
 async def test_a_draining_replica_answers_what_it_has_and_gets_nothing_new(plane: DataPlane) -> None:
     """Scaling in loses nothing."""
-    options = EchoOptions(delay_ms=SLOW_MS)
-    await plane.add_replica(1, EchoBackend(options), "a")
-    await plane.add_replica(1, EchoBackend(options), "b")
+    backend = HeldBackend()
+    await plane.add_replica(1, backend, "a")
+    leaving = await plane.add_replica(1, backend, "b")
     await plane.set_policy(variants=ONE)
 
-    calls = [asyncio.create_task(plane.infer([0, 0, 0, 0])) for _ in range(20)]
-    while plane.gateway.in_flight < 20:
-        await asyncio.sleep(0.001)
-    await plane.remove_replica(1, "b", abruptly=False)
+    with backend.held():
+        calls = [asyncio.create_task(plane.infer([0, 0, 0, 0])) for _ in range(20)]
+        await until(lambda: plane.gateway.in_flight == 20 and leaving.stats()["in_flight"])
+        removal = asyncio.create_task(plane.remove_replica(1, "b", abruptly=False))
+        await asyncio.sleep(0)
+    await removal
 
     assert {answer.status_code for answer in await asyncio.gather(*calls)} == {200}
 
@@ -177,10 +180,14 @@ async def test_a_draining_replica_answers_what_it_has_and_gets_nothing_new(plane
 async def test_past_what_it_may_hold_the_gateway_says_429_at_once(valkey_socket: Path) -> None:
     """Overload is refused with Retry-After instead of queued without end."""
     async with running_data_plane(f"unix://{valkey_socket}", max_in_flight=4) as plane:
-        await plane.add_replica(1, EchoBackend(EchoOptions(delay_ms=200)), limits=BatchLimits(max_rows=1))
+        backend = HeldBackend()
+        await plane.add_replica(1, backend, limits=BatchLimits(max_rows=1))
         await plane.set_policy(variants=ONE)
 
-        answers = await asyncio.gather(*(plane.infer([0, 0, 0, 0]) for _ in range(10)))
+        with backend.held():
+            calls = [asyncio.create_task(plane.infer([0, 0, 0, 0])) for _ in range(10)]
+            await until(lambda: sum(call.done() for call in calls) == 6)
+        answers = await asyncio.gather(*calls)
 
     refused = [answer for answer in answers if answer.status_code == 429]
     assert len(refused) == 6
@@ -204,16 +211,18 @@ async def test_credits_bound_what_a_replica_is_sent_and_the_rest_waits_its_turn(
 
 async def test_a_client_that_leaves_cancels_its_call(plane: DataPlane) -> None:
     """Its place is free at once and the record says cancelled."""
-    await plane.add_replica(1, EchoBackend(EchoOptions(delay_ms=SLOW_MS)))
+    backend = HeldBackend()
+    await plane.add_replica(1, backend)
     await plane.set_policy(variants=ONE)
 
     reader, writer = await asyncio.open_connection("127.0.0.1", plane.settings.http_port)
     body = b'{"inputs":[{"name":"x","shape":[1,4],"datatype":"FP32","data":[0,0,0,0]}]}'
-    writer.write(b"POST /v2/models/m/infer HTTP/1.1\r\nhost: h\r\ncontent-length: %d\r\n\r\n%s" % (len(body), body))
-    await until(lambda: plane.gateway.in_flight)
-    writer.close()
-    await writer.wait_closed()
-    await until(lambda: not plane.gateway.in_flight)
+    with backend.held():
+        writer.write(b"POST /v2/models/m/infer HTTP/1.1\r\nhost: h\r\ncontent-length: %d\r\n\r\n%s" % (len(body), body))
+        await until(lambda: plane.gateway.in_flight)
+        writer.close()
+        await writer.wait_closed()
+        await until(lambda: not plane.gateway.in_flight)
 
     assert await reader.read() == b""
     await asyncio.sleep(0)

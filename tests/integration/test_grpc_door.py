@@ -19,13 +19,14 @@ from serving.backends.echo import EchoBackend, EchoOptions
 from serving.protocol.pb import feedback_pb2 as feedback
 from serving.protocol.pb import open_inference_pb2 as pb
 from tests.data_plane import MODEL, DataPlane, running_data_plane
+from tests.held_backend import HeldBackend
 from tests.waiting import until
 
 pytestmark = pytest.mark.asyncio
 
 SERVICE = "/inference.GRPCInferenceService/"
 ONE = [{"name": "stable", "version": 1, "weight": 10_000}]
-FAIL, SLOW_MS = 666.0, 200
+FAIL = 666.0
 
 
 @pytest_asyncio.fixture(params=["aio", "envoy"])
@@ -94,14 +95,16 @@ async def test_failures_have_their_codes(channel: grpc.aio.Channel, message: byt
 
 async def test_a_deadline_reaches_the_model(plane: DataPlane, channel: grpc.aio.Channel) -> None:
     """The client hears at its deadline, and a call that was not run by then never is."""
-    await plane.add_replica(2, EchoBackend(EchoOptions(delay_ms=SLOW_MS)))
+    backend = HeldBackend()
+    await plane.add_replica(2, backend)
     await plane.set_policy(variants=[{"name": "slow", "version": 2, "weight": 10_000}])
     infer = unary(channel, "ModelInfer")
-    running = asyncio.ensure_future(infer(infer_request(0, 0, 0, 0)))
-    await until(lambda: plane.gateway.in_flight)
+    with backend.held():
+        running = asyncio.ensure_future(infer(infer_request(0, 0, 0, 0)))
+        await until(lambda: plane.gateway.in_flight)
 
-    with pytest.raises(grpc.aio.AioRpcError) as failure:
-        await infer(infer_request(0, 0, 0, 0), timeout=0.05)
+        with pytest.raises(grpc.aio.AioRpcError) as failure:
+            await infer(infer_request(0, 0, 0, 0), timeout=0.05)
 
     assert failure.value.code() is grpc.StatusCode.DEADLINE_EXCEEDED
     await running
@@ -122,17 +125,17 @@ async def test_the_parameter_timeout_is_heeded(plane: DataPlane, channel: grpc.a
 
 async def test_a_cancelled_call_frees_its_place(plane: DataPlane, channel: grpc.aio.Channel) -> None:
     """At once, down to the replica."""
-    server = await plane.add_replica(2, EchoBackend(EchoOptions(delay_ms=SLOW_MS)))
+    backend = HeldBackend()
+    server = await plane.add_replica(2, backend)
     await plane.set_policy(variants=[{"name": "slow", "version": 2, "weight": 10_000}])
-    calls = [unary(channel, "ModelInfer")(infer_request(0, 0, 0, 0)) for _ in range(5)]
-    while server.stats()["in_flight"] < 5:
-        await asyncio.sleep(0.001)
+    with backend.held():
+        calls = [unary(channel, "ModelInfer")(infer_request(0, 0, 0, 0)) for _ in range(5)]
+        await until(lambda: server.stats()["in_flight"] == 5)
 
-    for call in calls:
-        call.cancel()
-    await until(lambda: not plane.gateway.in_flight)
-    while server.stats()["in_flight"]:
-        await asyncio.sleep(0.001)
+        for call in calls:
+            call.cancel()
+        await until(lambda: not plane.gateway.in_flight)
+    await until(lambda: not server.stats()["in_flight"])
     await asyncio.gather(*calls, return_exceptions=True)
 
     assert {record.outcome for record in plane.records()} == {"cancelled"}

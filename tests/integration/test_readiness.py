@@ -11,8 +11,9 @@ import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from router.ports import ReplicaStatus, VersionStatus
-from serving.backends.echo import EchoBackend, EchoOptions
+from serving.backends.echo import EchoBackend
 from tests.data_plane import MODEL, DataPlane, running_data_plane
+from tests.held_backend import HeldBackend
 from tests.waiting import until
 
 pytestmark = pytest.mark.asyncio
@@ -96,14 +97,16 @@ async def test_closing_a_router_twice_closes_it_once(valkey_socket: Path) -> Non
 async def test_what_is_in_flight_when_a_version_is_unloaded_is_answered(valkey_socket: Path) -> None:
     """The router lets go of a replica only when it owes nothing; who asks after that is told that it is not here."""
     async with running_data_plane(f"unix://{valkey_socket}") as plane:
-        await plane.add_replica(1, EchoBackend(EchoOptions(delay_ms=200)))
+        backend = HeldBackend()
+        await plane.add_replica(1, backend)
         await plane.set_states(v1="ready")
         path = f"/v2/models/{MODEL}/versions/1/infer"
         async with asyncio.timeout(10):
             while (await plane.client.get(f"/v2/models/{MODEL}/versions/1/ready")).status_code != 200:
                 await asyncio.sleep(0.01)
-        asked = asyncio.create_task(plane.infer([1, 2, 3, 4], path=path))
-        await until(lambda: plane.gateway.in_flight)
-        await plane.set_states(v1="draining")
-        assert (await plane.infer([1, 2, 3, 4], path=path)).status_code == 404
+        with backend.held():
+            asked = asyncio.create_task(plane.infer([1, 2, 3, 4], path=path))
+            await until(lambda: plane.gateway.in_flight)
+            await plane.set_states(v1="draining")
+            assert (await plane.infer([1, 2, 3, 4], path=path)).status_code == 404
         assert (await asked).status_code == 200

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from serving.backends.echo import EchoBackend, EchoOptions
 from tests.data_plane import MODEL, DataPlane, running_data_plane
+from tests.held_backend import HeldBackend
 from tests.raw_http import RawPeer, echoed, infer_body, raw_peer, request
 from tests.waiting import until
 
@@ -107,12 +107,15 @@ async def test_a_client_that_leaves_in_the_middle_of_its_body_leaves_nothing_beh
 async def test_closing_answers_what_is_in_flight(valkey_socket: Path) -> None:
     """A stopping router finishes each exchange, pipelined ones included, and says `connection: close`."""
     async with running_data_plane(f"unix://{valkey_socket}") as plane:
-        await plane.add_replica(1, EchoBackend(EchoOptions(delay_ms=100)))
+        backend = HeldBackend()
+        await plane.add_replica(1, backend)
         await plane.set_policy(variants=ONE)
         async with raw_peer(plane.settings.http_port) as peer:
-            await peer.send(request(INFER, infer_body(1, 0, 0, 0)) + request(INFER, infer_body(2, 0, 0, 0)))
-            await until(lambda: plane.gateway.in_flight)
-            closing = asyncio.create_task(plane.gateway._http.close())
+            with backend.held():
+                await peer.send(request(INFER, infer_body(1, 0, 0, 0)) + request(INFER, infer_body(2, 0, 0, 0)))
+                await until(lambda: plane.gateway.in_flight)
+                closing = asyncio.create_task(plane.gateway._http.close())
+                await asyncio.sleep(0)
 
             answers = [await peer.answer(), await peer.answer()]
             assert [answer.status for answer in answers] == [200, 200]

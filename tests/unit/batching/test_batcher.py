@@ -16,6 +16,7 @@ from serving.batching.job import Job, Plan, Result
 from serving.protocol.arrays import to_array, to_tensor
 from serving.protocol.errors import ErrorKind, ServingError
 from serving.protocol.packing import unpack_tensors
+from tests.held_backend import HeldBackend
 
 FAIL = 666.0
 Answer = Result | ServingError
@@ -107,12 +108,14 @@ async def test_a_request_past_its_deadline_is_refused_and_not_run() -> None:
 @pytest.mark.asyncio
 async def test_a_slow_model_leaves_the_loop_free_to_collect_the_next_batch() -> None:
     """What arrives during a run becomes one batch after it."""
-    batcher = Batcher(EchoBackend(SLOW), BatchLimits(), expected_run_s=0.02)
-    first = Asked(batcher, 0.0)
-    while batcher.idle or batcher.waiting:
-        await asyncio.sleep(0)
+    backend = HeldBackend()
+    batcher = Batcher(backend, BatchLimits(), expected_run_s=0.02)
+    with backend.held():
+        first = Asked(batcher, 0.0)
+        while batcher.idle or batcher.waiting:
+            await asyncio.sleep(0)
 
-    later = [Asked(batcher, float(value)) for value in range(1, 4)]
+        later = [Asked(batcher, float(value)) for value in range(1, 4)]
 
     assert await first.value() == 0.0
     answers = [await each.future for each in later]
@@ -135,12 +138,14 @@ async def test_more_than_may_wait_is_refused_as_overload_at_once() -> None:
 @pytest.mark.asyncio
 async def test_closing_refuses_what_waits_and_lets_the_run_in_progress_answer() -> None:
     """Refused as unavailable, so that a router tries another replica."""
-    batcher = Batcher(EchoBackend(SLOW), BatchLimits(max_rows=1), expected_run_s=0.02)
-    running, following, waiting = (Asked(batcher, float(value)) for value in (1, 2, 4))
-    while batcher.waiting > 1:
-        await asyncio.sleep(0)
+    backend = HeldBackend()
+    batcher = Batcher(backend, BatchLimits(max_rows=1), expected_run_s=0.02)
+    with backend.held():
+        running, following, waiting = (Asked(batcher, float(value)) for value in (1, 2, 4))
+        while batcher.waiting > 1:
+            await asyncio.sleep(0)
 
-    batcher.close()
+        batcher.close()
 
     assert (await waiting.error()).kind is ErrorKind.UNAVAILABLE
     assert (await running.value(), await following.value()) == (1.0, 2.0)
