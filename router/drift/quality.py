@@ -6,7 +6,7 @@ inequality, P(k of n or more) <= exp(-n KL(k/n || p)), which is exact for no n b
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from enum import StrEnum
 from math import exp, log
 from typing import Final, NamedTuple
@@ -34,7 +34,8 @@ class Fault(StrEnum):
     STUCK = "stuck"
     """One value only, where the reference has many: a stale feature, or a model that answers always the same."""
     SCHEMA = "schema"
-    """Payloads that cannot be read or lack columns of the profile; the reference had none."""
+    """Payloads that cannot be read or lack columns of the profile; the reference had none. Or a tensor of the profile
+    that no payload has had an entry of for each row: nothing else would be said of it."""
 
 
 class QualityFinding(NamedTuple):
@@ -42,7 +43,7 @@ class QualityFinding(NamedTuple):
 
     fault: Fault
     column: str
-    """Empty for `SCHEMA`."""
+    """For `SCHEMA` the tensor; empty where it is about payloads as a whole."""
     share: float
     """Of the window's rows, or payloads."""
     expected: float
@@ -50,12 +51,19 @@ class QualityFinding(NamedTuple):
     """Upper bound."""
 
 
-def find_faults(profile: Profile, window: Pane) -> list[QualityFinding]:
-    """List the faults of a window, the column's order kept."""
+def find_faults(profile: Profile, window: Pane, seen: Collection[str] = ()) -> list[QualityFinding]:
+    """List the faults of a window, the columns' order kept.
+
+    Args:
+        profile: the reference.
+        window: what is judged.
+        seen: names of the columns that had rows in earlier windows.
+    """
     findings = []
     rows = max((sum(column.counts) for column in profile.columns), default=0)
     schema = _excess(Fault.SCHEMA, "", window.broken, window.messages, (0, rows))
     findings += [schema] if schema else []
+    findings += [QualityFinding(Fault.SCHEMA, tensor, 1.0, 0.0, 0.0) for tensor in _never_seen(profile, window, seen)]
     for column in profile.columns:
         if column.role != "derived":
             findings += _column_faults(column, window)
@@ -73,6 +81,20 @@ def excess_p_value(seen: int, rows: int, expected: float) -> float:
     if share < 1:
         divergence += (1 - share) * log((1 - share) / (1 - expected))
     return exp(-rows * divergence)
+
+
+def _never_seen(profile: Profile, window: Pane, seen: Collection[str]) -> list[str]:
+    """List the tensors of which no row came yet, though rows came of others of their role.
+
+    Only where the profile was told: what the monitor made of the first requests does not promise how others look.
+    """
+    if profile.self_referenced:
+        return []
+    told = [column for column in profile.columns if column.role != "derived"]
+    had = {column.name for column in told if column.name in seen or window.counts(column.name).any()}
+    # A row of inputs may have no tensor that is a column; of outputs only columns tell that rows came.
+    alive = {column.role for column in told if column.name in had} | ({"input"} if window.rows else set())
+    return list(dict.fromkeys(each.tensor for each in told if each.name not in had and each.role in alive))
 
 
 def _column_faults(column: Column, window: Pane) -> Iterator[QualityFinding]:

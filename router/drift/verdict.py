@@ -54,6 +54,8 @@ class ColumnState(msgspec.Struct, frozen=True):
     alarmed: bool = False
     small: int = 0
     """Windows in a row, while alarmed, whose effect was small."""
+    seen: bool = False
+    """A window had rows of it."""
 
 
 class ColumnVerdict(msgspec.Struct, frozen=True):
@@ -135,7 +137,7 @@ def judge_window(
         enough = each.rows >= settings.least_rows
         before = state.get(name, ColumnState())
         after = _remember(before, each, level, settings) if enough else before
-        states[name] = after
+        states[name] = msgspec.structs.replace(after, seen=before.seen or each.rows > 0)
         verdicts.append(
             ColumnVerdict(
                 name=name,
@@ -152,7 +154,8 @@ def judge_window(
                 alarmed=after.alarmed,
             )
         )
-    return states, WindowVerdict(window.rows, tuple(verdicts), tuple(find_faults(profile, window)), level)
+    faults = find_faults(profile, window, [name for name, each in states.items() if each.seen])
+    return states, WindowVerdict(window.rows, tuple(verdicts), tuple(faults), level)
 
 
 def _measure(column: Column, window: Pane, settings: DriftSettings) -> _Measured:

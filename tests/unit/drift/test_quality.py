@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
+import msgspec
 import numpy as np
 import pytest
 
@@ -9,6 +12,7 @@ from router.drift.binning import RECONSTRUCTION_ERROR, Binner
 from router.drift.building import build_profile, columns_of
 from router.drift.pane import Pane
 from router.drift.quality import Fault, find_faults
+from router.drift.verdict import ColumnState, DriftSettings, judge_window
 from serving.protocol.arrays import Array, to_tensor
 from serving.protocol.packing import pack_tensors
 
@@ -59,6 +63,38 @@ def test_an_input_for_the_whole_request_leaves_its_relations_uncounted() -> None
     assert find_faults(binner.profile, window) == []
     assert int(window.counts("x[0]").sum()) == window.rows == 1000
     assert int(window.counts("offset").sum()) == int(window.counts(RECONSTRUCTION_ERROR).sum()) == 200
+
+
+def judged(binner: Binner, windows: Sequence[Sequence[int]]) -> list[tuple[str, ...]]:
+    """Judge windows of requests of so many rows one after another; return the names that their schema faults give."""
+    state: dict[str, ColumnState] = {}
+    found = []
+    for sizes in windows:
+        window = count(binner, [answer(rows) for rows in sizes])
+        state, verdict = judge_window(binner.profile, window, state, DriftSettings())
+        found.append(tuple(each.column for each in verdict.faults if each.fault is Fault.SCHEMA))
+    return found
+
+
+def test_a_tensor_of_the_profile_that_no_request_has_for_each_row_is_a_fault_that_names_it() -> None:
+    """Nothing is known of it, so nothing else would ever be said of it."""
+    assert judged(reference(with_temperature=True), [[4] * 200, [4] * 200]) == [("temperature",)] * 2
+
+
+def test_a_tensor_that_some_requests_have_for_each_row_is_no_fault_in_windows_of_others() -> None:
+    """A night of bulk requests among days of single ones: what came once may come again."""
+    binner = reference(with_temperature=True)
+    windows = [[4] * 200, [4] * 200 + [1], [4] * 200, [1, 4] * 100, [4] * 200]
+
+    assert judged(binner, windows) == [("temperature",), (), (), (), ()]
+
+
+def test_a_reference_that_the_monitor_made_promises_no_tensor() -> None:
+    """It is made of the requests that came first, and others need not look like them."""
+    told = reference(with_temperature=True).profile
+    made = Binner(msgspec.structs.replace(told, self_referenced=True))
+
+    assert judged(made, [[4] * 200]) == [()]
 
 
 def test_one_odd_payload_in_a_window_is_no_fault() -> None:

@@ -8,6 +8,7 @@ import msgspec
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from router.drift.building import build_profile, columns_of
 from router.drift.profile import encode_profile
 from router.monitor.book import Book
 from router.monitor.counting import Kept, count, decode_counts, encode_counts
@@ -19,6 +20,8 @@ from router.monitor.state import SHADOW_ARM, Arm, encode
 from router.performance.escalation import Act
 from router.performance.severity import Severity
 from router.requestlog.record import NOISE, SHADOW
+from serving.protocol.arrays import to_tensor
+from serving.protocol.packing import pack_tensors
 from tests.watched import MODEL, SETTINGS, START, Log, arrived, profile, rows, truth
 
 PROFILE = profile()
@@ -181,6 +184,25 @@ def test_a_profile_of_another_model_is_refused_with_the_reason() -> None:
     assert "no input 'z'" in made.versions[MODEL, 1].refused
     assert own is not None
     assert own.self_referenced
+
+
+def test_a_feature_of_the_profile_that_the_stream_never_has_is_an_incident_that_names_it() -> None:
+    """Every request has one entry of it for its two rows: the model answers, and nobody would look at the feature."""
+    x = rows(16, 400)
+    columns = columns_of({"x": rows(0, 5000), "offset": rows(1, 5000)[:, :1]}, "input")
+    made = book(encode_profile(build_profile(columns)))
+    asked = [
+        msgspec.structs.replace(
+            record, inputs=pack_tensors([to_tensor("x", x[i : i + 2]), to_tensor("offset", x[i, :1])])
+        )
+        for i, record in enumerate(Log().records(x[:-1]))
+    ]
+    made.enter(arrived(asked))
+    made.judge(LATER)
+    (opened,) = evaluate(made)
+
+    assert opened.incident.severity == "warning"
+    assert opened.incident.evidence["stable"]["faults"] == [{"fault": "schema", "column": "offset", "share": 1.0}]
 
 
 def test_a_profile_that_is_attached_later_takes_over() -> None:
