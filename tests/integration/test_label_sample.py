@@ -17,6 +17,7 @@ from router.adapters.redis.monitor_turn import Commit
 from router.monitor.counting import Kept
 from router.monitor.labels import Prediction
 from router.monitor.sampling import rank_of
+from router.ports import StoreUnavailable
 
 pytestmark = pytest.mark.asyncio
 
@@ -74,10 +75,10 @@ async def waiting(request: pytest.FixtureRequest, valkey_socket: Path) -> AsyncI
     await made.close()
 
 
-def answers(count: int, *, over_s: float, rows: int = 1, since: float = START) -> list[Kept]:
+def answers(count: int, *, over_s: float, rows: int = 1, since: float = START, model: str = MODEL) -> list[Kept]:
     """Make answers at even distances."""
     return [
-        Kept(MODEL, f"r{since}-{i}", Prediction(1, "stable", since + over_s * i / count, (0.5,) * rows))
+        Kept(model, f"r{since}-{i}", Prediction(1, "stable", since + over_s * i / count, (0.5,) * rows))
         for i in range(count)
     ]
 
@@ -128,3 +129,21 @@ async def test_the_sample_grows_again_when_there_is_room(waiting: Waiting) -> No
     await waiting.keep(some)
     assert len(await waiting.found(some)) == 500
     assert waiting.state.levels() == {}
+
+
+async def test_nothing_is_stored_while_no_room_can_be_made(valkey_socket: Path) -> None:
+    """So what is in memory is never ahead of what is stored, and answers stay within the bound."""
+    waiting = Waiting(f"unix://{valkey_socket}", counts_itself=True)
+    assert await waiting.state.take_lease()
+    sampling = f"{waiting.prefix}monitor:sampling"
+    await waiting.redis.set(sampling, "no hash")
+    kept = [each for model in ("cars", "flights") for each in answers(3000, over_s=1.0, model=model)]
+    with pytest.raises(StoreUnavailable):
+        await waiting.state.commit(Commit(parts={"labels flights": b"a part"}, kept=kept))
+    await waiting.redis.delete(sampling)
+
+    assert await waiting.state.load() == ({}, {})
+    assert await waiting.bytes() == 0
+    await waiting.state.commit(Commit(parts={"labels flights": b"a part"}))
+    assert await waiting.state.load() == ({"labels flights": b"a part"}, {})
+    await waiting.close()

@@ -224,7 +224,7 @@ class RedisCounting:
             ReferenceChanged, RecordsTaken: nothing was stored; count again.
         """
         with _reporting():
-            await self._predictions.refresh()
+            await self._predictions.make_room(batch.kept)
         answers = self._predictions.group(batch.kept)
         lists: list[Sequence[str | bytes | int]] = [
             [part for (model, number), name in batch.references.items() for part in (f"{model} {number}", name)],
@@ -251,8 +251,6 @@ class RedisCounting:
                     for number, first, last in zip(numbers[::3], numbers[1::3], numbers[2::3], strict=True)
                 ]
             )
-        with _reporting():
-            await self._predictions.fit(batch.kept)
 
 
 @contextmanager

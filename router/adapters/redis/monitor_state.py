@@ -175,6 +175,8 @@ class RedisMonitorState:
             LeaseLost: another monitor may write now.
         """
         with _reporting():
+            if commit.kept:
+                await self._predictions.make_room(commit.kept)
             answers = self._predictions.group(commit.kept)
             async with self._redis.pipeline(transaction=True) as pipe:
                 await pipe.watch(self._keys.lease)
@@ -188,7 +190,6 @@ class RedisMonitorState:
                     await pipe.execute()
                 except WatchError:
                     raise LeaseLost from None
-            await self._predictions.fit(commit.kept)
 
     def _queue(self, pipe: Pipeline, commit: Commit) -> None:
         names = {f"{model} {version}": name for (model, version), name in commit.references.items()}

@@ -105,16 +105,18 @@ class RedisPredictions:
                 found[key][request_id] = encode_prediction(prediction)
         return found
 
-    async def fit(self, offered: Sequence[Kept]) -> None:
-        """See to it that the answers of models do not take up too much, now that these have been stored."""
-        self._offered.update(each.model for each in offered)
-        for model in [model for model, count in self._offered.items() if count >= _LOOK_EVERY]:
-            del self._offered[model]
+    async def make_room(self, offered: Sequence[Kept]) -> None:
+        """See to it that there is room for answers, before they are grouped and stored."""
+        await self.refresh()
+        counts = self._offered + Counter(each.model for each in offered)
+        for model in [model for model, count in counts.items() if count >= _LOOK_EVERY]:
             now = max(each.prediction.at for each in offered if each.model == model)
             keys = [key for rank in range(MAX_RANK + 1) for key in self._around(model, now, rank)]
             width = len(keys) // (MAX_RANK + 1)
             level: Any = await self._fit(keys=[self._sampling, *keys], args=[model, self._max_bytes, width, MAX_RANK])
             self.levels[model] = int(level)
+            del counts[model]
+        self._offered = counts
 
     async def find(self, model: str, request_ids: Sequence[str], now: float) -> dict[str, Found]:
         """Look up answers, of the whole time to live."""
