@@ -22,6 +22,7 @@ from router.admin.auth import TokenStore
 from router.control.specs import sharing_rules, spec_maker
 from router.layout import Layout
 from router.node.bounded_calls import within
+from router.node.child_logs import ChildLogs
 from router.node.cluster import JoinedCluster, LocalCluster
 from router.node.directory import NodeRecord, StateDirTaken, read_holder, taken, write_record
 from router.node.envoy import EnvoyDoor, grpc_door
@@ -131,7 +132,7 @@ def _serve(settings: Settings, layout: Layout, terminal: Terminal, renewal: thre
         _announce(settings, layout, terminal, len(specs), time.monotonic() - started)
         if trouble := registry_trouble(settings.registry_uri):
             terminal.warn(trouble)
-        _supervise(store, door, cluster, Renewal(layout, record, renewal))
+        _supervise(store, door, cluster, Renewal(layout, record, renewal), ChildLogs(layout.logs_dir))
 
 
 def _store(settings: Settings, layout: Layout) -> _Store:
@@ -232,13 +233,13 @@ def _delete_applications(settings: Settings, own: set[str]) -> None:
 
 
 def _supervise(
-    store: _Store, door: EnvoyDoor | None, cluster: LocalCluster | JoinedCluster, renewal: Renewal
+    store: _Store, door: EnvoyDoor | None, cluster: LocalCluster | JoinedCluster, renewal: Renewal, logs: ChildLogs
 ) -> NoReturn:
     """Wait for the end; meanwhile bring back what dies: the gRPC door, and Valkey, without which traffic goes on.
 
     A disk that is full or away ends nothing: what needs it is tried again.
     """
-    tidying = FailureLog(_log, "Bounding Ray's logs")
+    tidying = FailureLog(_log, "Bounding the logs")
     while True:
         time.sleep(_SUPERVISE_S)
         if door is not None:
@@ -246,6 +247,7 @@ def _supervise(
         store.tend()
         with tidying.guard(OSError):
             cluster.tend()
+            logs.tend()
         if not cluster.running:
             raise StartFailed("Ray has died under the gateway; start it again")
 
