@@ -12,8 +12,8 @@ import httpx
 from rich.console import Console
 from rich.live import Live
 
-from demo.books import LogBooks, ShadowRow, read_log, read_shadows
 from demo.flights import MODEL, Flights
+from demo.gateway_counts import LogAccounting, ShadowRow, read_log, read_shadows
 from demo.replay import Replay
 from demo.tally import Tally
 from demo.view import Scene, plain, render
@@ -37,7 +37,7 @@ class Show:
         assert address.hostname and address.port, "the gateway wrote where it listens"
         self._replay = Replay(flights, self._tally, host=address.hostname, port=address.port, model=MODEL, rate=rate)
         self._shadows: list[ShadowRow] = []
-        self._log: LogBooks | None = None
+        self._log: LogAccounting | None = None
 
     async def run(self, admin: AdminClient, seconds: float | None, check: Callable[[], None]) -> None:
         """Go on for `seconds`, or until cancelled; `check` raises when the gateway is gone."""
@@ -94,7 +94,7 @@ class Show:
         )
 
     async def _ask_forever(self, admin: AdminClient) -> None:
-        """Read the log's books and the shadows' counters every second; a failed read leaves the last ones."""
+        """Read the log's accounting and the shadows' counters every second; a failed read leaves the last ones."""
         async with httpx.AsyncClient(trust_env=False, timeout=5.0) as http:
             while True:
                 with contextlib.suppress(GatewayUnreachable, GatewayRefusal, httpx.HTTPError):

@@ -11,7 +11,7 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
-from demo.books import LogBooks, ShadowRow
+from demo.gateway_counts import LogAccounting, ShadowRow
 from demo.tally import VariantRow
 
 _BAR_CELLS = 24
@@ -29,7 +29,7 @@ class Scene(NamedTuple):
     variants: Sequence[VariantRow]
     missed: int
     shadows: Sequence[ShadowRow]
-    log: LogBooks | None
+    log: LogAccounting | None
     """None until the admin API answered once."""
     places: Sequence[tuple[str, str]]
     """Names and addresses to go to from here."""
@@ -133,5 +133,5 @@ def _agreement(row: ShadowRow) -> str:
     return f"{row.agreed / row.compared:.1%}" if row.compared else "?"
 
 
-def _balance(log: LogBooks) -> str:
+def _balance(log: LogAccounting) -> str:
     return f"{log.requests} requests = {log.logged} logged + {log.sampled_out} sampled out + {log.dropped} dropped"

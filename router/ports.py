@@ -223,7 +223,7 @@ class VersionManager(Protocol):
 
 
 class LogAccounting(Protocol):
-    """The request log's own books."""
+    """The request log's own accounting."""
 
     async def accounting(self) -> Mapping[str, Any]:
         """Totals and per model: requests, logged, sampled_out, dropped by reason; spool bytes and what was shipped.

@@ -114,7 +114,7 @@ class Store(MemoryPolicyStore):
             raise StoreUnavailable("no connection to /run/redis.sock; is Redis up?")
 
 
-class Books:
+class Accounting:
     """A `LogAccounting` with fixed numbers that add up, and that can go away."""
 
     def __init__(self) -> None:
@@ -122,7 +122,7 @@ class Books:
 
     async def accounting(self) -> Mapping[str, Any]:
         if self.away:
-            raise StoreUnavailable("the books cannot be read: Input/output error")
+            raise StoreUnavailable("the accounting cannot be read: Input/output error")
         line = {"requests": 12, "logged": 10, "sampled_out": 1, "dropped": {"spool_full": 1}}
         return {**line, "models": {MODEL: line}}
 
@@ -175,7 +175,7 @@ class AdminWorld:
         self.state_dir = state_dir
         self.store = Store()
         self.versions = Versions()
-        self.books = Books()
+        self.accounting = Accounting()
         self.readings = FixedReadings()
         self.rollouts = MemoryRolloutStore(self.store)
         self.nudges = 0
@@ -193,7 +193,7 @@ class AdminWorld:
         self.app: FastAPI = build_admin(
             self.store,
             self.versions,
-            self.books,
+            self.accounting,
             self.tokens,
             self._status,
             readings=self.readings,

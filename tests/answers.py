@@ -46,7 +46,7 @@ def die(spool: Spool) -> None:
 
 
 def records_on_disk(folder: Path) -> list[Record]:
-    """Read every whole record of an incarnation's segments, without the code under test that keeps their books."""
+    """Read every whole record of an incarnation's segments, without the code under test that counts them."""
     return [record for segment in sorted(folder.glob("*.seg")) for record in read_records(segment.read_bytes()).records]
 
 

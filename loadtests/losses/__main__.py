@@ -32,12 +32,12 @@ more than once; readers leave them out, and *doubled* is what they would still c
 
 Machine: {machine}.
 
-| what happened | sent | answered | cut off | records | lost | repeated | doubled | dropped by the books |
+| what happened | sent | answered | cut off | records | lost | repeated | doubled | counted as dropped |
 |---|--:|--:|--:|--:|--:|--:|--:|--:|
 """
 _TAIL: Final = """
-Books: `requests = logged + sampled_out + dropped` held in every line, and `logged` was the number of records in the
-stream. In the last line answered - records = dropped, exactly.
+Accounting: `requests = logged + sampled_out + dropped` held in every line, and `logged` was the number of records in
+the stream. In the last line answered - records = dropped, exactly.
 """
 
 
@@ -47,7 +47,7 @@ stream. In the last line answered - records = dropped, exactly.
 @click.option("--kills", default=20, help="How often a router is killed.")
 @click.option("--away", default=60.0, help="Seconds for which Redis is away.")
 def main(scenes: tuple[str, ...], rate: float, kills: int, away: float) -> None:
-    """Print the page, or the lines of SCENES; exit with 1 when an answered record was lost, or the books are wrong."""
+    """Print the page, or the lines of SCENES; exit with 1 when a record was lost or the accounting is wrong."""
     machine = describe_machine()
     named = f"{machine['cores']} cores ({machine['processor']}), Python {machine['Python']}, Ray {machine['ray']}"
     if not scenes:
@@ -131,7 +131,7 @@ def fill_spools(there: Scene) -> None:
     """Keep Redis away until records drop, and some seconds more."""
     time.sleep(3.0)
     there.store.stop()
-    wait_until(lambda: there.books().get("dropped"), what="a record to drop")
+    wait_until(lambda: there.accounting().get("dropped"), what="a record to drop")
     time.sleep(5.0)
     there.store.start()
     time.sleep(5.0)
@@ -144,15 +144,16 @@ def _both(there: Scene) -> list[int]:
 
 def _line(what: str, found: Balance, *, allowed_to_drop: bool = False) -> bool:
     """Print a line of the table; tell whether all is as promised."""
-    dropped = sum(found.books["dropped"].values())
+    dropped = sum(found.accounting["dropped"].values())
     lost = "-" if allowed_to_drop else f"{found.lost:,}"
     cells = [found.sent, found.answered, found.cut_off, found.records]
     line = [what, *(f"{cell:,}" for cell in cells), lost, f"{found.repeated:,}", f"{found.doubled:,}", f"{dropped:,}"]
     sys.stdout.write("| " + " | ".join(line) + " |\n")
     sys.stdout.flush()
     print(found, file=sys.stderr)
-    balanced = found.books["requests"] == found.records + dropped and found.lost == (dropped if allowed_to_drop else 0)
-    return balanced and not found.doubled and (allowed_to_drop or not dropped)
+    is_balanced = found.accounting["requests"] == found.records + dropped
+    is_complete = found.lost == (dropped if allowed_to_drop else 0)
+    return is_balanced and is_complete and not found.doubled and (allowed_to_drop or not dropped)
 
 
 if __name__ == "__main__":

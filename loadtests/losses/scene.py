@@ -44,7 +44,7 @@ class Balance(NamedTuple):
     """Requests with more than one record after that."""
     lost: int
     """Answered requests without a record."""
-    books: dict[str, Any]
+    accounting: dict[str, Any]
     """The model's line of `/admin/v1/log`."""
 
 
@@ -90,7 +90,7 @@ class Scene:
         """End a process as the kernel does."""
         os.kill(pid, signal.SIGKILL)
 
-    def books(self) -> dict[str, Any]:
+    def accounting(self) -> dict[str, Any]:
         """Read the model's line of the log's accounting, as the admin API does, and how much waits on disk."""
         document = self._accounting.read()
         return {**document["models"].get(MODEL, {}), "spool": document["spool"]}
@@ -98,7 +98,7 @@ class Scene:
     def balance(self) -> Balance:
         """End the load, wait until everything is shipped, and compare."""
         self.load.stop()
-        wait_until(lambda: not self.books()["spool"]["waiting_bytes"], what="the spools to be shipped")
+        wait_until(lambda: not self.accounting()["spool"]["waiting_bytes"], what="the spools to be shipped")
         raw, requests = asyncio.run(_read(self.store.url))
         answered = set(self.load.answered)
         return Balance(
@@ -110,7 +110,7 @@ class Scene:
             repeated=len(raw) - len(set(raw)),
             doubled=len(requests) - len(set(requests)),
             lost=len(answered - set(requests)),
-            books=self.books(),
+            accounting=self.accounting(),
         )
 
 

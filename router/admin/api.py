@@ -71,7 +71,7 @@ def build_admin(
     Args:
         store: policies.
         versions: brings versions to life.
-        log: the request log's books.
+        log: the request log's accounting.
         tokens: who may call.
         status: gives what the node knows of itself.
         readings: what was measured of models.

@@ -1,4 +1,4 @@
-"""What operators look at: the request log's books, the audit log, and one overview of everything."""
+"""What operators look at: the request log's accounting, the audit log, and one overview of everything."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`shepherd log`: the request log's books, its latest records, and the log as training data."""
+"""`shepherd log`: the request log's accounting, its latest records, and the log as training data."""
 
 from __future__ import annotations
 
@@ -33,8 +33,8 @@ def log() -> None:
 @with_client
 def stats(client: AdminClient, output: OutputFormat) -> None:
     """Show how many requests were logged, sampled out and dropped, in total and by model."""
-    books = client.log()
-    show(output, books, lambda: accounting_table(books))
+    accounting = client.log()
+    show(output, accounting, lambda: accounting_table(accounting))
 
 
 @log.command("tail", short_help="Show the latest records.")
@@ -91,10 +91,10 @@ def export(
     show(output, total, lambda: ", ".join(f"{count} {what}" for what, count in total.items()))
 
 
-def accounting_table(books: dict[str, Any]) -> Table:
-    """Lay out the books: requests = logged + sampled out + dropped, line by line."""
+def accounting_table(accounting: dict[str, Any]) -> Table:
+    """Lay out the accounting: requests = logged + sampled out + dropped, line by line."""
     table = Table("request log", "requests", "logged", "sampled out", "dropped", box=None, header_style="bold")
-    for name, line in [("total", books), *sorted(books.get("models", {}).items())]:
+    for name, line in [("total", accounting), *sorted(accounting.get("models", {}).items())]:
         dropped = {reason: count for reason, count in line.get("dropped", {}).items() if count}
         table.add_row(
             name,

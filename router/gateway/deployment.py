@@ -160,7 +160,7 @@ def gateway_target(settings: Settings, layout: Layout) -> serve.RunTarget:
 
 
 def _open_spool(settings: Settings, layout: Layout, incarnation: str) -> Spool | NoSpool:
-    """Open this router's spool; a disk that refuses costs the log, whose books say so, and not the service."""
+    """Open this router's spool; a disk that refuses costs the log, whose counters say so, and not the service."""
     limits = SpoolLimits(max_bytes=settings.spool_max_bytes, segment_bytes=settings.spool_segment_bytes)
     try:
         return Spool.open(layout.spool_dir, incarnation, limits)

@@ -124,7 +124,7 @@ class Gateway:
         await self._load_policies()
         await self._keys.load()
         self._registry.before_snapshot(self._refresh_gauges)
-        self._registry.before_snapshot(LogMeters(self._registry, self._recorder.books, self._shipper).refresh)
+        self._registry.before_snapshot(LogMeters(self._registry, self._recorder.counters, self._shipper).refresh)
         await self._publisher.start()
         self._shipper.start()
         self._shadows.start()

@@ -1,4 +1,4 @@
-"""The request log's books: requests = logged + sampled_out + dropped{reason}, exact also after SIGKILL. Pure.
+"""The request log's accounting: requests = logged + sampled_out + dropped{reason}, exact also after SIGKILL. Pure.
 
 Theory of operation
 -------------------
@@ -24,7 +24,7 @@ Every answer that left was therefore counted once: it was sampled out (rule 2), 
 and the whole batch was cut off again and counted as dropped (rule 2). A batch that was counted and whose answers did
 not leave is no contradiction: those requests were settled, and their records say how.
 
-Loss of power is different: the page cache is lost, of segments and books alike, and nothing here syncs them. What had
+Loss of power is different: the page cache is lost, of segments and counters alike; nothing here syncs them. What had
 reached the disk is read and counted as after a kill.
 
 This module has the values; `counters` those in the file, `router.adapters.files.spool` the order of the writes.
@@ -88,7 +88,7 @@ Tallies = Mapping[str, ModelTally]
 
 
 def merge(parts: Iterable[Tallies]) -> dict[str, ModelTally]:
-    """Add up books of several incarnations."""
+    """Add up the counts of several incarnations."""
     total: dict[str, ModelTally] = {}
     for part in parts:
         for model, tally in part.items():

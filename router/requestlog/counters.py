@@ -31,21 +31,21 @@ _MAGIC_CELL: Final = 0
 _END_CELL: Final = 1
 _SHIPPED_CELL: Final = 2
 
-BOOKS_BYTES: Final = 8 * (_HEADER_CELLS + _SLOTS * _SLOT_CELLS)
-"""Size of the file or buffer that holds one set of books."""
+COUNTERS_BYTES: Final = 8 * (_HEADER_CELLS + _SLOTS * _SLOT_CELLS)
+"""Size of the file or buffer that holds one set of counters."""
 
 
-class Books:
-    """Counters of one router incarnation over a buffer of `BOOKS_BYTES`, zeroed or written by `Books` before.
+class LogCounters:
+    """Counters of one router incarnation over a buffer of `COUNTERS_BYTES`, zeroed or filled by an earlier instance.
 
     Raises `ValueError` for a buffer that holds something else.
     """
 
     def __init__(self, buffer: memoryview[int]) -> None:
         self.cells = buffer.cast("q")
-        """Bare int64 counters; on the hot path callers count with `books.cells[column + LOGGED] += 1`."""
-        if len(buffer) != BOOKS_BYTES or self.cells[_MAGIC_CELL] not in (0, _MAGIC):
-            raise ValueError("not the books of a request log, or of another release")
+        """Bare int64 counters; on the hot path callers count with `counters.cells[column + LOGGED] += 1`."""
+        if len(buffer) != COUNTERS_BYTES or self.cells[_MAGIC_CELL] not in (0, _MAGIC):
+            raise ValueError("not the counters of a request log, or of another release")
         if not buffer.readonly:
             self.cells[_MAGIC_CELL] = _MAGIC
         self._slots: dict[str, int] = {}
@@ -82,7 +82,7 @@ class Books:
         """Set `logged` to checkpoint + records found from the checkpoint on.
 
         After a kill that is never less than the copy. Where it is, because the disk lost what had been written, the
-        difference becomes `dropped{corrupt}`, so that no request vanishes from the books.
+        difference becomes `dropped{corrupt}`, so that no request vanishes from the accounting.
         """
         logged = dict(checkpoint)
         for frame in frames:

@@ -120,12 +120,12 @@ async def test_loading_what_does_not_exist_is_404(world: AdminWorld, path: str, 
 async def test_the_log_accounts_for_every_request(world: AdminWorld) -> None:
     """The sum of logged, sampled_out and dropped is requests."""
     async with world.client(Role.VIEWER) as client:
-        books = (await client.get("/admin/v1/log")).json()
-    assert books["requests"] == books["logged"] + books["sampled_out"] + sum(books["dropped"].values())
+        log = (await client.get("/admin/v1/log")).json()
+    assert log["requests"] == log["logged"] + log["sampled_out"] + sum(log["dropped"].values())
 
 
 async def test_status_shows_everything_in_one_answer(world: AdminWorld) -> None:
-    """Node, models, policies and books belong to one moment."""
+    """Node, models, policies and accounting belong to one moment."""
     async with world.client(Role.VIEWER) as client:
         status = (await client.get("/admin/v1/status")).json()
     assert set(status) == {"gateway", "models", "policies", "log", "problems"}
@@ -134,14 +134,14 @@ async def test_status_shows_everything_in_one_answer(world: AdminWorld) -> None:
 
 async def test_books_that_cannot_be_read_leave_the_rest_of_the_status(world: AdminWorld) -> None:
     """As whatever else is away: that part is null, and a problem says why."""
-    world.books.away = True
+    world.accounting.away = True
     async with world.client(Role.VIEWER) as client:
         status = await client.get("/admin/v1/status")
-        books = await client.get("/admin/v1/log")
+        accounting = await client.get("/admin/v1/log")
     assert (status.status_code, status.json()["log"]) == (200, None)
     assert status.json()["models"]
     assert "Input/output error" in status.json()["problems"][0]
-    assert (books.status_code, "Retry-After" in books.headers) == (503, True)
+    assert (accounting.status_code, "Retry-After" in accounting.headers) == (503, True)
 
 
 async def test_the_audit_log_can_be_checked_by_its_reader(world: AdminWorld) -> None:

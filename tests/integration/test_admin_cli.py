@@ -207,7 +207,7 @@ def test_status_shows_the_whole_gateway(shepherd: Shepherd, world: AdminWorld) -
     assert all(word in shown for word in ("4711", "ready", "failed", "golden", "stable", "100%", "12"))
     assert json_of(shepherd("status", "-o", "json"))["gateway"]["pid"] == 4711
     world.store.away = True
-    world.books.away = True
+    world.accounting.away = True
     assert "Input/output error" in shepherd("status").output
     assert "Redis" in shepherd("status").output
 

@@ -72,8 +72,8 @@ async def test_killed_routers_lose_no_answer_and_double_none(
     assert len(set(ids)) == len(ids)
     shipped = Counter(id_.partition("#")[0] for id_ in ids)
     assert all(count <= shipped[name] <= count + 20 for name, count in answered.items())
-    books = LocalLogAccounting(tmp_path).read()
-    assert books["logged"] == books["requests"] == len(ids)
+    accounting = LocalLogAccounting(tmp_path).read()
+    assert accounting["logged"] == accounting["requests"] == len(ids)
 
 
 async def test_of_two_successors_one_takes_an_orphan(tmp_path: Path, stream: RedisRequestLog) -> None:
@@ -98,14 +98,14 @@ async def test_an_orphan_that_could_not_be_read_is_tried_again(tmp_path: Path, s
     orphan = a_spool(tmp_path, "orphan")
     answer(orphan, 50)
     die(orphan)
-    books = tmp_path / "orphan" / "books"
-    sound = books.read_bytes()
-    books.write_bytes(b"other" + sound[5:])
+    counters = tmp_path / "orphan" / "counters"
+    sound = counters.read_bytes()
+    counters.write_bytes(b"other" + sound[5:])
     successor = a_shipper(a_spool(tmp_path, "successor"), stream, tmp_path)
     successor.start()
     await until(lambda: has_set_aside(successor))
 
-    books.write_bytes(sound)
+    counters.write_bytes(sound)
     await until(lambda: is_folded(tmp_path, "orphan"))
     await successor.stop()
 

@@ -1,4 +1,4 @@
-"""The books are exact however the router dies: at every line of its code, and at random moments at full speed."""
+"""The counters are exact however the router dies: at every line of its code, and at random moments at full speed."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def _take_over(path: Path) -> SpoolFolder | None:
 
 @pytest.mark.parametrize("max_bytes", [1 << 30, 200_000], ids=["room", "full"])
 def test_a_router_killed_at_full_speed_loses_no_answer_and_no_count(tmp_path: Path, max_bytes: int) -> None:
-    """What was answered is in the books; what the books call logged is in the log, once; nothing else is."""
+    """What was answered is in the counters; what the counters call logged is in the log, once; nothing else is."""
     chance = random.Random(max_bytes)
     for life in range(12):
         name = f"router-{life}"
@@ -57,7 +57,7 @@ def test_a_router_killed_at_full_speed_loses_no_answer_and_no_count(tmp_path: Pa
         folder = _take_over(tmp_path / name)
 
         assert folder is not None
-        tallies, records = folder.books.tallies(), records_on_disk(folder.path)
+        tallies, records = folder.counters.tallies(), records_on_disk(folder.path)
         assert answered <= _requests(tallies) <= answered + 20
         assert _logged(tallies) == _counted(records)
         assert len({record.id for record in records}) == len(records)
@@ -80,7 +80,7 @@ def test_a_router_may_die_at_any_line(tmp_path: Path) -> None:
         if folder is None:
             assert answered == 0
         else:
-            tallies = folder.books.tallies()
+            tallies = folder.counters.tallies()
             records = {record.id: record for place in (kept, folder.path) for record in records_on_disk(place)}
             assert answered <= _requests(tallies) <= answered + 3
             assert _logged(tallies) == _counted(records.values())

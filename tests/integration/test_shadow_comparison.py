@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import pytest_asyncio
 
-from demo.books import read_shadows
+from demo.gateway_counts import read_shadows
 from router.adapters.files.shadow_folder import ShadowFolder
 from router.analysis.shadow_report import ShadowReport
 from router.gateway.shadow.shadows import NOISE_EVERY

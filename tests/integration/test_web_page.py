@@ -93,7 +93,7 @@ def test_an_unknown_token_is_refused_in_the_gateways_own_words(browser: Browser,
 
 
 def test_the_overview_shows_traffic_versions_and_the_log(page: Page) -> None:
-    """What an operator asks first: who gets how much, is it up, are the books whole?"""
+    """What an operator asks first: who gets how much, is it up, does the log's accounting balance?"""
     expect(card(page)).to_contain_text("canary version 2 · 10 %")
     expect(page.locator("#versions")).to_contain_text("ready")
     expect(page.locator("#log")).to_contain_text("1 spool_full")

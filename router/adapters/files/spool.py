@@ -1,7 +1,7 @@
 """The writing end of the request log: records appended to local segment files, one write per batch.
 
-The order of writes is what makes the books exact (`router.requestlog.accounting`): append, then count; a failed append
-is cut off, then counted as dropped by the caller; a checkpoint, then a segment.
+The order of writes makes the counters exact (`router.requestlog.accounting`): append, then count; a failed append is
+cut off, then counted as dropped by the caller; a checkpoint, then a segment.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import Final, Protocol
 import msgspec
 
 from router.adapters.files.spool_folder import SpoolFolder, create
-from router.requestlog.counters import BOOKS_BYTES, LOGGED, Books
+from router.requestlog.counters import COUNTERS_BYTES, LOGGED, LogCounters
 
 _FULL: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 _SEGMENTS_PER_BOUND: Final = 4
@@ -38,7 +38,7 @@ class RecordLog(Protocol):
     """What a recorder writes to."""
 
     @property
-    def books(self) -> Books:
+    def counters(self) -> LogCounters:
         """Where the recorder counts what it does not append."""
 
     def append(self, frames: bytes, columns: Sequence[int]) -> None:
@@ -53,7 +53,7 @@ class Spool:
 
     def __init__(self, folder: SpoolFolder, limits: SpoolLimits) -> None:
         self.folder = folder
-        self.books = folder.books
+        self.counters = folder.counters
         self._max_bytes = limits.max_bytes
         self._segment_bytes = min(limits.segment_bytes, limits.max_bytes // _SEGMENTS_PER_BOUND)
         self._segment: int | None = None
@@ -79,8 +79,8 @@ class Spool:
                 raise SpoolFull(f"{folder.path}: {os.strerror(error.errno or 0)}") from error
             raise
         folder.end += size
-        self.books.add(columns, LOGGED)
-        self.books.end = folder.end
+        self.counters.add(columns, LOGGED)
+        self.counters.end = folder.end
 
     def close(self) -> None:
         """Close the current segment; the folder stays locked, for what is yet to be shipped."""
@@ -126,7 +126,7 @@ class NoSpool:
     folder = None
 
     def __init__(self, cause: OSError) -> None:
-        self.books = Books(memoryview(bytearray(BOOKS_BYTES)))
+        self.counters = LogCounters(memoryview(bytearray(COUNTERS_BYTES)))
         self._cause = cause
 
     def append(self, frames: bytes, columns: Sequence[int]) -> None:

@@ -1,4 +1,4 @@
-"""The request log's books of a whole node: living incarnations, dead ones, and those whose records are long shipped.
+"""The accounting of a node's request log: living incarnations, dead ones, and those whose records are long shipped.
 
 `STATE/spool/totals` holds the sum over all incarnations whose folders are gone. Folding a folder in takes two steps,
 the new totals and the deletion; the totals name the folders that they contain, so that a kill between the two neither
@@ -20,7 +20,7 @@ from router.adapters.files.lock import locked
 from router.adapters.files.spool_folder import SpoolFolder
 from router.ports import StoreUnavailable
 from router.requestlog.accounting import ModelTally, Tallies, merge, to_document
-from router.requestlog.counters import BOOKS_BYTES, Books
+from router.requestlog.counters import COUNTERS_BYTES, LogCounters
 from serving.atomic_file import replace_file
 
 TOTALS: Final = "totals"
@@ -36,8 +36,8 @@ class Totals(msgspec.Struct, frozen=True):
     models: dict[str, ModelTally] = {}
 
 
-class BooksCopy(msgspec.Struct, frozen=True):
-    """One set of books at one moment."""
+class CountersCopy(msgspec.Struct, frozen=True):
+    """One set of counters at one moment."""
 
     tallies: dict[str, ModelTally]
     end: int
@@ -45,7 +45,7 @@ class BooksCopy(msgspec.Struct, frozen=True):
 
 
 def fold(folder: SpoolFolder) -> None:
-    """Add a folder's books to the totals and delete it; blocks briefly.
+    """Add a folder's counters to the totals and delete it; blocks briefly.
 
     For a folder whose records are all shipped, and that is not folded already.
     """
@@ -56,7 +56,7 @@ def fold(folder: SpoolFolder) -> None:
         fresh = Totals(
             folded=(*still_there, folder.incarnation),
             shipped_bytes=totals.shipped_bytes + folder.end,
-            models=merge((totals.models, folder.books.tallies())),
+            models=merge((totals.models, folder.counters.tallies())),
         )
         replace_file(root / TOTALS, msgspec.msgpack.encode(fresh), durable=True)  # what it replaces goes for good
         folder.delete()
@@ -78,7 +78,7 @@ class LocalLogAccounting:
         try:
             return await asyncio.to_thread(self.read)
         except (OSError, msgspec.DecodeError) as error:
-            raise StoreUnavailable(f"the books in {self._root} cannot be read: {error}") from error
+            raise StoreUnavailable(f"the counters in {self._root} cannot be read: {error}") from error
 
     def read(self) -> dict[str, Any]:
         """Do it now, in this thread."""
@@ -97,7 +97,7 @@ class LocalLogAccounting:
             copies = [
                 copy
                 for path in incarnation_folders(self._root)
-                if path.name not in totals.folded and (copy := _read_books(path)) is not None
+                if path.name not in totals.folded and (copy := _read_counters(path)) is not None
             ]
         spool = {
             "waiting_bytes": sum(max(0, copy.end - copy.shipped) for copy in copies),
@@ -120,15 +120,15 @@ def _read_totals(root: Path) -> Totals:
         return Totals()
 
 
-def _read_books(path: Path) -> BooksCopy | None:
-    """Copy a folder's books, alive or not; None where there are none, not yet or no more."""
+def _read_counters(path: Path) -> CountersCopy | None:
+    """Copy a folder's counters, alive or not; None where there are none, not yet or no more."""
     try:
         with (
-            (path / "books").open("rb") as file,
-            mmap.mmap(file.fileno(), BOOKS_BYTES, access=mmap.ACCESS_READ) as pages,
+            (path / "counters").open("rb") as file,
+            mmap.mmap(file.fileno(), COUNTERS_BYTES, access=mmap.ACCESS_READ) as pages,
             memoryview(pages) as view,
-            closing(Books(view)) as books,
+            closing(LogCounters(view)) as counters,
         ):
-            return BooksCopy(books.tallies(), books.end, books.shipped)
+            return CountersCopy(counters.tallies(), counters.end, counters.shipped)
     except (FileNotFoundError, ValueError):
         return None

@@ -3,7 +3,7 @@
 `STATE/spool/<incarnation>/` contains
 
     lock                        held (flock) by the one process that may change anything here
-    books                       counters, mapped into memory; allocated in full before the first record
+    counters                    int64 cells, mapped into memory; allocated in full before the first record
     00000000000000000000.seg    segments, named by the logical offset of their first byte: whole records end to end
     checkpoint                  `logged` by column at the start of the newest segment; absent before the second one
 
@@ -27,7 +27,7 @@ from typing import Final
 import msgspec
 
 from router.adapters.files.lock import try_lock
-from router.requestlog.counters import BOOKS_BYTES, Books
+from router.requestlog.counters import COUNTERS_BYTES, LogCounters
 from router.requestlog.record import HEADER_BYTES, Frame, boundary, frame_length, iter_frames
 from serving.atomic_file import replace_file
 
@@ -44,14 +44,14 @@ class Checkpoint(msgspec.Struct, frozen=True):
 
 
 class SpoolFolder:
-    """Segments and books of one incarnation. Not for use by two threads at once, except `sync`."""
+    """Segments and counters of one incarnation. Not for use by two threads at once, except `sync`."""
 
     def __init__(self, path: Path, lock: int) -> None:
         self.path = path
         self.incarnation = path.name
         self._lock = lock
-        self._map = _map_books(path / "books")
-        self.books = Books(memoryview(self._map))
+        self._map = _map_counters(path / "counters")
+        self.counters = LogCounters(memoryview(self._map))
         self.starts = sorted(int(name.stem) for name in path.glob(f"*{_SUFFIX}"))
         """First logical offset of each segment, ascending."""
         self.end = self.starts[-1] + self.segment_path(self.starts[-1]).stat().st_size if self.starts else 0
@@ -89,7 +89,7 @@ class SpoolFolder:
 
     def release(self, offset: int) -> None:
         """Delete the segments that end at or before a logical offset; the newest stays."""
-        self.books.shipped = offset
+        self.counters.shipped = offset
         while len(self.starts) > 1 and self.starts[1] <= offset:
             self.segment_path(self.starts.pop(0)).unlink(missing_ok=True)
 
@@ -102,10 +102,10 @@ class SpoolFolder:
 
     def write_checkpoint(self) -> None:
         """Put on disk what is logged up to `end`, where the next segment is to begin."""
-        replace_file(self.path / "checkpoint", msgspec.msgpack.encode(Checkpoint(self.end, self.books.logged())))
+        replace_file(self.path / "checkpoint", msgspec.msgpack.encode(Checkpoint(self.end, self.counters.logged())))
 
     def mend(self) -> None:
-        """Cut off a torn record at the end and count what the books lag behind; may be killed and repeated."""
+        """Cut off a torn record at the end and count what was not counted yet; may be killed and repeated."""
         checkpoint = self._read_checkpoint()
         counted: Iterable[Frame] = ()
         if self.starts and (checkpoint is None or checkpoint.start <= self.starts[-1]):
@@ -117,13 +117,13 @@ class SpoolFolder:
             counted = iter_frames(records)
         # else killed between checkpoint and segment, or before the first: every record is under the checkpoint
         if checkpoint is not None:
-            self.books.restore(checkpoint.logged, counted)
-        self.books.end = self.end
+            self.counters.restore(checkpoint.logged, counted)
+        self.counters.end = self.end
 
     def close(self) -> None:
-        """Let go of books and lock; whoever locks the folder next may take it over."""
-        self.books.close()
-        with suppress(BufferError):  # somebody still reads the books; the map ends with them
+        """Let go of the counters and the lock; whoever locks the folder next may take it over."""
+        self.counters.close()
+        with suppress(BufferError):  # somebody still reads the counters; the map ends with them
             self._map.close()
         os.close(self._lock)
 
@@ -133,7 +133,7 @@ class SpoolFolder:
         self.close()
 
     def _read_checkpoint(self) -> Checkpoint | None:
-        """Read it; None when the disk has damaged it: then the books are the best that is known."""
+        """Read it; None when the disk has damaged it: then the counters are the best that is known."""
         try:
             return msgspec.msgpack.decode((self.path / "checkpoint").read_bytes(), type=Checkpoint)
         except FileNotFoundError:
@@ -156,11 +156,11 @@ def create(root: Path, incarnation: str) -> SpoolFolder:
         lock = try_lock(path / "lock")
         if lock is None:
             continue  # a sibling took the empty folder for a dead router's, and deletes it
-        if (path / "books").exists():
+        if (path / "counters").exists():
             os.close(lock)
             break
         try:
-            _allocate_books(path / "books")
+            _allocate_counters(path / "counters")
             return SpoolFolder(path, lock)
         except OSError:
             os.close(lock)
@@ -174,9 +174,9 @@ def adopt(path: Path) -> SpoolFolder | None:
     lock = try_lock(path / "lock")
     if lock is None:
         return None
-    books = path / "books"
-    if not books.exists() or books.stat().st_size < BOOKS_BYTES:
-        # Killed while it was born, or while it was deleted: records exist only beside whole books.
+    counters = path / "counters"
+    if not counters.exists() or counters.stat().st_size < COUNTERS_BYTES:
+        # Killed while it was born, or while it was deleted: records exist only beside a whole file of counters.
         shutil.rmtree(path, ignore_errors=True)
         os.close(lock)
         return None
@@ -193,15 +193,15 @@ def adopt(path: Path) -> SpoolFolder | None:
     return folder
 
 
-def _allocate_books(path: Path) -> None:
+def _allocate_counters(path: Path) -> None:
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
     try:
         # Not sparse: counting on a full disk must not end in SIGBUS.
-        os.posix_fallocate(descriptor, 0, BOOKS_BYTES)
+        os.posix_fallocate(descriptor, 0, COUNTERS_BYTES)
     finally:
         os.close(descriptor)
 
 
-def _map_books(path: Path) -> mmap.mmap:
+def _map_counters(path: Path) -> mmap.mmap:
     with path.open("r+b") as file:
-        return mmap.mmap(file.fileno(), BOOKS_BYTES)
+        return mmap.mmap(file.fileno(), COUNTERS_BYTES)

@@ -17,11 +17,11 @@ function versionRow(status) {
   return row(status.model, String(status.version), state, `${status.replicas.length} / ${status.target_replicas}`, processes, status.reason);
 }
 
-function logRow(name, books) {
-  const dropped = Object.entries(books.dropped ?? {}).filter(([, number]) => number > 0);
+function logRow(name, accounting) {
+  const dropped = Object.entries(accounting.dropped ?? {}).filter(([, number]) => number > 0);
   const cell = make("td", dropped.map(([reason, number]) => `${number} ${reason}`).join(", ") || "0");
   if (dropped.length) cell.className = "failed";
-  return row(name, count(books.requests), count(books.logged), count(books.sampled_out), cell);
+  return row(name, count(accounting.requests), count(accounting.logged), count(accounting.sampled_out), cell);
 }
 
 function incidentLine(incident) {
@@ -77,8 +77,8 @@ function show(status, rollouts, incidents) {
   at("incidents").replaceChildren(...open.map(incidentLine));
   showTraffic(status.policies ?? [], status.models ?? [], new Map(rollouts.map((each) => [each.model, each])));
   at("versions").replaceChildren(...(status.models ?? []).flatMap((model) => model.versions.map(versionRow)));
-  const books = status.log === null ? [] : [["all", status.log], ...Object.entries(status.log.models ?? {})];
-  at("log").replaceChildren(...books.map(([name, each]) => logRow(name, each)));
+  const accounting = status.log === null ? [] : [["all", status.log], ...Object.entries(status.log.models ?? {})];
+  at("log").replaceChildren(...accounting.map(([name, each]) => logRow(name, each)));
   const facts = Object.entries(status.gateway).flatMap(([name, value]) => [
     make("dt", name.replaceAll("_", " ")),
     make("dd", typeof value === "object" ? JSON.stringify(value) : String(value)),

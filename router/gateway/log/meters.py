@@ -3,24 +3,24 @@
 from __future__ import annotations
 
 from router.gateway.log.shipper import Shipper
-from router.requestlog.counters import Books
+from router.requestlog.counters import LogCounters
 from serving.telemetry import catalog
 from serving.telemetry.instruments import Registry
 
 
 class LogMeters:
-    """Follows one router's books; of what clients were answered, as the totals of `/admin/v1/log`."""
+    """Follows one router's counters; of what clients were answered, as the totals of `/admin/v1/log`."""
 
-    def __init__(self, registry: Registry, books: Books, shipper: Shipper) -> None:
+    def __init__(self, registry: Registry, counters: LogCounters, shipper: Shipper) -> None:
         self._registry = registry
-        self._books = books
+        self._counters = counters
         self._shipper = shipper
 
     def refresh(self) -> None:
-        """Bring the metrics up to the books; they can be read until and after the shipper's stop."""
+        """Bring the metrics up to date; the counters can be read until and after the shipper's stop."""
         counter = self._registry.counter
         logged = 0
-        for model, tallies in self._books.tallies().items():
+        for model, tallies in self._counters.tallies().items():
             tally = tallies.primary
             logged += tally.logged + tallies.shadow.logged
             counter(catalog.LOG_REQUESTS, model=model).raise_to(tally.requests)

@@ -11,7 +11,7 @@ from typing import Final
 from zlib import crc32
 
 from router.adapters.files.spool import RecordLog, SpoolFull
-from router.requestlog.counters import DROPPED, SAMPLED_OUT, Books
+from router.requestlog.counters import DROPPED, SAMPLED_OUT, LogCounters
 from router.requestlog.features import NO_FEATURES, size_bytes
 from router.requestlog.record import Feature, Record, encode_record, record_id
 from router.requestlog.redaction import Redactor, Redactors
@@ -46,7 +46,7 @@ class Recorder:
         """Write to `log`.
 
         Args:
-            log: where records go; its books are counted in.
+            log: where records go; its counters are used.
             incarnation: names this process for ever; part of every record's id.
             sample_bp: share of requests recorded, in basis points; 0 records none and counts all as sampled out.
             model_sample_bp: the same for single models.
@@ -56,7 +56,7 @@ class Recorder:
         self.sample_bp = sample_bp
         self.model_sample_bp = dict(model_sample_bp or {})
         self._log = log
-        self._books = log.books
+        self._counters = log.counters
         self._incarnation = incarnation
         self._payload_max_bytes = payload_max_bytes
         self._redactors = redactors
@@ -66,20 +66,20 @@ class Recorder:
         self._pending_bytes = 0
 
     @property
-    def books(self) -> Books:
+    def counters(self) -> LogCounters:
         """Where all that this recorder was told of is counted."""
-        return self._books
+        return self._counters
 
     def admit(self, model: str, kind: str, request_id: str) -> int:
         """Decide whether an answer is recorded; return the column that counts it, or 0 after counting it as left out.
 
-        Give `model=""` for a request that names no known model: names that clients make up would fill the books. A
+        Give `model=""` for a request that names no known model: names that clients make up would fill its slots. A
         shadow is decided by its primary's `request_id`.
         """
-        column = self._books.column(model, kind)
+        column = self._counters.column(model, kind)
         share = self.model_sample_bp.get(model, self.sample_bp) if self.model_sample_bp else self.sample_bp
         if share < ALL_BP and not is_sampled(request_id, share):
-            self._books.cells[column + SAMPLED_OUT] += 1
+            self._counters.cells[column + SAMPLED_OUT] += 1
             return 0
         return column
 
@@ -111,7 +111,7 @@ class Recorder:
         try:
             frame = encode_record(record)
         except (ValueError, OverflowError, TypeError):
-            self._books.cells[column + DROPPED["unencodable"]] += 1
+            self._counters.cells[column + DROPPED["unencodable"]] += 1
             return
         self._frames.append(frame)
         self._columns.append(column)
@@ -128,9 +128,9 @@ class Recorder:
         try:
             self._log.append(b"".join(frames), columns)
         except SpoolFull:
-            self._books.add(columns, DROPPED["spool_full"])
+            self._counters.add(columns, DROPPED["spool_full"])
         except OSError:
-            self._books.add(columns, DROPPED["disk_error"])
+            self._counters.add(columns, DROPPED["disk_error"])
 
 
 def _redacted(redactor: Redactor, packed: Buffer, cap: int) -> tuple[Buffer, bool]:

@@ -111,7 +111,7 @@ class Shipper:
     def waiting_bytes(self) -> int:
         """Bytes of this router's spool that are not known to be shipped."""
         folder = self._spool.folder
-        return folder.end - folder.books.shipped if folder is not None else 0
+        return folder.end - folder.counters.shipped if folder is not None else 0
 
     def start(self) -> None:
         """Begin, in the running loop."""

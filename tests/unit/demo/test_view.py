@@ -6,7 +6,7 @@ import io
 
 from rich.console import Console
 
-from demo.books import LogBooks, ShadowRow, read_log, read_shadows
+from demo.gateway_counts import LogAccounting, ShadowRow, read_log, read_shadows
 from demo.tally import VariantRow
 from demo.view import Scene, plain, render
 
@@ -21,7 +21,7 @@ SCENE = Scene(
     ],
     missed=0,
     shadows=[ShadowRow("3", 3121, 3320, 4)],
-    log=LogBooks(16600, 16590, 6, 4),
+    log=LogAccounting(16600, 16590, 6, 4),
     places=[("predict", "http://127.0.0.1:8000")],
 )
 
@@ -80,7 +80,7 @@ def test_shadows_are_read_from_the_scrape_of_the_model_alone() -> None:
 
 def test_books_that_do_not_balance_are_shown_as_such() -> None:
     """The identity is checked, not assumed."""
-    books = read_log({"requests": 10, "logged": 7, "sampled_out": 1, "dropped": {"spool_full": 1}})
+    accounting = read_log({"requests": 10, "logged": 7, "sampled_out": 1, "dropped": {"spool_full": 1}})
 
-    assert not books.balanced
-    assert "✗" in _drawn(SCENE._replace(log=books))
+    assert not accounting.balanced
+    assert "✗" in _drawn(SCENE._replace(log=accounting))

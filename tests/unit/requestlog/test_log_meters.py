@@ -1,4 +1,4 @@
-"""The books as metrics."""
+"""The request log's counters as metrics."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from tests.answers import a_recorder, a_spool, add_answer
 
 @pytest.mark.asyncio
 async def test_metrics_follow_the_books(tmp_path: Path) -> None:
-    """Counters have the books' totals, the gauge what waits; refreshing twice counts nothing twice."""
+    """Metrics have the counters' totals, the gauge what waits; refreshing twice counts nothing twice."""
     spool = a_spool(tmp_path, limits=SpoolLimits(max_bytes=2_000))
     stream = RedisRequestLog(f"unix://{tmp_path / 'nowhere.sock'}")
     shipper = Shipper(spool, stream, root=tmp_path)
     registry = Registry("router")
-    meters = LogMeters(registry, spool.books, shipper)
+    meters = LogMeters(registry, spool.counters, shipper)
     recorder = a_recorder(spool, model_sample_bp={"noisy": 0})
     for n in range(30):
         add_answer(recorder, n)

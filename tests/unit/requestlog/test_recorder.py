@@ -58,10 +58,10 @@ def test_nothing_is_counted_as_logged_before_the_flush(spool: Spool) -> None:
 
     add_answer(recorder, 1)
     add_answer(recorder, 2)
-    assert spool.books.tallies() == {}
+    assert spool.counters.tallies() == {}
     recorder.flush()
 
-    assert spool.books.tallies() == {"flights": ModelTally(Tally(logged=2))}
+    assert spool.counters.tallies() == {"flights": ModelTally(Tally(logged=2))}
     assert _in_log(spool) == ["request-1", "request-2"]
 
 
@@ -89,14 +89,14 @@ def test_a_payload_over_the_cap_is_left_out_and_marked(spool: Spool) -> None:
 
 
 def test_sampling_keeps_its_share_and_counts_the_rest(spool: Spool) -> None:
-    """Every request is in the books, recorded or not."""
+    """Every request is in the counters, recorded or not."""
     recorder = a_recorder(spool, sample_bp=2_500)
 
     for n in range(4000):
         add_answer(recorder, n)
     recorder.flush()
 
-    tally = spool.books.tallies()["flights"].primary
+    tally = spool.counters.tallies()["flights"].primary
     assert tally.requests == 4000
     assert tally.logged == len(_in_log(spool))
     assert 850 < tally.logged < 1150  # 1000 +- 5.5 standard deviations
@@ -122,7 +122,7 @@ def test_a_model_may_have_its_own_share(spool: Spool) -> None:
     add_answer(recorder, 2)
     recorder.flush()
 
-    assert spool.books.tallies() == {
+    assert spool.counters.tallies() == {
         "noisy": ModelTally(Tally(sampled_out=1)),
         "flights": ModelTally(Tally(logged=1)),
     }
@@ -150,7 +150,7 @@ def test_a_request_for_no_known_model_is_recorded_under_the_others(spool: Spool)
     add_answer(recorder, 1, model="", outcome="not_found", message='unknown model "x"')
     recorder.flush()
 
-    assert spool.books.tallies() == {OTHER_MODELS: ModelTally(Tally(logged=1))}
+    assert spool.counters.tallies() == {OTHER_MODELS: ModelTally(Tally(logged=1))}
 
 
 def test_a_value_that_the_format_cannot_hold_drops_one_record(spool: Spool) -> None:
@@ -162,11 +162,11 @@ def test_a_value_that_the_format_cannot_hold_drops_one_record(spool: Spool) -> N
     add_answer(recorder, 3)
     recorder.flush()
 
-    assert spool.books.tallies() == {"flights": ModelTally(Tally(logged=2, dropped={"unencodable": 1}))}
+    assert spool.counters.tallies() == {"flights": ModelTally(Tally(logged=2, dropped={"unencodable": 1}))}
 
 
 def test_at_the_bound_every_dropped_record_is_counted(tmp_path: Path) -> None:
-    """The bound holds on disk, and the books say exactly what is missing."""
+    """The bound holds on disk, and the counters say exactly what is missing."""
     spool = a_spool(tmp_path, limits=SpoolLimits(max_bytes=20_000, segment_bytes=4_000))
     recorder = a_recorder(spool)
 
@@ -176,7 +176,7 @@ def test_at_the_bound_every_dropped_record_is_counted(tmp_path: Path) -> None:
             recorder.flush()
     recorder.flush()
 
-    tally = spool.books.tallies()["flights"].primary
+    tally = spool.counters.tallies()["flights"].primary
     assert tally.requests == 300
     assert tally.logged == len(_in_log(spool)) > 50
     assert tally.dropped == {"spool_full": 300 - tally.logged}
@@ -197,7 +197,7 @@ def test_a_disk_that_fills_up_within_a_write_leaves_whole_records(spool: Spool) 
     recorder.flush()
 
     assert _in_log(spool) == ["request-1", "request-4"]
-    assert spool.books.tallies() == {"flights": ModelTally(Tally(logged=2, dropped={"spool_full": 2}))}
+    assert spool.counters.tallies() == {"flights": ModelTally(Tally(logged=2, dropped={"spool_full": 2}))}
 
 
 def test_a_failing_disk_is_counted_apart_from_a_full_one(spool: Spool) -> None:
@@ -208,7 +208,7 @@ def test_a_failing_disk_is_counted_apart_from_a_full_one(spool: Spool) -> None:
     add_answer(recorder, 1)
     recorder.flush()
 
-    assert spool.books.tallies() == {"flights": ModelTally(Tally(dropped={"disk_error": 1}))}
+    assert spool.counters.tallies() == {"flights": ModelTally(Tally(dropped={"disk_error": 1}))}
 
 
 def test_a_router_without_a_spool_serves_and_counts() -> None:
@@ -219,7 +219,7 @@ def test_a_router_without_a_spool_serves_and_counts() -> None:
     add_answer(recorder, 1)
     recorder.flush()
 
-    assert log.books.tallies() == {"flights": ModelTally(Tally(dropped={"disk_error": 1}))}
+    assert log.counters.tallies() == {"flights": ModelTally(Tally(dropped={"disk_error": 1}))}
 
 
 def test_a_segment_that_cannot_be_begun_leaves_the_books_exact(tmp_path: Path) -> None:
@@ -241,5 +241,5 @@ def test_a_segment_that_cannot_be_begun_leaves_the_books_exact(tmp_path: Path) -
 
     folder = adopt(spool.folder.path)
     assert folder is not None
-    assert folder.books.tallies() == {"flights": ModelTally(Tally(logged=2, dropped={"disk_error": 2}))}
+    assert folder.counters.tallies() == {"flights": ModelTally(Tally(logged=2, dropped={"disk_error": 2}))}
     assert _in_log(spool) == ["request-1", "request-4"]

@@ -1,4 +1,4 @@
-"""The spool on disk: bounds, reading in stretches, adoption, and the node's books."""
+"""The spool on disk: bounds, reading in stretches, adoption, and the node's accounting."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def test_shipping_makes_room_under_the_bound(tmp_path: Path) -> None:
     """A spool that was full takes records again, also when a segment is as large as the bound was set."""
     spool = a_spool(tmp_path, limits=SpoolLimits(max_bytes=8_000, segment_bytes=8_000))
     frame = encode_record(a_record())
-    column = spool.books.column("flights", "primary")
+    column = spool.counters.column("flights", "primary")
     for _ in range(8_000 // len(frame)):
         spool.append(frame, [column])
     with pytest.raises(SpoolFull):
@@ -77,7 +77,7 @@ def test_shipping_makes_room_under_the_bound(tmp_path: Path) -> None:
     spool.folder.release(spool.folder.end)
     spool.append(frame, [column])
 
-    assert spool.books.tallies()["flights"].primary.logged * len(frame) == spool.folder.end
+    assert spool.counters.tallies()["flights"].primary.logged * len(frame) == spool.folder.end
 
 
 def test_the_folder_of_a_living_router_is_not_adopted(tmp_path: Path) -> None:
@@ -113,7 +113,7 @@ def test_adoption_cuts_off_a_torn_record_and_counts_what_the_books_missed(tmp_pa
 
     folder = _adopted(spool.folder.path)
 
-    assert folder.books.tallies() == {"flights": ModelTally(Tally(logged=6))}
+    assert folder.counters.tallies() == {"flights": ModelTally(Tally(logged=6))}
     assert len(records_on_disk(folder.path)) == 6
     assert read_records(folder.read(0, 1 << 20)).consumed == folder.end
     assert folder.segment_path(0).stat().st_size == folder.end
@@ -126,7 +126,7 @@ def test_a_damaged_checkpoint_leaves_the_books_as_they_are(tmp_path: Path) -> No
     die(spool)
     (spool.folder.path / "checkpoint").write_bytes(b"\xc1")
 
-    assert _adopted(spool.folder.path).books.tallies() == {"flights": ModelTally(Tally(logged=100))}
+    assert _adopted(spool.folder.path).counters.tallies() == {"flights": ModelTally(Tally(logged=100))}
 
 
 def test_a_folder_that_was_never_finished_is_removed(tmp_path: Path) -> None:
@@ -134,7 +134,7 @@ def test_a_folder_that_was_never_finished_is_removed(tmp_path: Path) -> None:
     unborn, half_born = tmp_path / "unborn", tmp_path / "half-born"
     for path in (unborn, half_born):
         path.mkdir()
-    (half_born / "books").write_bytes(b"")
+    (half_born / "counters").write_bytes(b"")
 
     assert adopt(unborn) is None
     assert adopt(half_born) is None
@@ -189,5 +189,5 @@ def test_books_that_cannot_be_read_are_away(tmp_path: Path) -> None:
     """A damaged disk is nothing that an operator's page fails on."""
     (tmp_path / "totals").write_bytes(b"damaged")
 
-    with pytest.raises(StoreUnavailable, match="books"):
+    with pytest.raises(StoreUnavailable, match="counters"):
         asyncio.run(LocalLogAccounting(tmp_path).accounting())

@@ -1,4 +1,4 @@
-"""What the gateway itself says of shadows and of the request log, read from its own answers."""
+"""What the gateway itself counts of shadows and of the request log, read from its own answers."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class ShadowRow(NamedTuple):
     """Not mirrored, because the shadow's own budget was spent."""
 
 
-class LogBooks(NamedTuple):
+class LogAccounting(NamedTuple):
     """The accounting of the request log: `requests` = the sum of the others."""
 
     requests: int
@@ -46,10 +46,10 @@ def read_shadows(exposition: str, model: str) -> list[ShadowRow]:
     return [_shadow(version, counts) for version in sorted({version for version, _, _ in counts})]
 
 
-def read_log(document: Mapping[str, Any]) -> LogBooks:
+def read_log(document: Mapping[str, Any]) -> LogAccounting:
     """Read the answer of `/admin/v1/log`."""
     dropped = sum(document["dropped"].values())
-    return LogBooks(document["requests"], document["logged"], document["sampled_out"], dropped)
+    return LogAccounting(document["requests"], document["logged"], document["sampled_out"], dropped)
 
 
 def _shadow(version: str, counts: Mapping[tuple[str, str, str], int]) -> ShadowRow:
