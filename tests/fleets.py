@@ -20,7 +20,7 @@ from serving.deployment.hosting.validation_cache import ValidationCache
 from serving.deployment.spec import HostSpec, VersionSpec
 from serving.deployment.status import AppPhase, AppStatus
 from tests.data_plane import MODEL
-from tests.hosts import Lodgings, host_spec, version_spec
+from tests.hosts import HostFolder, host_spec, version_spec
 from tests.models import add
 
 READY = AppStatus(AppPhase.READY)
@@ -79,24 +79,24 @@ class Bench:
     """A fleet on a folder with registered versions; made again on the same folder, it is a successor."""
 
     def __init__(self, folder: Path, rules: SharingRules | None = None) -> None:
-        self.lodgings = Lodgings(folder)
+        self.host_folder = HostFolder(folder)
         self.folder = folder
         self.processes = MemoryProcesses()
-        self.book = HostFiles(folder)
+        self.files = HostFiles(folder)
         self.proofs = ValidationCache(folder / "proofs")
-        candidates = Candidates(self.lodgings.cache, self.proofs, rules or SharingRules())
-        self.guests = Guests(self.book, HostBounds(10, 1 << 30))
-        self.fleet = HostedFleet(self.processes, candidates, self.guests, self.book, self.specify)
+        candidates = Candidates(self.host_folder.cache, self.proofs, rules or SharingRules())
+        self.guests = Guests(self.files, HostBounds(10, 1 << 30))
+        self.fleet = HostedFleet(self.processes, candidates, self.guests, self.files, self.specify)
 
     def specify(self, number: int) -> HostSpec:
         return msgspec.structs.replace(host_spec(self.folder), number=number)
 
     async def deploy(self, version: int, tags: Mapping[str, str]) -> None:
         """Register a version, and have it deployed."""
-        self.lodgings.register(version, add(float(version)), tags=tags)
+        self.host_folder.register(version, add(float(version)), tags=tags)
         await self.fleet.deploy([version_spec(self.folder, MODEL, version, tags)])
 
     def report(self, host: int, state: GuestReport, *, suspects: Sequence[int] = (), version: int = 1) -> None:
         """Speak for a host."""
         names = tuple(guest_name(MODEL, each) for each in suspects)
-        self.book.write_report(host, HostReport(4242, {guest_name(MODEL, version): state}, names))
+        self.files.write_report(host, HostReport(4242, {guest_name(MODEL, version): state}, names))

@@ -30,12 +30,12 @@ HOST = 1
 _PROCESSES = processes_of(__name__)
 
 
-class Lodgings:
+class HostFolder:
     """Versions of one model as guests of one host; a folder stands for the gateway's state."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.book = HostFiles(folder)
+        self.files = HostFiles(folder)
         self.cache = ArtifactCache(folder / "cache")
         self.guests: dict[int, Guest] = {}
 
@@ -68,7 +68,7 @@ class Lodgings:
 
     def write(self) -> None:
         """Let the host know."""
-        self.book.write_guests(HOST, list(self.guests.values()))
+        self.files.write_guests(HOST, list(self.guests.values()))
 
     def at(self, version: int, endpoint: Endpoint) -> Endpoint:
         """Say where a guest is, as routers learn it."""
@@ -77,7 +77,7 @@ class Lodgings:
 
     def state(self, version: int) -> str:
         """Read what the host last said of a version; empty when it said nothing."""
-        report = self.book.read_report(HOST).guests.get(guest_name(MODEL, version))
+        report = self.files.read_report(HOST).guests.get(guest_name(MODEL, version))
         return report.state if report else ""
 
     async def until(self, version: int, state: str) -> None:

@@ -1,4 +1,4 @@
-"""Who lives in which shared host, as this node's files say: let in, sent away, kept warm, asked for."""
+"""Which shared host each guest is in, as this node's files say: added, removed, kept warm, asked for."""
 
 from __future__ import annotations
 
@@ -23,22 +23,22 @@ class Guests:
     A list that cannot be written, as on a full disk, is written by a later `write`: the decision stands meanwhile.
     """
 
-    def __init__(self, book: HostFiles, bounds: HostBounds, clock: Callable[[], float] = time.time) -> None:
-        self._book = book
+    def __init__(self, files: HostFiles, bounds: HostBounds, clock: Callable[[], float] = time.time) -> None:
+        self._files = files
         self._bounds = bounds
         self._clock = clock
         self._kept: frozenset[VersionKey] = frozenset()
         self._guests: dict[VersionKey, Guest] = {}
         self._placed: dict[VersionKey, int] = {}
         self._asked: dict[VersionKey, float] = {}
-        """When versions were asked for that have not been let in yet."""
+        """When versions were asked for that have not been added yet."""
         self._unwritten: set[int] = set()
         """Hosts whose list on disk is not what was decided."""
         self._unlisted: set[VersionKey] = set()
         """Guests that no list on disk has named yet."""
         self._writing = FailureLog(_log, "Writing the lists of guests")
-        for host in book.hosts():
-            for guest in book.read_guests(host):
+        for host in files.hosts():
+            for guest in files.read_guests(host):
                 key = (guest.spec.model, guest.spec.version)
                 self._guests[key], self._placed[key] = guest, host
 
@@ -65,11 +65,11 @@ class Guests:
         """List one host's guests."""
         return sorted(key for key, number in self._placed.items() if number == host)
 
-    def lodging(self, key: VersionKey) -> HostedEndpoint:
-        """Say where a guest lives."""
+    def hosted_endpoint(self, key: VersionKey) -> HostedEndpoint:
+        """Say where a guest is."""
         return HostedEndpoint(self._placed[key], guest_name(*key), self._guests[key].signature)
 
-    def let_in(self, guest: Guest) -> None:
+    def add(self, guest: Guest) -> None:
         """Give a guest a host, which loads it at once if it has been asked for."""
         key = (guest.spec.model, guest.spec.version)
         asked_at = self._asked.pop(key, 0.0)
@@ -79,7 +79,7 @@ class Guests:
         self._unlisted.add(key)
         self._changed([self._placed[key]])
 
-    def send_away(self, keys: Iterable[VersionKey]) -> None:
+    def remove(self, keys: Iterable[VersionKey]) -> None:
         """Take guests off their hosts' lists."""
         left = {key: self._placed.pop(key) for key in keys if self._guests.pop(key, None) is not None}
         self._unlisted -= left.keys()
@@ -110,7 +110,7 @@ class Guests:
         with self._writing.guard(OSError):
             for host in sorted(self._unwritten):
                 try:
-                    self._book.write_guests(host, [self._guests[key] for key in self.of(host)])
+                    self._files.write_guests(host, [self._guests[key] for key in self.of(host)])
                 except OSError as error:
                     failure = failure or error
                 else:

@@ -35,20 +35,20 @@ _log = logging.getLogger(__name__)
 
 
 class HostedFleet:
-    """Processes of versions and of hosts, and who lives where."""
+    """Processes of versions and of hosts, and which guest is where."""
 
     def __init__(
         self,
         processes: Processes,
         candidates: Candidates,
         guests: Guests,
-        book: HostFiles,
+        files: HostFiles,
         make_host: HostMaker,
     ) -> None:
         self._processes = processes
         self._candidates = candidates
         self._guests = guests
-        self._book = book
+        self._files = files
         self._make_host = make_host
         self._watches = HostWatches(processes.watch_app)
         self._trials = ThreadPoolExecutor(1, "trial")
@@ -61,7 +61,7 @@ class HostedFleet:
         """What each host last said of itself."""
 
     async def deploy(self, specs: Sequence[VersionSpec]) -> None:
-        """Start versions, or let them into a host.
+        """Start versions, or add them to a host.
 
         Raises:
             ServingError: INVALID, one that was to be a guest does not load.
@@ -71,8 +71,8 @@ class HostedFleet:
                 await self._processes.deploy([spec])
                 continue
             loop = asyncio.get_running_loop()
-            self._guests.let_in(await loop.run_in_executor(self._trials, self._candidates.examine, spec))
-            host = self._guests.lodging((spec.model, spec.version)).host
+            self._guests.add(await loop.run_in_executor(self._trials, self._candidates.examine, spec))
+            host = self._guests.hosted_endpoint((spec.model, spec.version)).host
             if host in self._failed_hosts:
                 self._failed_hosts.discard(host)
                 await self._processes.deploy_host(self._make_host(host))
@@ -81,7 +81,7 @@ class HostedFleet:
         """Have versions drained and removed; a host without guests ends with the next look."""
         leaving = frozenset(versions)
         guests = leaving & self._guests.keys
-        self._guests.send_away(guests)
+        self._guests.remove(guests)
         if own := leaving - guests:
             await self._processes.delete(own)
 
@@ -90,15 +90,15 @@ class HostedFleet:
         self._guests.write()
         apps = await self._processes.statuses()
         hosts = sorted(self._guests.hosts | apps.hosts.keys())
-        self.reports = await asyncio.to_thread(lambda: {host: self._book.read_report(host) for host in hosts})
+        self.reports = await asyncio.to_thread(lambda: {host: self._files.read_report(host) for host in hosts})
         with self._isolating.guard():
             await self._isolate()
         await self._adjust(apps.hosts)
         for key in self._guests.kept:
-            self._watches.rouse(self._guests.lodging(key))
+            self._watches.wake_if_down(self._guests.hosted_endpoint(key))
         statuses = {key: app._replace(note=await self._note(key)) for key, app in apps.versions.items()}
         for key in self._guests.keys:
-            host = self._guests.lodging(key).host
+            host = self._guests.hosted_endpoint(key).host
             statuses[key] = self._status(key, host, apps.hosts.get(host))
         return statuses
 
@@ -109,7 +109,7 @@ class HostedFleet:
     def watch(self, model: str, version: int, on_endpoints: Callable[[Sequence[Endpoint]], None]) -> Watch:
         """Follow the replicas of a version, of which a guest has one: its host."""
         if (model, version) in self._guests.keys:
-            return self._watches.watch(self._guests.lodging((model, version)), on_endpoints)
+            return self._watches.watch(self._guests.hosted_endpoint((model, version)), on_endpoints)
         return self._processes.watch(model, version, on_endpoints)
 
     def keep(self, versions: frozenset[VersionKey]) -> None:
@@ -120,7 +120,7 @@ class HostedFleet:
         """Have a guest loaded as if it had had a request."""
         self._guests.ask_for((model, version))
         if (model, version) in self._guests.keys:
-            self._watches.rouse(self._guests.lodging((model, version)))
+            self._watches.wake_if_down(self._guests.hosted_endpoint((model, version)))
 
     def show(self) -> dict[str, str]:
         """Show the shared hosts to operators, by number."""
@@ -140,7 +140,7 @@ class HostedFleet:
                     reason = f"a process of its own, since it was at work when shared host {host} died"
                     _log.warning("%s version %s gets %s", *key, reason)
                     await asyncio.to_thread(self._candidates.isolate, *key, reason)
-                    self._guests.send_away([key])
+                    self._guests.remove([key])
                     self._notes.pop(key, None)
 
     async def _note(self, key: VersionKey) -> str:
@@ -168,7 +168,7 @@ class HostedFleet:
         if report.state == "failed":
             return AppStatus(AppPhase.FAILED, report.reason, report.final)
         is_loaded = report.state == "loaded"
-        guest = GuestStatus(host, self._guests.lodging(key).signature, is_loaded, report.load_s, report.facts)
+        guest = GuestStatus(host, self._guests.hosted_endpoint(key).signature, is_loaded, report.load_s, report.facts)
         waits_for = self._guests.why_unlisted(key) or (_MOVING if name in reports.suspects else "")
         if not waits_for and key in self._guests.kept and not is_loaded:
             waits_for = _LOADING
@@ -177,8 +177,8 @@ class HostedFleet:
 
 def hosted_fleet(settings: Settings, layout: Layout, processes: Processes) -> HostedFleet:
     """Build the fleet of a node."""
-    book = HostFiles(layout.run_dir)
+    files = HostFiles(layout.run_dir)
     cache = ArtifactCache(layout.cache_dir, settings.cache_max_bytes)
     candidates = Candidates(cache, ValidationCache(layout.proofs_dir), sharing_rules(settings))
-    guests = Guests(book, host_bounds(settings))
-    return HostedFleet(processes, candidates, guests, book, host_maker(settings, layout))
+    guests = Guests(files, host_bounds(settings))
+    return HostedFleet(processes, candidates, guests, files, host_maker(settings, layout))

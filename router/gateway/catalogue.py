@@ -56,8 +56,9 @@ class Catalogue:
             ServingError: NOT_FOUND for a model or version that this gateway does not know.
         """
         for number in self._versions(model, version):
-            pool = self._pools((model, number))
-            is_on_demand = self._view.lodging((model, number)) is not None and self._view.serves((model, number))
+            key = (model, number)
+            pool = self._pools(key)
+            is_on_demand = self._view.hosted_endpoint(key) is not None and self._view.serves(key)
             if not is_on_demand and (pool is None or not pool.connected):
                 return f'version {number} of model "{model}" has no ready replica'
         return None
@@ -135,8 +136,8 @@ class Catalogue:
         pool = self._pools((model, version))
         endpoint = next(iter(pool.endpoints), None) if pool else None
         if endpoint is None:
-            lodging = self._view.lodging((model, version))
-            return lodging.signature if lodging else self._signatures.get((model, version))
+            hosted = self._view.hosted_endpoint((model, version))
+            return hosted.signature if hosted else self._signatures.get((model, version))
         self._signatures[model, version] = endpoint.signature
         return endpoint.signature
 

@@ -31,7 +31,7 @@ from router.settings import Settings
 from serving.deployment.discovery import AppWatch
 from serving.deployment.gc_freeze import spare_what_is_loaded
 from serving.deployment.hosting.host_files import HostFiles
-from serving.deployment.hosting.host_watches import HostedEndpoint, HostWatches, Watch, read_lodgings
+from serving.deployment.hosting.host_watches import HostedEndpoint, HostWatches, Watch, read_hosted_endpoints
 from serving.deployment.process_log import log_to
 from serving.deployment.spec import CHANNEL_TOKEN_FILE, app_name
 
@@ -54,7 +54,7 @@ class Router:
         incarnation = f"{int(time.time()):x}-{secrets.token_hex(4)}"
         self._watches: dict[VersionKey, Watch] = {}
         self._hosts = HostWatches(AppWatch)
-        self._lodgings: dict[VersionKey, HostedEndpoint | None] = {}
+        self._hosted: dict[VersionKey, HostedEndpoint | None] = {}
         """Where the watched versions live, as far as they share a process."""
         self._closing: set[asyncio.Task[None]] = set()
         self._store = RedisPolicyStore(settings.redis_url, poll_s=settings.policy_poll_s)
@@ -85,7 +85,7 @@ class Router:
             snapshot_file=layout.policies_file,
             metrics_dir=layout.metrics_dir,
             slot=Slot.take(layout, settings.routers) if settings.grpc_door == "envoy" else None,
-            lodgings=await asyncio.to_thread(read_lodgings, HostFiles(layout.run_dir)),
+            hosted=await asyncio.to_thread(read_hosted_endpoints, HostFiles(layout.run_dir)),
         )
         self._gateway.on_versions_wanted = self._watch
         await self._gateway.start()
@@ -108,19 +108,19 @@ class Router:
 
     def _watch(self, wanted: frozenset[VersionKey]) -> None:
         """Follow exactly the versions that a request may go to, each where it lives now."""
-        lodgings = {key: self._gateway.lodging(key) for key in wanted}
-        for key in [key for key in self._watches if key not in wanted or self._lodgings[key] != lodgings[key]]:
+        hosted = {key: self._gateway.hosted_endpoint(key) for key in wanted}
+        for key in [key for key in self._watches if key not in wanted or self._hosted[key] != hosted[key]]:
             task = asyncio.create_task(self._watches.pop(key).close())
             self._closing.add(task)
             task.add_done_callback(self._closing.discard)
         for key in wanted - self._watches.keys():
-            self._watches[key] = self._follow(key, lodgings[key])
-        self._lodgings = lodgings
+            self._watches[key] = self._follow(key, hosted[key])
+        self._hosted = hosted
 
-    def _follow(self, key: VersionKey, lodging: HostedEndpoint | None) -> Watch:
+    def _follow(self, key: VersionKey, hosted: HostedEndpoint | None) -> Watch:
         on_endpoints = partial(self._gateway.set_endpoints, *key)
-        if lodging is not None:
-            return self._hosts.watch(lodging, on_endpoints)
+        if hosted is not None:
+            return self._hosts.watch(hosted, on_endpoints)
         return AppWatch(app_name(*key), on_endpoints)
 
     async def _expire_log(self, age_s: float) -> None:

@@ -59,12 +59,12 @@ class Gateway:
         snapshot_file: Path,
         metrics_dir: Path,
         slot: Slot | None = None,
-        lodgings: Mapping[VersionKey, HostedEndpoint] | None = None,
+        hosted: Mapping[VersionKey, HostedEndpoint] | None = None,
     ) -> None:
         """Put it together.
 
         With a slot, Envoy has the public gRPC port and calls come over the slot's sockets; without, this router serves
-        gRPC on the public port itself. Lodgings of versions that share a process are known until control says more.
+        gRPC on the public port itself. `hosted` says where versions that share a process are, until control says more.
         """
         self._settings = settings
         self._slot = slot
@@ -75,7 +75,7 @@ class Gateway:
         self._snapshot_file = snapshot_file
         self._registry = Registry(f"router-{incarnation}")
         self._publisher = Publisher(self._registry, metrics_dir, interval_s=settings.metrics_interval_s)
-        self._view = PolicyView(lodgings)
+        self._view = PolicyView(hosted)
         self._pools = Pools(token=token)
         meters = Meters(self._registry)
         authorizer = Authorizer(self._registry, required=settings.api_keys == "required")
@@ -213,9 +213,9 @@ class Gateway:
             if self._view.apply_versions(statuses):
                 self._report_wanted()
 
-    def lodging(self, key: VersionKey) -> HostedEndpoint | None:
+    def hosted_endpoint(self, key: VersionKey) -> HostedEndpoint | None:
         """Where a version lives that shares its process; None for all others."""
-        return self._view.lodging(key)
+        return self._view.hosted_endpoint(key)
 
     def starving(self) -> frozenset[VersionKey]:
         """Find versions that requests wait for and that have no replica."""
@@ -223,10 +223,10 @@ class Gateway:
 
     def _report_wanted(self) -> None:
         wanted = self._view.wanted
-        lodgings = {key: self._view.lodging(key) for key in wanted}
-        if lodgings == self._reported:
+        hosted = {key: self._view.hosted_endpoint(key) for key in wanted}
+        if hosted == self._reported:
             return
-        self._reported = lodgings
+        self._reported = hosted
         for pool in self._pools.retain(wanted):
             pool.set_endpoints(())  # it answers what it holds, then hangs up
         self.on_versions_wanted(wanted)

@@ -1,4 +1,4 @@
-"""How a version's application or lodging does, in words that need no Ray. Pure."""
+"""How a version's application or shared host does, in words that need no Ray. Pure."""
 
 from __future__ import annotations
 

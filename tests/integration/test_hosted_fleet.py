@@ -46,7 +46,7 @@ async def test_versions_of_one_model_live_in_different_hosts(tmp_path: Path) -> 
     await bench.fleet.delete([(MODEL, 1)])
     await bench.fleet.statuses()
     assert bench.processes.apps.hosts.keys() == {2}
-    assert bench.book.hosts() == [2]
+    assert bench.files.hosts() == [2]
 
 
 async def test_a_version_that_was_at_work_when_its_host_died_gets_a_process_of_its_own(tmp_path: Path) -> None:
@@ -57,12 +57,12 @@ async def test_a_version_that_was_at_work_when_its_host_died_gets_a_process_of_i
     bench.report(1, GuestReport("loaded"), suspects=[1])
 
     assert (MODEL, 1) not in await bench.fleet.statuses()
-    assert bench.book.read_guests(1) == []
+    assert bench.files.read_guests(1) == []
 
     successor = Bench(tmp_path)
     await successor.fleet.deploy([version_spec(tmp_path, MODEL, 1, SHARED)])
     assert successor.processes.apps.versions.keys() == {(MODEL, 1)}
-    assert successor.book.hosts() == []
+    assert successor.files.hosts() == []
     assert "when shared host 1 died" in (await successor.fleet.statuses())[MODEL, 1].note
 
 
@@ -71,7 +71,7 @@ async def test_a_version_that_fails_its_trial_is_refused_with_the_reason(tmp_pat
     bench = Bench(tmp_path)
     with pytest.raises(ServingError, match="latency check failed"):
         await bench.deploy(1, SHARED | {"shepherd.latency_budget_ms": "0.000001"})
-    assert bench.book.hosts() == []
+    assert bench.files.hosts() == []
 
 
 async def test_a_version_whose_tags_ask_for_more_is_tried_again(tmp_path: Path) -> None:
@@ -133,7 +133,7 @@ async def test_a_list_that_cannot_be_written_is_written_later_and_stops_nobody(
     obstacle.rmdir()
     bench.fleet.keep(frozenset())
     assert (await bench.fleet.statuses())[MODEL, 1].phase is AppPhase.READY
-    (guest,) = bench.book.read_guests(1)
+    (guest,) = bench.files.read_guests(1)
     assert (guest.kept, guest.asked_at > 0) == (False, True)
 
 
@@ -156,7 +156,7 @@ async def test_a_successor_takes_over_who_lives_where_and_tries_nobody_again(tmp
     bench = Bench(tmp_path)
     await bench.deploy(1, SHARED)
     bench.fleet.keep(frozenset({(MODEL, 1)}))
-    assert [guest.kept for guest in bench.book.read_guests(1)] == [True]
+    assert [guest.kept for guest in bench.files.read_guests(1)] == [True]
 
     successor = Bench(tmp_path)
     successor.processes.apps.hosts[1] = READY
@@ -181,12 +181,12 @@ async def test_whoever_asks_for_a_version_has_its_host_woken_and_told(tmp_path: 
     bench.fleet.ask_for(MODEL, 1)
     await bench.deploy(1, SHARED)
     await bench.deploy(2, SHARED)
-    assert [bench.book.read_guests(host)[0].asked_at > 0 for host in (1, 2)] == [True, False]
+    assert [bench.files.read_guests(host)[0].asked_at > 0 for host in (1, 2)] == [True, False]
 
     watch = bench.fleet.watch(MODEL, 2, lambda _: None)
     bench.fleet.ask_for(MODEL, 2)
     assert bench.processes.sleeper.woken == 1
-    assert bench.book.read_guests(2)[0].asked_at > 0
+    assert bench.files.read_guests(2)[0].asked_at > 0
     await watch.close()
 
 

@@ -66,7 +66,7 @@ class Remembered:
     """A registry whose versions are all in the cache."""
 
     def __init__(self, bench: Bench) -> None:
-        self._cache = bench.lodgings.cache
+        self._cache = bench.host_folder.cache
 
     async def resolve(self, model: str, version: int) -> VersionInfo:
         return VersionInfo(model, version, tags=SHARED)
@@ -107,7 +107,7 @@ async def test_a_version_that_the_kernel_kills_at_load_is_refused_once_and_the_o
     """Nobody tries it again until somebody asks; then it has its chance."""
     bench = Bench(tmp_path)
     for version in (1, 2, 3):
-        bench.lodgings.register(version, models.add(float(version)), tags=SHARED)
+        bench.host_folder.register(version, models.add(float(version)), tags=SHARED)
     async with reconciling(bench) as versions:
         assert (await versions.ensure_ready(MODEL, 1, timeout_s=60)).serves
 

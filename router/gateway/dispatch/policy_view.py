@@ -25,7 +25,7 @@ class Served(NamedTuple):
 class PolicyView:
     """The current policies, compiled. Requests in flight keep the ones that they started with."""
 
-    def __init__(self, lodgings: Mapping[VersionKey, HostedEndpoint] | None = None) -> None:
+    def __init__(self, hosted: Mapping[VersionKey, HostedEndpoint] | None = None) -> None:
         """Take where versions live that share a process, as far as it is known before control has said so."""
         self.epoch = -1
         self.snapshot: PolicySnapshot | None = None
@@ -34,7 +34,7 @@ class PolicyView:
         """What control last said of all versions."""
         self._ready: frozenset[VersionKey] = frozenset()
         self._failed: frozenset[VersionKey] = frozenset()
-        self._lodgings: dict[VersionKey, HostedEndpoint | None] = dict(lodgings or {})
+        self._hosted: dict[VersionKey, HostedEndpoint | None] = dict(hosted or {})
 
     @property
     def loaded(self) -> bool:
@@ -60,10 +60,10 @@ class PolicyView:
         self.statuses = statuses = tuple(statuses)
         ready = frozenset((s.model, s.version) for s in statuses if s.serves)
         failed = frozenset((s.model, s.version) for s in statuses if s.is_passed_over)
-        lodgings = {(s.model, s.version): _lodging(s) for s in statuses}
-        if (ready, failed, lodgings) == (self._ready, self._failed, self._lodgings):
+        hosted = {(s.model, s.version): _hosted_endpoint(s) for s in statuses}
+        if (ready, failed, hosted) == (self._ready, self._failed, self._hosted):
             return False
-        self._ready, self._failed, self._lodgings = ready, failed, lodgings
+        self._ready, self._failed, self._hosted = ready, failed, hosted
         self.models = {
             model: served._replace(unavailable=self._unavailable(model)) for model, served in self.models.items()
         }
@@ -80,9 +80,9 @@ class PolicyView:
         """Control says that the version answers requests, if need be after a load."""
         return key in self._ready
 
-    def lodging(self, key: VersionKey) -> HostedEndpoint | None:
+    def hosted_endpoint(self, key: VersionKey) -> HostedEndpoint | None:
         """Where a version lives that shares its process; None for all others."""
-        return self._lodgings.get(key)
+        return self._hosted.get(key)
 
     def versions_of(self, model: str) -> list[int]:
         """Versions of a model that can be pinned, ascending."""
@@ -100,7 +100,7 @@ class PolicyView:
         return frozenset(version for name, version in self._failed if name == model)
 
 
-def _lodging(status: VersionStatus) -> HostedEndpoint | None:
+def _hosted_endpoint(status: VersionStatus) -> HostedEndpoint | None:
     if not status.host or status.signature is None:
         return None
     return HostedEndpoint(status.host, guest_name(status.model, status.version), status.signature)

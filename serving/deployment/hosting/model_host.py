@@ -34,15 +34,15 @@ _log = logging.getLogger(__name__)
 
 
 class ModelHost:
-    """Serves the guests that its book lists."""
+    """Serves the guests that its files list."""
 
     def __init__(self, spec: HostSpec, *, token: bytes, registry: Registry, replica_id: str, node: str) -> None:
         self._spec = spec
-        self._book = HostFiles(spec.run_dir)
+        self._files = HostFiles(spec.run_dir)
         self._meters = HostMeters(registry)
         self._cache = ArtifactCache(spec.state_dir / "cache", spec.cache_max_bytes)
         self._suspects = self._read_suspects()
-        self._marks = Marks(self._book.marks(spec.number))
+        self._marks = Marks(self._files.marks(spec.number))
         loader = GuestLoader(self._cache, registry, self._marks)
         self._guest_cache = GuestCache(loader, ResidenceRules(spec.max_loaded, spec.cold_after_s), self._meters)
         self._channel = ChannelServer(
@@ -115,17 +115,17 @@ class ModelHost:
 
     def _read_suspects(self) -> frozenset[str]:
         """Name those whose code ran when a predecessor's process ended."""
-        marked = read_marked(self._book.marks(self._spec.number))
+        marked = read_marked(self._files.marks(self._spec.number))
         for name in marked:
             _log.warning("The host's process died while %s was at work: it is not let in again", name)
-        return marked | frozenset(self._book.read_report(self._spec.number).suspects)
+        return marked | frozenset(self._files.read_report(self._spec.number).suspects)
 
     def _read_guests(self) -> None:
         """Follow the list of guests, if it has changed; one that cannot be read changes nothing, and is read again."""
         with self._failures.guard():
-            stamp = self._book.stamp(self._spec.number)
+            stamp = self._files.stamp(self._spec.number)
             if stamp != self._stamp:
-                self._follow(self._book.read_guests(self._spec.number))
+                self._follow(self._files.read_guests(self._spec.number))
                 self._stamp = stamp
 
     def _follow(self, guests: list[Guest]) -> None:
@@ -169,5 +169,5 @@ class ModelHost:
         self._meters.show(guests.values())
         report = HostReport(os.getpid(), guests, tuple(sorted(self._suspects)))
         if report != self._reported:
-            self._book.write_report(self._spec.number, report)
+            self._files.write_report(self._spec.number, report)
             self._reported = report

@@ -20,19 +20,19 @@ def guest(folder: Path, model: str) -> Guest:
 
 def test_a_hosts_guests_are_read_as_they_were_written(tmp_path: Path) -> None:
     """Paths and signatures included; each list has a stamp of its own."""
-    book = HostFiles(tmp_path)
-    book.write_guests(2, [guest(tmp_path, "a"), guest(tmp_path, "b")])
+    files = HostFiles(tmp_path)
+    files.write_guests(2, [guest(tmp_path, "a"), guest(tmp_path, "b")])
     assert HostFiles(tmp_path).read_guests(2) == [guest(tmp_path, "a"), guest(tmp_path, "b")]
-    assert book.hosts() == [2]
-    assert book.stamp(2) != 0
+    assert files.hosts() == [2]
+    assert files.stamp(2) != 0
 
 
 def test_a_host_without_guests_leaves_no_files(tmp_path: Path) -> None:
     """Neither list nor report."""
-    book = HostFiles(tmp_path)
-    book.write_guests(1, [guest(tmp_path, "a")])
-    book.write_report(1, HostReport(7, {"a/1": GuestReport("cold")}, ("a/1",)))
-    assert book.read_report(1).suspects == ("a/1",)
-    book.write_guests(1, [])
-    assert (book.hosts(), book.stamp(1), book.read_report(1)) == ([], 0, HostReport())
+    files = HostFiles(tmp_path)
+    files.write_guests(1, [guest(tmp_path, "a")])
+    files.write_report(1, HostReport(7, {"a/1": GuestReport("cold")}, ("a/1",)))
+    assert files.read_report(1).suspects == ("a/1",)
+    files.write_guests(1, [])
+    assert (files.hosts(), files.stamp(1), files.read_report(1)) == ([], 0, HostReport())
     assert list(tmp_path.iterdir()) == []
