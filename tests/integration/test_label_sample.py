@@ -6,6 +6,7 @@ import asyncio
 import uuid
 from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 import pytest_asyncio
@@ -147,3 +148,18 @@ async def test_nothing_is_stored_while_no_room_can_be_made(valkey_socket: Path) 
     await waiting.state.commit(Commit(parts={"labels flights": b"a part"}))
     assert await waiting.state.load() == ({"labels flights": b"a part"}, {})
     await waiting.close()
+
+
+async def test_what_a_slow_writer_stored_below_the_level_is_dropped_and_moves_no_level(waiting: Waiting) -> None:
+    """It read the level before another one raised it: the sample is of the same ids, however many write."""
+    some = answers(4000, over_s=PART_S / 2, rows=40)
+    await waiting.redis.hset(f"{waiting.prefix}monitor:sampling", MODEL, "2")
+    key = f"{waiting.prefix}predictions:{MODEL}:{int(START // PART_S)}:0"
+    late = {each.request_id: b"x" * 300 for each in some if rank_of(each.request_id) == 0}
+    await waiting.redis.hset(key, mapping=dict[Any, Any](late))
+    assert await waiting.bytes() > BYTES
+    await waiting.keep(some)
+
+    assert await waiting.redis.exists(key) == 0
+    assert await waiting.found(some) == {each.request_id for each in some if rank_of(each.request_id) >= 2}
+    assert waiting.state.levels() == {MODEL: 2}

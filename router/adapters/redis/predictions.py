@@ -9,6 +9,10 @@ Time is cut into parts, so that a key expires as a whole. What the answers of on
 is bounded in bytes, since an answer may have one row or ten thousand. A model that is over it goes one level up: the
 keys of the lowest rank are dropped, in all parts, and no more answers of that rank are stored. So the answers left are
 at every moment a sample by request id of all that still could be labelled, and not those that happened to come first.
+
+At one level every number of writers keeps the same answers. When the level moves does depend on them: each writer looks
+once in `_LOOK_EVERY` answers of its own, at what Redis says is taken up. So the bound may be exceeded by what all of
+them store between two looks, and the level may move a little earlier or later.
 """
 
 from __future__ import annotations
@@ -33,13 +37,14 @@ MAX_ANSWER_BYTES: Final = 128 << 20
 _LOOK_EVERY: Final = 2000
 
 # KEYS: sampling, then the keys of answers, rank by rank. ARGV: model, most bytes, keys of a rank, highest rank.
-# Moves the model's level to where its answers fit, and drops what is below it. Returns the level. The bounds for going
-# up and down are a factor of four apart, so that neither step calls for the other.
+# Moves the model's level to where its answers fit, and drops what is below it: whatever a writer stored there that knew
+# of no higher level yet counts for nothing. Returns the level. The bounds for going up and down are a factor of four
+# apart, so that neither step calls for the other.
 _FIT: Final = """
 local model, most, width, highest = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4])
 local level = tonumber(redis.call('HGET', KEYS[1], model) or 0)
 local sizes, total = {}, 0
-for i = 2, #KEYS do
+for i = 2 + level * width, #KEYS do
   local rank = math.floor((i - 2) / width)
   local size = redis.call('MEMORY', 'USAGE', KEYS[i], 'SAMPLES', 16) or 0
   sizes[rank] = (sizes[rank] or 0) + size
@@ -50,11 +55,8 @@ while total > most and level < highest do
   total = total - sizes[level]
   level = level + 1
 end
-if level > before then
-  for i = 2, 1 + level * width do redis.call('UNLINK', KEYS[i]) end
-elseif level > 0 and total < most / 4 then
-  level = level - 1
-end
+for i = 2, 1 + level * width do redis.call('UNLINK', KEYS[i]) end
+if level == before and level > 0 and total < most / 4 then level = level - 1 end
 if level ~= before then redis.call('HSET', KEYS[1], model, level) end
 return level
 """
