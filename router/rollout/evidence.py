@@ -40,8 +40,9 @@ class ArmCounters(msgspec.Struct, frozen=True):
     def split(self) -> Counts:
         """Requests that the split sent here, and how many of them failed.
 
-        Whatever is not `ok` counts as failed, also a client's own mistake: mistakes hit both arms alike, and only a
-        model with another signature makes them its own.
+        Whatever is not `ok` counts as failed, also a client's own mistake: mistakes of many clients hit both arms alike,
+        and only a model with another signature makes them its own. One busy sticky client is in one arm, though, and
+        its mistakes count against that.
         """
         mine = {outcome: max(0, n - self.directed.get(outcome, 0)) for outcome, n in self.outcomes.items()}
         total = sum(mine.values())
