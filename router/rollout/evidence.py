@@ -40,7 +40,7 @@ class ArmCounters(msgspec.Struct, frozen=True):
     def split(self) -> Counts:
         """Requests that the split sent here, and how many of them failed.
 
-        Whatever is not `ok` counts as failed, also a client's own mistake: mistakes of many clients hit both arms alike,
+        Whatever is not `ok` counts as failed, also a client's own mistake: those of many clients hit both arms alike,
         and only a model with another signature makes them its own. One busy sticky client is in one arm, though, and
         its mistakes count against that.
         """
