@@ -15,7 +15,7 @@ from router.gateway.http.exchange import InferService
 from router.gateway.http.routes.all import http_routes
 from router.gateway.http.server import HttpServer
 from router.gateway.http.tls import follow_certificates, grpc_credentials, http_tls
-from router.gateway.log_trace_settings import Tuning
+from router.gateway.log_trace_settings import LogTraceSettings
 from router.gateway.repository import Repository
 from router.gateway.statistics import Statistics
 from router.ports import LabelSink
@@ -50,10 +50,10 @@ def build_doors(
     statistics = Statistics(metrics_dir, publisher)
     control = AdminRepository(settings.admin_host, settings.admin_port, ready_timeout_s=settings.ready_timeout_s)
     repository = Repository(catalogue, control)
-    tuning = Tuning(settings.log_level, catalogue)
+    log_trace = LogTraceSettings(settings.log_level, catalogue)
     feedback = Labels(catalogue, labels)
     http = HttpServer(
-        HttpApp(http_routes(catalogue, statistics, repository, tuning, feedback), service.authorizer),
+        HttpApp(http_routes(catalogue, statistics, repository, log_trace, feedback), service.authorizer),
         service,
         keep_alive_s=settings.keep_alive_s,
         drain_timeout_s=settings.drain_timeout_s + LAST_ANSWERS_S,
@@ -65,7 +65,7 @@ def build_doors(
         catalogue,
         statistics=statistics,
         repository=repository,
-        tuning=tuning,
+        log_trace=log_trace,
         labels=feedback,
         credentials=grpc_credentials(settings),
     )

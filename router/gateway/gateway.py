@@ -16,7 +16,7 @@ from router.gateway.dispatch.dispatcher import Dispatcher
 from router.gateway.dispatch.meters import Meters
 from router.gateway.dispatch.policy_view import PolicyView, VersionKey
 from router.gateway.dispatch.pools import Pools
-from router.gateway.dispatch.readiness import Settling
+from router.gateway.dispatch.readiness import RouterReadiness
 from router.gateway.doors import LAST_ANSWERS_S, build_doors
 from router.gateway.grpc.wire import match_grpc
 from router.gateway.http.exchange import InferService
@@ -92,8 +92,8 @@ class Gateway:
         self._shadows = Shadows(self._dispatcher, self._pools.shadow, meters, ShadowFolder(metrics_dir), incarnation)
         self._dispatcher.mirror = self._shadows.mirror
         numbers = itertools.count(1)
-        self._settling = Settling(self._view, self._pools.find)
-        catalogue = Catalogue(self._view, self._pools.find, self._settling.reason)
+        self._readiness = RouterReadiness(self._view, self._pools.find)
+        catalogue = Catalogue(self._view, self._pools.find, self._readiness.reason)
         self._service = service = InferService(
             self._dispatcher,
             limits=Limits(max_body_bytes=settings.max_body_bytes),
@@ -132,7 +132,7 @@ class Gateway:
             asyncio.create_task(self._follow_policies(), name="follow-policies"),
             asyncio.create_task(self._follow_versions(), name="follow-versions"),
             asyncio.create_task(self._keys.run(), name="follow-keys"),
-            asyncio.create_task(self._settling.run(self._settings.ready_timeout_s), name="settle"),
+            asyncio.create_task(self._readiness.run(self._settings.ready_timeout_s), name="readiness"),
         ]
         await self._http.start(http_socket)
         if self._slot is None:

@@ -23,7 +23,7 @@ _TRACE: Final[dict[str, Any]] = {
 }
 
 
-class Tuning:
+class LogTraceSettings:
     """What is in force."""
 
     def __init__(self, log_level: str, catalogue: Catalogue) -> None:

@@ -26,7 +26,7 @@ from router.gateway.grpc.rpc.reflection import ReflectionMethods
 from router.gateway.grpc.wire import shorten
 from router.gateway.http.exchange import InferService
 from router.gateway.http.http2.headers import MAX_LIST_BYTES
-from router.gateway.log_trace_settings import Tuning
+from router.gateway.log_trace_settings import LogTraceSettings
 from router.gateway.repository import Repository
 from router.gateway.statistics import Statistics
 from router.gateway.statuses import STATUSES
@@ -53,7 +53,7 @@ class GrpcDoor:
         *,
         statistics: Statistics,
         repository: Repository,
-        tuning: Tuning,
+        log_trace: LogTraceSettings,
         labels: Labels,
         credentials: grpc.ServerCredentials | None = None,
     ) -> None:
@@ -61,7 +61,7 @@ class GrpcDoor:
         self._credentials = credentials
         self._authorizer = service.authorizer
         self._inference = InferenceMethods(service)
-        self._queries = QueryMethods(catalogue, statistics, repository, tuning)
+        self._queries = QueryMethods(catalogue, statistics, repository, log_trace)
         self._feedback = FeedbackMethods(labels)
         self._health = HealthMethods(catalogue, frozenset({SERVICE, FEEDBACK}))
         self._reflection = ReflectionMethods((SERVICE, FEEDBACK, HEALTH))

@@ -14,7 +14,7 @@ from google.protobuf.message import Message
 from router.access.scope import Action
 from router.gateway.catalogue import Catalogue
 from router.gateway.grpc.rpc.query import Asked, Query
-from router.gateway.log_trace_settings import Tuning
+from router.gateway.log_trace_settings import LogTraceSettings
 from router.gateway.names import read_version
 from router.gateway.repository import Repository
 from router.gateway.statistics import Statistics
@@ -30,11 +30,13 @@ _SHARED_MEMORY: Final = tuple(
 class QueryMethods:
     """Everything unary but inference."""
 
-    def __init__(self, catalogue: Catalogue, statistics: Statistics, repository: Repository, tuning: Tuning) -> None:
+    def __init__(
+        self, catalogue: Catalogue, statistics: Statistics, repository: Repository, log_trace: LogTraceSettings
+    ) -> None:
         self._catalogue = catalogue
         self._statistics = statistics
         self._repository = repository
-        self._tuning = tuning
+        self._log_trace = log_trace
 
     def table(self) -> dict[str, Query]:
         """List the methods by name, each with what its caller must be allowed to do."""
@@ -118,7 +120,7 @@ class QueryMethods:
         """Show the trace settings; accept what is so already, refuse the rest."""
         request = asked.request
         wanted = {name: list(setting.value) for name, setting in request.settings.items()}
-        settings = self._tuning.change_trace_settings(request.model_name, wanted)
+        settings = self._log_trace.change_trace_settings(request.model_name, wanted)
         response = pb.TraceSettingResponse()
         for name, value in settings.items():
             response.settings[name].value.extend(value if isinstance(value, list) else [value])
@@ -128,7 +130,7 @@ class QueryMethods:
         """Show the log settings; accept what is so already, refuse the rest."""
         request = asked.request
         response = pb.LogSettingsResponse()
-        for name, value in self._tuning.change_log_settings(_values(request.settings)).items():
+        for name, value in self._log_trace.change_log_settings(_values(request.settings)).items():
             entry = response.settings[name]
             if isinstance(value, bool):
                 entry.bool_param = value

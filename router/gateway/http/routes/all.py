@@ -5,19 +5,19 @@ from __future__ import annotations
 from router.gateway.catalogue import Catalogue
 from router.gateway.feedback import Labels
 from router.gateway.http.routes.feedback import FeedbackRoutes
+from router.gateway.http.routes.log_trace import LogTraceRoutes
 from router.gateway.http.routes.models import ModelRoutes
 from router.gateway.http.routes.repository import RepositoryRoutes
 from router.gateway.http.routes.server import ServerRoutes
 from router.gateway.http.routes.shared_memory import SharedMemoryRoutes
 from router.gateway.http.routes.table import Routes
-from router.gateway.http.routes.tuning import TuningRoutes
-from router.gateway.log_trace_settings import Tuning
+from router.gateway.log_trace_settings import LogTraceSettings
 from router.gateway.repository import Repository
 from router.gateway.statistics import Statistics
 
 
 def http_routes(
-    catalogue: Catalogue, statistics: Statistics, repository: Repository, tuning: Tuning, labels: Labels
+    catalogue: Catalogue, statistics: Statistics, repository: Repository, log_trace: LogTraceSettings, labels: Labels
 ) -> Routes:
     """Build the table; paths that name no model come first."""
     routes = Routes()
@@ -25,7 +25,7 @@ def http_routes(
         ServerRoutes(catalogue),
         ModelRoutes(catalogue, statistics),
         RepositoryRoutes(repository),
-        TuningRoutes(tuning),
+        LogTraceRoutes(log_trace),
         FeedbackRoutes(labels),
         SharedMemoryRoutes(),
     ):
