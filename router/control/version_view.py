@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Final, Protocol
 
-from router.control.reconciler import Phase, Standing, VersionKey
+from router.control.reconciler import LoadState, Phase, VersionKey
 from router.control.specs import SpecMaker
 from router.ports import ReplicaStatus, VersionStatus
 from serving.channel.endpoint import Endpoint
@@ -46,20 +46,20 @@ class VersionViews:
                 self._known[key] = known
 
     def draw(
-        self, key: VersionKey, standing: Standing, endpoints: Sequence[Endpoint], holders: tuple[str, ...]
+        self, key: VersionKey, state: LoadState, endpoints: Sequence[Endpoint], holders: tuple[str, ...]
     ) -> VersionStatus:
         """Show a version."""
         known, app = self._known.get(key), self._running.get(key)
         guest = app.guest if app else None
         spec = self._make_spec(known.info) if known else None
         scaling = read_record(record_path(spec.run_dir, *key)) if spec and spec.scale else None
-        is_cold = standing.phase is Phase.READY and guest is not None and not guest.loaded
+        is_cold = state.phase is Phase.READY and guest is not None and not guest.loaded
         facts = guest.facts if guest else endpoints[0].facts if endpoints else {}
         process = {"process": app.note} if app and app.note else {}
         return VersionStatus(
             *key,
-            state=COLD if is_cold else standing.phase.value,
-            reason=standing.reason or (_troubles(spec, endpoints) if spec and standing.phase is Phase.READY else ""),
+            state=COLD if is_cold else state.phase.value,
+            reason=state.reason or (_troubles(spec, endpoints) if spec and state.phase is Phase.READY else ""),
             replicas=tuple(ReplicaStatus(each.replica_id, each.pid, each.node, each.uds) for each in endpoints),
             target_replicas=scaling.replicas if scaling else spec.replicas if spec else 0,
             scaling=scaling.reason if scaling else "",
@@ -68,7 +68,7 @@ class VersionViews:
             holders=holders,
             host=guest.host if guest else 0,
             signature=guest.signature if guest else None,
-            retried=standing.is_retried,
+            retried=state.is_retried,
         )
 
 

@@ -14,11 +14,11 @@ import msgspec
 from router.control.catalogue import VersionSource
 from router.control.fleet import Fleet
 from router.control.reconciler import (
+    LoadState,
     Phase,
-    Standing,
     VersionKey,
     asked,
-    died,
+    crashed,
     dropped,
     failed,
     named,
@@ -63,7 +63,7 @@ class Versions:
         self._board = board
         self._make_spec = make_spec
         self._clock = clock
-        self._standings: dict[VersionKey, Standing] = {}
+        self._states: dict[VersionKey, LoadState] = {}
         self._starting: dict[VersionKey, asyncio.Task[None]] = {}
         self._version_holders = VersionHolders()
         self._replicas = Replicas(fleet, self._on_replicas)
@@ -90,7 +90,7 @@ class Versions:
             except Exception:  # noqa: BLE001 - a reconciler that ends reconciles nothing
                 _log.exception("A turn of the reconciler failed")
             now = self._clock()
-            is_idle = all(standing.is_settled(now) for standing in self._standings.values())
+            is_idle = all(state.is_settled(now) for state in self._states.values())
             try:
                 async with asyncio.timeout(_IDLE_PERIOD_S if is_idle else _BUSY_PERIOD_S):
                     await self._wake.wait()
@@ -107,7 +107,7 @@ class Versions:
 
     def current(self) -> list[VersionStatus]:
         """List the versions that this gateway deals with."""
-        return [self._status(key) for key in sorted(self._standings)]
+        return [self._status(key) for key in sorted(self._states)]
 
     def status_of(self, model: str, version: int) -> VersionStatus:
         """Say where a version stands; `absent` when this gateway does not deal with it."""
@@ -116,8 +116,8 @@ class Versions:
     def keep_trying(self, model: str, version: int) -> None:
         """Want a version that will be tried again for as long as if a policy named it now."""
         key = (model, version)
-        if key in self._standings:
-            self._standings[key] = named(self._standings[key], self._clock())
+        if key in self._states:
+            self._states[key] = named(self._states[key], self._clock())
 
     async def versions(self) -> Sequence[VersionStatus]:
         """List every version that the registry or the gateway knows; the gateway's own while the registry is away."""
@@ -138,9 +138,9 @@ class Versions:
         A version that the registry does not have raises `ServingError(NOT_FOUND)`.
         """
         key = (model, version)
-        if self._standings.get(key, Standing()).phase is not Phase.READY:
+        if self._states.get(key, LoadState()).phase is not Phase.READY:
             await self._catalogue.resolve(model, version)
-        self._standings[key] = asked(self._standings.get(key, Standing()), self._clock())
+        self._states[key] = asked(self._states.get(key, LoadState()), self._clock())
         self._version_holders.recall(key)
         self._fleet.ask_for(model, version)
         self._wake.set()
@@ -169,15 +169,15 @@ class Versions:
             raise ServingError(ErrorKind.UNAVAILABLE, "the policies have not been read yet; try again")
         if self._version_holders.is_named(key):
             raise VersionInUse(model, version)
-        if key not in self._standings:
+        if key not in self._states:
             await self._catalogue.resolve(model, version)
             return self._status(key)
-        self._standings[key] = dropped(self._standings[key])
+        self._states[key] = dropped(self._states[key])
         self._version_holders.drop(key)
         self._wake.set()
         with suppress(TimeoutError):
             async with asyncio.timeout(timeout_s), self._changed:
-                await self._changed.wait_for(lambda: key not in self._standings)
+                await self._changed.wait_for(lambda: key not in self._states)
         return self._status(key)
 
     async def register(self, name: str, onnx: bytes, *, example: bytes | None, tags: Mapping[str, str]) -> int:
@@ -195,13 +195,13 @@ class Versions:
         self._version_views.learn({key: apps[key] for key in running})
         self._replicas.follow(running)
         if self._version_holders.known:
-            todo = plan(self._standings, running, now, leaving)
+            todo = plan(self._states, running, now, leaving)
             for key in todo.start:
-                self._standings[key] = started(self._standings[key])
+                self._states[key] = started(self._states[key])
                 self._starting[key] = asyncio.create_task(self._start(key), name=f"start-{key[0]}-{key[1]}")
             if todo.stop:
                 for key in todo.stop:
-                    self._standings[key] = stopping(self._standings[key])
+                    self._states[key] = stopping(self._states[key])
                 await self._publish()  # routers first: they stop calling it, and wait for what it still owes them
                 await self._fleet.delete(todo.stop)
         await self._publish()
@@ -209,26 +209,26 @@ class Versions:
             self._changed.notify_all()
 
     def _observe(self, apps: Mapping[VersionKey, AppStatus], skip: set[VersionKey], now: float) -> None:
-        for key in self._version_holders.wanted(self._standings):
-            self._standings[key] = named(self._standings.get(key, Standing()), now)
-        for key in apps.keys() | self._standings.keys():
+        for key in self._version_holders.wanted(self._states):
+            self._states[key] = named(self._states.get(key, LoadState()), now)
+        for key in apps.keys() | self._states.keys():
             # An application that we have never heard of was started before us: keep it as if it had just been named.
-            standing = self._standings.get(key) or named(Standing(), now)
-            self._standings[key] = standing if key in skip else observed(standing, apps.get(key), now)
-        for key, standing in list(self._standings.items()):
-            if standing.wanted_until <= now and (standing.phase is Phase.ABSENT or self._is_forgotten(key, apps)):
-                del self._standings[key]
+            state = self._states.get(key) or named(LoadState(), now)
+            self._states[key] = state if key in skip else observed(state, apps.get(key), now)
+        for key, state in list(self._states.items()):
+            if state.wanted_until <= now and (state.phase is Phase.ABSENT or self._is_forgotten(key, apps)):
+                del self._states[key]
                 self._version_holders.recall(key)
 
     def _is_forgotten(self, key: VersionKey, apps: Mapping[VersionKey, AppStatus]) -> bool:
         """A version that failed is listed with the reason until somebody unloads it."""
-        standing = self._standings[key]
-        is_idle = standing.phase is Phase.FAILED and not standing.attempting
+        state = self._states[key]
+        is_idle = state.phase is Phase.FAILED and not state.attempting
         return self._version_holders.is_dropped(key) and is_idle and key not in apps
 
     def _is_settled(self, key: VersionKey) -> bool:
-        standing = self._standings.get(key)
-        return standing is None or standing.is_settled(self._clock())
+        state = self._states.get(key)
+        return state is None or state.is_settled(self._clock())
 
     async def _start(self, key: VersionKey) -> None:
         """Fetch a version's files and hand it to the fleet."""
@@ -237,20 +237,18 @@ class Versions:
             await self._fleet.deploy([self._make_spec(info)])
         except ServingError as error:
             away = error.kind is ErrorKind.UNAVAILABLE
-            self._standings[key] = failed(
-                self._standings[key], error.message, self._clock(), final=not away, patient=away
-            )
+            self._states[key] = failed(self._states[key], error.message, self._clock(), final=not away, patient=away)
         except Exception as error:  # noqa: BLE001 - whatever it is, it is this version's failure and not the end of the others
             _log.exception("Starting %s version %s failed", *key)
             reason = f"{type(error).__name__}: {error}"
-            self._standings[key] = failed(self._standings[key], reason, self._clock(), final=False)
+            self._states[key] = failed(self._states[key], reason, self._clock(), final=False)
         finally:
             del self._starting[key]
             self._wake.set()
 
-    def _on_replicas(self, key: VersionKey, deaths: int) -> None:
-        if deaths and key in self._standings:
-            self._standings[key] = died(self._standings[key], deaths, self._clock())
+    def _on_replicas(self, key: VersionKey, crashes: int) -> None:
+        if crashes and key in self._states:
+            self._states[key] = crashed(self._states[key], crashes, self._clock())
         self._wake.set()
 
     async def _publish(self) -> None:
@@ -264,12 +262,12 @@ class Versions:
             _log.warning("%s; trying again", error)
 
     def _status(self, key: VersionKey) -> VersionStatus:
-        standing = self._standings.get(key, Standing())
-        return self._version_views.draw(key, standing, self._replicas.of(key), self._holders(key))
+        state = self._states.get(key, LoadState())
+        return self._version_views.draw(key, state, self._replicas.of(key), self._holders(key))
 
     def _holders(self, key: VersionKey) -> tuple[str, ...]:
-        standing = self._standings.get(key)
-        if standing is None:
+        state = self._states.get(key)
+        if state is None:
             return ()
-        is_lingering = standing.wanted_until > self._clock()
+        is_lingering = state.wanted_until > self._clock()
         return self._version_holders.holders(key) or (("lingering",) if is_lingering else ())
