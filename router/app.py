@@ -24,7 +24,7 @@ from router.layout import Layout
 from router.node.bounded_calls import within
 from router.node.child_logs import ChildLogs
 from router.node.cluster import JoinedCluster, LocalCluster
-from router.node.directory import NodeRecord, StateDirTaken, read_holder, taken, write_record
+from router.node.directory import NodeRecord, StateDirTaken, has_let_go, read_holder, taken, write_record
 from router.node.envoy import EnvoyDoor, grpc_door
 from router.node.envoy_process import EnvoyFailed
 from router.node.envoy_reload import Renewal
@@ -45,7 +45,8 @@ from serving.registry.cache import ArtifactCache
 from serving.telemetry.failure_log import FailureLog
 
 _START_TIMEOUT_S: Final = 90.0
-_STOP_TIMEOUT_S: Final = 15.0
+#: How long a gateway may take to end that is not ready yet, and one that is beyond the end of its applications.
+_STOP_TIMEOUT_S: Final = 20.0
 _REST_TIMEOUT_S: Final = 3.0
 #: Until Ray Serve heeds a deletion, and tells of its end.
 _NOTICE_S: Final = 1.0
@@ -87,12 +88,9 @@ def stop(state_dir: Path) -> int:
         terminal.output.print(f"No gateway runs on {state_dir}.")
         return 0
     os.kill(pid, signal.SIGTERM)
-    deadline = time.monotonic() + _STOP_TIMEOUT_S + 5.0
-    while read_holder(state_dir) == pid:
-        if time.monotonic() > deadline:
-            terminal.errors.print(f"The gateway with pid {pid} has not stopped; its log is {state_dir}/logs/node.log.")
-            return 1
-        time.sleep(0.05)
+    if not has_let_go(state_dir, pid, unready_s=_STOP_TIMEOUT_S):
+        terminal.errors.print(f"The gateway with pid {pid} has not stopped; its log is {state_dir}/logs/node.log.")
+        return 1
     terminal.output.print("Stopped.")
     return 0
 
@@ -119,9 +117,11 @@ def _serve(settings: Settings, layout: Layout, terminal: Terminal, renewal: thre
         settings = msgspec.structs.replace(settings, grpc_door="envoy" if door else "aio")
         progress.update(f"Starting {settings.routers} router(s) and {len(specs)} version(s)")
         own: set[str] = set()
+        if door is not None:
+            stack.callback(door.stop)  # last: what the routers refuse when their drain ends, clients hear through it
         stack.callback(_delete_applications, settings, own)
         if door is not None:
-            stack.callback(door.stop)
+            stack.callback(door.drain)
             door.launch()
         _deploy_applications(settings, layout, specs, own)
         if door is not None:
@@ -253,6 +253,8 @@ def _supervise(
 
 
 def _record(settings: Settings, door: EnvoyDoor | None = None) -> NodeRecord:
+    from router.gateway.deployment import stopping_s
+
     return NodeRecord(
         pid=os.getpid(),
         http=f"http://{settings.host}:{settings.http_port}",
@@ -261,6 +263,7 @@ def _record(settings: Settings, door: EnvoyDoor | None = None) -> NodeRecord:
         admin=f"http://{settings.admin_host}:{settings.admin_port}",
         started_at=time.time(),
         door_pid=door.pid if door is not None else None,
+        stop_s=stopping_s(settings) + _NOTICE_S + _REST_TIMEOUT_S + _STOP_TIMEOUT_S,
     )
 
 

@@ -6,6 +6,7 @@ import fcntl
 import os
 import shutil
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,6 +18,7 @@ from router.layout import Layout, fits
 from serving.atomic_file import replace_file
 
 _SHORT_PREFIX: Final = "shepherd-"
+_POLL_S: Final = 0.05
 
 
 class StateDirTaken(Exception):
@@ -35,6 +37,8 @@ class NodeRecord(msgspec.Struct, frozen=True):
     """Unix seconds."""
     door_pid: int | None = None
     """The Envoy that serves gRPC; None where routers do."""
+    stop_s: float = 20.0
+    """How long it may take to end when it is asked to."""
 
 
 @contextmanager
@@ -74,6 +78,26 @@ def read_holder(state_dir: Path) -> int | None:
     except OSError:
         return None
     return None
+
+
+def has_let_go(state_dir: Path, pid: int, *, unready_s: float) -> bool:
+    """Wait until a process that was asked to end holds a state directory no more, for as long as it may take.
+
+    Args:
+        state_dir: that it holds.
+        pid: of the process.
+        unready_s: how long one may take that has not said so yet.
+    """
+    try:
+        record = msgspec.json.decode(Layout(state_dir, state_dir).node_file.read_bytes(), type=NodeRecord)
+    except (OSError, msgspec.DecodeError):
+        record = None
+    deadline = time.monotonic() + (record.stop_s if record is not None else unready_s)
+    while read_holder(state_dir) == pid:
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(_POLL_S)
+    return True
 
 
 @contextmanager

@@ -121,16 +121,27 @@ class EnvoyDoor:
         processes = [self._serving, self._successor, *(process for process, _ in self._retired)]
         self._meters.tend(process for process in processes if process is not None and process.running)
 
-    def stop(self) -> None:
-        """Stop accepting, let calls finish, end everything."""
+    def drain(self) -> None:
+        """Stop accepting, and give calls a moment to finish: those that need longer are their routers' to drain."""
         if self._serving is not None and self._serving.running:
             self._retire(self._serving)
         if self._successor is not None:
             self._successor.terminate()
         self._serving = self._successor = None
-        while self._retired:
-            self._tend_retired(move_s=0.0)
+        until = time.monotonic() + _MOVE_S
+        while time.monotonic() < until and any(self._is_busy(process) for process, _ in self._retired):
             time.sleep(_POLL_S)
+
+    def stop(self) -> None:
+        """End everything; to be called when the routers have ended, whose last answers are still let through."""
+        self.drain()
+        for process, _ in self._retired:
+            process.terminate()
+            self._meters.forget(process)
+        self._retired = []
+
+    def _is_busy(self, process: EnvoyProcess) -> bool:
+        return process.running and bool(self._meters.follow(process).get(IN_FLIGHT))
 
     def _start(self) -> EnvoyProcess:
         process = EnvoyProcess(
@@ -179,13 +190,13 @@ class EnvoyDoor:
         process.begin_drain()
         self._retired.append((process, time.monotonic()))
 
-    def _tend_retired(self, move_s: float = _MOVE_S) -> None:
+    def _tend_retired(self) -> None:
         """End processes that have nothing left to do, or have had their time."""
         now = time.monotonic()
         remaining = []
         for process, since in self._retired:
             drained_s = now - since
-            is_idle = drained_s >= move_s and not self._meters.follow(process).get(IN_FLIGHT)
+            is_idle = drained_s >= _MOVE_S and not self._is_busy(process)
             if is_idle or drained_s > self._drain_timeout_s or not process.running:
                 process.terminate()
                 self._meters.forget(process)

@@ -9,13 +9,17 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
+import grpc
+import httpx
 import pytest
 from mlflow import MlflowClient
 
 from router.adapters.redis.claim import Claim
 from router.cli.client import GatewayRefusal, GatewayUnreachable
 from tests.gateway import STOPPED_S, RunningGateway, eventually, running_gateway
+from tests.grpc_calls import INFER, infer_message
 from tests.models import add, random_noise
 from tests.ports import free_ports
 
@@ -28,7 +32,7 @@ ONE = [{"name": "x", "shape": [1, 4], "datatype": "FP32", "data": [1, 2, 3, 4]}]
 def fresh(tmp_path: Path) -> Iterator[RunningGateway]:
     """A gateway of a test's own, with all the processes that it may have, to be stopped by it in its own way."""
     (tmp_path / "home").mkdir()
-    flags = ("--log-parquet-folder", str(tmp_path / "log"), "--log-parquet-interval-s", "0.1")
+    flags = ("--log-parquet-folder", str(tmp_path / "log"), "--log-parquet-interval-s", "0.1", "--drain-timeout-s", "2")
     with running_gateway(tmp_path / "state", home=tmp_path / "home", flags=flags) as running:
         yield running
 
@@ -75,8 +79,24 @@ def test_a_gateway_that_is_stopped_leaves_nothing_but_its_state(fresh: RunningGa
 
 
 def test_down_stops_the_gateway_of_a_state_directory(fresh: RunningGateway) -> None:
-    """And says so when there is none."""
-    assert shepherd("down", "--state", str(fresh.state_dir), home=fresh.home).returncode == 0
+    """And says so when there is none. A gRPC call that hangs is refused by its router, before Envoy ends."""
+    with fresh.admin as admin:
+        admin.register("hangs", add(1.0), tags={"shepherd.backend": "echo", "shepherd.echo.hang_on": "7"})
+    fresh.route("hangs", ("stable", 1, 10_000))
+    with grpc.insecure_channel(f"127.0.0.1:{fresh.grpc_port}") as channel:
+        infer: Any = channel.unary_unary(INFER)
+        hanging = infer.future(infer_message(7, 7, 7, 7, model="hangs"))
+        in_flight = 'shepherd_requests_in_flight{model="hangs",version="1"} 1'
+        eventually(
+            lambda: in_flight in httpx.get(f"http://127.0.0.1:{fresh.metrics_port}/metrics").text, what="the call"
+        )
+        assert shepherd("down", "--state", str(fresh.state_dir), home=fresh.home).returncode == 0
+        refusal = hanging.exception(timeout=5)
+        assert isinstance(refusal, grpc.Call)
+        assert (refusal.code(), refusal.details()) == (
+            grpc.StatusCode.UNAVAILABLE,
+            "this gateway is stopping; retry later",
+        )
     assert fresh.process is not None
     assert fresh.process.wait(STOPPED_S) == 0
     again = shepherd("down", "--state", str(fresh.state_dir), home=fresh.home)

@@ -18,6 +18,7 @@ from serving.channel.endpoint import Endpoint
 from serving.channel.server import ChannelServer
 from serving.protocol.arrays import to_tensor
 from serving.protocol.messages import InferRequest, Signature
+from serving.protocol.pb import open_inference_pb2 as pb
 from serving.telemetry.metrics_app import scrape
 from tests.data_plane import MODEL, TOKEN, DataPlane, running_data_plane
 from tests.grpc_calls import infer_message, unary
@@ -38,6 +39,14 @@ class Nowhere:
 
 def a_call(asked: InferRequest) -> Call:
     return Call(Nowhere(), id="1", protocol="http", model=MODEL, request=asked, headers={}, started=0.0, deadline=1e9)
+
+
+async def streamed(channel: grpc.aio.Channel, version: str) -> bytes:
+    """Ask once by a stream, and read the answer."""
+    call: Any = channel.stream_stream("/inference.GRPCInferenceService/ModelStreamInfer")()
+    await call.write(infer_message(1, model_version=version))
+    answer: bytes = await call.read()
+    return answer
 
 
 @asynccontextmanager
@@ -85,6 +94,35 @@ async def test_what_has_no_answer_when_the_drain_ends_is_refused_and_recorded(va
         answered = [line for line in page.splitlines() if line.startswith("shepherd_requests_total")]
         assert len(answered) == 4
         assert all('outcome="unavailable"' in line for line in answered)
+
+
+async def test_a_call_that_hangs_is_refused_through_envoy_which_ends_last(valkey_socket: Path) -> None:
+    """Its client is told why, as a client of a router is; one that is cut off knows nothing."""
+    async with (
+        running_data_plane(f"unix://{valkey_socket}", grpc_door="envoy", drain_timeout_s=0.2) as plane,
+        silent_replica(plane, 1),
+        grpc.aio.insecure_channel(plane.grpc) as channel,
+    ):
+        await plane.set_policy(variants=HALVES)
+        calls = [
+            asyncio.ensure_future(call)
+            for call in (unary(channel)(infer_message(1, model_version="1")), streamed(channel, "1"))
+        ]
+        while plane.gateway.in_flight < len(calls):
+            await asyncio.sleep(0.001)
+        door = plane.door
+        assert door is not None
+
+        await asyncio.to_thread(door.drain)
+        assert plane.gateway.in_flight == len(calls)
+        await plane.gateway.close()
+        await asyncio.to_thread(door.stop)
+
+        with pytest.raises(grpc.aio.AioRpcError, match="this gateway is stopping") as failure:
+            await calls[0]
+        assert failure.value.code() is grpc.StatusCode.UNAVAILABLE
+        answer = pb.ModelStreamInferResponse.FromString(await calls[1])
+        assert "this gateway is stopping" in answer.error_message
 
 
 async def test_a_client_that_watches_the_health_holds_up_no_stopping_router(valkey_socket: Path) -> None:

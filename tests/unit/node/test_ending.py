@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import os
 import time
 from pathlib import Path
 from types import SimpleNamespace
@@ -9,6 +11,7 @@ from types import SimpleNamespace
 import pytest
 
 from router import app
+from router.node.directory import NodeRecord, has_let_go, taken, write_record
 from router.settings import Settings
 
 #: What a router takes beyond its drain: it refuses what has no answer, and writes the records of that.
@@ -34,3 +37,13 @@ def test_a_router_is_left_the_time_to_refuse_what_its_drain_did_not_finish(
     app._delete_applications(settings, {"gateway", "control"})
 
     assert not status().applications
+
+
+def test_a_gateway_is_waited_for_as_long_as_it_says_that_it_may_take(tmp_path: Path) -> None:
+    """It knows its drain, and whoever stops it does not."""
+    record = NodeRecord(pid=os.getpid(), http="", grpc="", metrics="", admin="", started_at=0.0, stop_s=0.05)
+    with taken(tmp_path) as layout:
+        assert not has_let_go(tmp_path, os.getpid(), unready_s=0.0)
+        write_record(layout, record)
+        assert not has_let_go(tmp_path, os.getpid(), unready_s=math.inf)
+    assert has_let_go(tmp_path, os.getpid(), unready_s=0.0)
