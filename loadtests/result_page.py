@@ -17,7 +17,7 @@ from loadtests.bench.machine import describe_command, describe_commit, describe_
 RESULTS: Final = Path(__file__).with_name("results")
 
 
-class Said:
+class ProgressLog:
     """Tells who waits what is being done, and what was found so far."""
 
     def __init__(self, progress: Progress) -> None:
@@ -34,11 +34,11 @@ class Said:
 
 
 @contextmanager
-def progress_shown(console: Console) -> Iterator[Said]:
+def progress_shown(console: Console) -> Iterator[ProgressLog]:
     """Show progress for the length of a block."""
     columns = (SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
     with Progress(*columns, console=console) as progress:
-        yield Said(progress)
+        yield ProgressLog(progress)
 
 
 def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
@@ -73,4 +73,4 @@ def publish(console: Console, text: str, name: str, *, is_kept: bool) -> None:
         (RESULTS / f"{datetime.now(UTC).date().isoformat()}-{name}.md").write_text(text, encoding="utf-8")
 
 
-__all__ = ["Said", "describe_load", "describe_origin", "page", "progress_shown", "publish", "table"]
+__all__ = ["ProgressLog", "describe_load", "describe_origin", "page", "progress_shown", "publish", "table"]

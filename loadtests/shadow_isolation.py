@@ -21,7 +21,7 @@ import click
 from rich.console import Console
 
 from loadtests.model import build_classifier, build_deep, random_rows, v2_json
-from loadtests.result_page import Said, describe_load, page, progress_shown, publish, table
+from loadtests.result_page import ProgressLog, describe_load, page, progress_shown, publish, table
 from loadtests.server import Gateway, ServerFailed
 from loadtests.steady import Latency, SteadyLoad, latency
 
@@ -67,10 +67,10 @@ def main(faults: Sequence[str], rates: Sequence[float], pairs: int, seconds: flo
     load = describe_load()
     try:
         with (
-            progress_shown(console) as said,
+            progress_shown(console) as progress,
             tempfile.TemporaryDirectory(prefix="isolation-", ignore_cleanup_errors=True) as folder,
         ):
-            found = measure(Path(folder), faults, rates, pairs, seconds, said)
+            found = measure(Path(folder), faults, rates, pairs, seconds, progress)
     except ServerFailed as error:
         console.print(f"[red]could not run:[/] {error}", highlight=False)
         sys.exit(1)
@@ -79,10 +79,10 @@ def main(faults: Sequence[str], rates: Sequence[float], pairs: int, seconds: flo
 
 
 def measure(  # noqa: PLR0917 - what the command line says
-    folder: Path, faults: Sequence[str], rates: Sequence[float], pairs: int, seconds: float, said: Said
+    folder: Path, faults: Sequence[str], rates: Sequence[float], pairs: int, seconds: float, progress: ProgressLog
 ) -> list[Pair]:
     """Run the pairs, the order within a pair alternating."""
-    said.doing("starting a gateway")
+    progress.doing("starting a gateway")
     with Gateway(folder / "state") as gateway:
         gateway.wait_for("/v2/health/ready", timeout_s=_START_S)
         gateway.wait_until_operable(timeout_s=_START_S)
@@ -97,12 +97,12 @@ def measure(  # noqa: PLR0917 - what the command line says
                 for number in range(pairs):
                     results = {}
                     for on in (False, True) if number % 2 else (True, False):
-                        said.doing(
+                        progress.doing(
                             f"{fault} at {rate:g}/s, pair {number + 1} of {pairs}, {'with' if on else 'without'}"
                         )
                         results[on] = _round(gateway, fault, rate, seconds, on=on)
                     found.append(Pair(fault, rate, results[False], results[True]))
-                    said.found(_line(found[-1]))
+                    progress.found(_line(found[-1]))
         return found
 
 

@@ -25,7 +25,7 @@ from rich.console import Console
 from loadtests.changes.scene import scene
 from loadtests.model import build_classifier, random_rows, v2_json
 from loadtests.processes import memory_bytes
-from loadtests.result_page import Said, describe_load, page, publish, table
+from loadtests.result_page import ProgressLog, describe_load, page, publish, table
 from loadtests.server import Gateway
 from loadtests.waiting import wait_until
 
@@ -92,17 +92,17 @@ def main(*, models: int, hot: int, own: int, rate: float, seconds: float, keep: 
     """Measure and print; exit with 1 when a request failed."""
     console = Console()
     load = describe_load()
-    with scene(console, f"host-cold-after-s={_COLD_AFTER_S}") as (gateway, said):
+    with scene(console, f"host-cold-after-s={_COLD_AFTER_S}") as (gateway, progress):
         own_names = [f"own-{number}" for number in range(own)]
         shared = [f"small-{number}" for number in range(models)]
         for number, name in enumerate(own_names):
             _add(gateway, name, "own", seed=number)
         began = time.monotonic()
         for number, name in enumerate(shared):
-            said.doing(f"model {number + 1} of {models}")
+            progress.doing(f"model {number + 1} of {models}")
             _add(gateway, name, "shared", seed=number)
         register_s = (time.monotonic() - began) / models
-        found = asyncio.run(_measure(gateway, said, shared, hot, rate=rate, seconds=seconds))
+        found = asyncio.run(_measure(gateway, progress, shared, hot, rate=rate, seconds=seconds))
         found = found._replace(own=own, register_s=register_s)
     publish(console, render(found, models, hot, load), "shared-hosts", is_kept=keep)
     sys.exit(1 if _failed([*found.hot_calls, *found.killed_calls, *_cold(found), found.first]) else 0)
@@ -117,29 +117,29 @@ def _add(gateway: Gateway, name: str, host: str, *, seed: int) -> None:
 
 
 async def _measure(
-    gateway: Gateway, said: Said, names: Sequence[str], hot: int, *, rate: float, seconds: float
+    gateway: Gateway, progress: ProgressLog, names: Sequence[str], hot: int, *, rate: float, seconds: float
 ) -> Found:
     async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{gateway.port}", timeout=60) as client:
-        said.doing("waiting until all are cold")
+        progress.doing("waiting until all are cold")
         await asyncio.to_thread(_wait_until_nobody_is_home, gateway)
         first = await _call(client, names[0])
-        said.doing(f"{hot} models are called")
+        progress.doing(f"{hot} models are called")
         steady = asyncio.create_task(_call_steadily(client, names[:hot], rate))
         await asyncio.sleep(seconds)
         with_hot = _memory(gateway)
-        said.doing(f"each of {len(names) - hot} cold models is called once")
+        progress.doing(f"each of {len(names) - hot} cold models is called once")
         hosts = await asyncio.to_thread(_hosts, gateway)
         awake = hosts[names[0]]
         cold = await _call_once(client, [name for name in names[hot:] if hosts[name] == awake])
         asleep = await _call_once(client, [name for name in names[hot:] if hosts[name] != awake])
         with_cold = _memory(gateway)
-        said.doing("the process of the hot models is killed")
+        progress.doing("the process of the hot models is killed")
         killed_at = time.monotonic()
         os.kill(gateway.replicas(names[0], 1)[0], signal.SIGKILL)
         await asyncio.sleep(_AFTER_KILL_S)
         steady.cancel()
         calls = await steady
-        said.doing("waiting until all are cold again")
+        progress.doing("waiting until all are cold again")
         await asyncio.to_thread(_wait_until_nobody_is_home, gateway)
         idle = _memory(gateway)
     hot_calls = [call for call in calls if call.ended < killed_at]

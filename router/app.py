@@ -31,7 +31,7 @@ from router.node.envoy_reload import Renewal
 from router.node.external_redis import REDIS_ADVICE, ClaimRefused, ExternalRedis
 from router.node.ports import PortTaken, require_free_ports
 from router.node.registry import registry_trouble
-from router.node.signals import Interrupted, heeded_signals, interrupt
+from router.node.signals import Interrupted, handling_signals, interrupt
 from router.node.terminal import Terminal
 from router.node.valkey import EmbeddedValkey, ValkeyFailed
 from router.policy.document import versions_of
@@ -66,7 +66,7 @@ _EXPECTED: Final = (StartFailed, StateDirTaken, PortTaken, ClaimRefused, ValkeyF
 def run(settings: Settings) -> int:
     """Run a gateway until SIGINT or SIGTERM; return the exit status: 0 when asked to end, 1 when it could not run."""
     terminal = Terminal()
-    with heeded_signals() as renewal:
+    with handling_signals() as renewal:
         try:
             with taken(settings.state_dir) as layout, terminal.reserved(layout.logs_dir / "node.log"):
                 require_free_ports(settings)

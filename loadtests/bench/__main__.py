@@ -65,18 +65,18 @@ def measure(progress: Progress, rounds: int, seconds: int) -> Findings:
     """Start the contenders, load them in turn, end them."""
     task = progress.add_task("starting the gateway", total=None)
 
-    def said(text: str) -> None:
+    def report(text: str) -> None:
         progress.update(task, description=text)
         progress.console.print(text, highlight=False)
 
     with tempfile.TemporaryDirectory(prefix="bench-", ignore_cleanup_errors=True) as name, ExitStack() as running:
         folder = Path(name)
         material = Material(folder)
-        contest = Contest(material, rounds=rounds, seconds=seconds, connections=(1, 16, 64), said=said)
+        contest = Contest(material, rounds=rounds, seconds=seconds, connections=(1, 16, 64), report=report)
         first_start_s = prepare(folder / "state", material)
         gateway = running.enter_context(Gateway(folder / "state"))
         restart_s = gateway.wait_for(PATH, material.request, timeout_s=_START_S)
-        said(f"ready after {first_start_s:.1f} s on an empty state directory; restarted in {restart_s:.1f} s")
+        report(f"ready after {first_start_s:.1f} s on an empty state directory; restarted in {restart_s:.1f} s")
         beside = compare_with_bare_apps(contest, material, folder, gateway)
         sizes = memory_bytes(gateway.pid)
         idle = idle_cpu_ratio(gateway.pid)

@@ -65,13 +65,13 @@ class Contest:
         rounds: int,
         seconds: int,
         connections: Sequence[int],
-        said: Callable[[str], None],
+        report: Callable[[str], None],
     ) -> None:
         self._material = material
         self._rounds = rounds
         self._seconds = seconds
         self._connections = connections
-        self._said = said
+        self._report = report
 
     def run(self, title: str, contenders: Mapping[str, Server]) -> Comparison:
         """Measure contenders, the first of which is the baseline.
@@ -106,7 +106,7 @@ class Contest:
 
     def _measure(self, contender: str, server: Server, connections: int, turn: int) -> Sample:
         load = self._load(server, connections, self._seconds)
-        self._said(
+        self._report(
             f"round {turn + 1}/{self._rounds}  {connections:>3} connections  {contender:<18}"
             f"{load.requests_per_s:>9,.0f} requests/s  p50 {load.p50_us / 1e3:.3f} ms  p99 {load.p99_us / 1e3:.3f} ms"
         )

@@ -17,7 +17,7 @@ import click
 from rich.console import Console
 
 from loadtests.changes.scene import BODY, MODEL, PATH, START_S, register_classifiers, scene, serve
-from loadtests.result_page import Said, describe_load, page, publish, table
+from loadtests.result_page import ProgressLog, describe_load, page, publish, table
 from loadtests.server import Gateway
 from loadtests.steady import Latency, SteadyLoad, latency
 from loadtests.waiting import wait_until
@@ -48,18 +48,18 @@ def main(kills: int, rate: float, keep: bool) -> None:  # noqa: FBT001 - click's
     load = describe_load()
     found: list[Kill] = []
     for replicas in (2, 1):
-        with scene(console) as (gateway, said):
+        with scene(console) as (gateway, progress):
             tags = {"shepherd.min_replicas": str(replicas), "shepherd.max_replicas": str(replicas)}
             register_classifiers(gateway, 1, tags)
             serve(gateway)
             for number in range(1, kills + 1):
-                said.doing(f"{replicas} replica(s), death {number} of {kills}")
-                found.append(_kill(gateway, replicas, rate, said))
+                progress.doing(f"{replicas} replica(s), death {number} of {kills}")
+                found.append(_kill(gateway, replicas, rate, progress))
     publish(console, render(found, rate, load), "kill", is_kept=keep)
     sys.exit(1 if any(kill.before.failed + kill.after.failed for kill in found) else 0)
 
 
-def _kill(gateway: Gateway, replicas: int, rate: float, said: Said) -> Kill:
+def _kill(gateway: Gateway, replicas: int, rate: float, progress: ProgressLog) -> Kill:
     def all_there() -> list[int]:
         there = gateway.replicas(MODEL, 1)
         return there if len(there) == replicas else []
@@ -78,7 +78,7 @@ def _kill(gateway: Gateway, replicas: int, rate: float, said: Said) -> Kill:
         time.sleep(_AFTER_S)
     before = latency(clients.answers, killed - _BEFORE_S, killed)
     kill = Kill(replicas, back_s, before, latency(clients.answers, killed))
-    said.found(
+    progress.found(
         f"{replicas} replica(s), back after {back_s:.1f} s, worst {kill.after.worst_ms:.0f} ms, p99 "
         f"{before.p99_ms:.2f} → {kill.after.p99_ms:.2f} ms, failed {before.failed + kill.after.failed} of "
         f"{before.requests + kill.after.requests}"

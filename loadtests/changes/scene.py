@@ -12,7 +12,7 @@ from typing import Final
 from rich.console import Console
 
 from loadtests.model import build_classifier, random_rows, v2_json
-from loadtests.result_page import Said, progress_shown
+from loadtests.result_page import ProgressLog, progress_shown
 from loadtests.server import Gateway, ServerFailed
 
 START_S: Final = 120.0
@@ -25,18 +25,18 @@ ECHO_BODY: Final = b'{"inputs":[{"name":"x","shape":[1,4],"datatype":"FP32","dat
 
 
 @contextmanager
-def scene(console: Console, *settings: str) -> Iterator[tuple[Gateway, Said]]:
+def scene(console: Console, *settings: str) -> Iterator[tuple[Gateway, ProgressLog]]:
     """Start a gateway on an empty state directory; a measurement that cannot run ends the program with status 1."""
     try:
         with (
-            progress_shown(console) as said,
+            progress_shown(console) as progress,
             tempfile.TemporaryDirectory(prefix="changes-", ignore_cleanup_errors=True) as folder,
         ):
-            said.doing("starting a gateway")
+            progress.doing("starting a gateway")
             with Gateway(Path(folder) / "state", *settings) as gateway:
                 gateway.wait_for("/v2/health/ready", timeout_s=START_S)
                 gateway.wait_until_operable(timeout_s=START_S)
-                yield gateway, said
+                yield gateway, progress
     except ServerFailed as error:
         console.print(f"[red]could not run:[/] {error}", highlight=False)
         sys.exit(1)

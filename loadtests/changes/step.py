@@ -17,7 +17,7 @@ import click
 from rich.console import Console
 
 from loadtests.changes.scene import ECHO_BODY, MODEL, PATH, START_S, register_echo, scene, serve
-from loadtests.result_page import Said, describe_load, page, publish, table
+from loadtests.result_page import ProgressLog, describe_load, page, publish, table
 from loadtests.server import Gateway, ServerFailed
 from loadtests.steady import Latency, SteadyLoad, latency
 
@@ -52,20 +52,20 @@ def main(steps: int, high_s: float, keep: bool) -> None:  # noqa: FBT001 - click
     """Measure and print; exit with 1 when a request failed."""
     console = Console()
     load = describe_load()
-    with scene(console, "scale-down-delay-s=3") as (gateway, said):
+    with scene(console, "scale-down-delay-s=3") as (gateway, progress):
         bounds = {"shepherd.min_replicas": "1", "shepherd.max_replicas": str(_MOST_REPLICAS)}
         slow = {"shepherd.echo.delay_ms": str(_DELAY_MS), "shepherd.max_batch": "1"}
         register_echo(gateway, slow | bounds | {"shepherd.target_in_flight": "2"})
         serve(gateway)
         found = []
         for number in range(1, steps + 1):
-            said.doing(f"step {number} of {steps}")
-            found.append(_step(gateway, high_s, said))
+            progress.doing(f"step {number} of {steps}")
+            found.append(_step(gateway, high_s, progress))
     publish(console, render(found, load), "step", is_kept=keep)
     sys.exit(1 if any(step.low.failed + step.high.failed for step in found) else 0)
 
 
-def _step(gateway: Gateway, high_s: float, said: Said) -> Step:
+def _step(gateway: Gateway, high_s: float, progress: ProgressLog) -> Step:
     needed = -(-int(_LOW_RATE * _STEP * _DELAY_MS) // 1000)
     counts: list[tuple[float, int]] = []
     with SteadyLoad(gateway.port, PATH, ECHO_BODY, rate=_LOW_RATE) as low:
@@ -92,7 +92,7 @@ def _step(gateway: Gateway, high_s: float, said: Said) -> Step:
         latency(high.answers),
     )
     failed = step.low.failed + step.high.failed
-    said.found(
+    progress.found(
         f"enough replicas after {step.grown_s:.1f} s, calm after {step.calm_s:.1f} s, {step.most} at most, one again "
         f"after {step.shrunk_s:.1f} s, worst {step.high.worst_ms:.0f} ms, failed {failed} of "
         f"{step.low.requests + step.high.requests}"

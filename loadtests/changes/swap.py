@@ -45,11 +45,11 @@ def main(swaps: int, rate: float, keep: bool) -> None:  # noqa: FBT001 - click's
     console = Console()
     load = describe_load()
     found: list[Swap] = []
-    with scene(console) as (gateway, said):
+    with scene(console) as (gateway, progress):
         register_classifiers(gateway, swaps + 1)
         serve(gateway)
         for number in range(1, swaps + 1):
-            said.doing(f"swap {number} of {swaps}")
+            progress.doing(f"swap {number} of {swaps}")
             with SteadyLoad(gateway.port, PATH, BODY, rate=rate) as clients:
                 time.sleep(_SETTLE_S + _BEFORE_S)
                 asked = time.monotonic()
@@ -58,7 +58,7 @@ def main(swaps: int, rate: float, keep: bool) -> None:  # noqa: FBT001 - click's
                 time.sleep(_AFTER_S)
             before = latency(clients.answers, asked - _BEFORE_S, asked)
             found.append(Swap(changed - asked, before, latency(clients.answers, asked)))
-            said.found(_line(found[-1]))
+            progress.found(_line(found[-1]))
     publish(console, render(found, rate, load), "swap", is_kept=keep)
     sys.exit(1 if any(swap.before.failed + swap.during.failed for swap in found) else 0)
 

@@ -44,7 +44,7 @@ def main(changes: int, rate: float, keep: bool) -> None:  # noqa: FBT001 - click
     """Measure and print; exit with 1 when a request failed."""
     console = Console()
     load = describe_load()
-    with scene(console, "routers=2") as (gateway, said):
+    with scene(console, "routers=2") as (gateway, progress):
         register_classifiers(gateway, 2)
         serve(gateway)
         _move(gateway, "stable")
@@ -52,7 +52,7 @@ def main(changes: int, rate: float, keep: bool) -> None:  # noqa: FBT001 - click
         with SteadyLoad(gateway.port, PATH, BODY, rate=rate, connections=32) as clients:
             time.sleep(2)
             for number in range(changes):
-                said.doing(f"change {number + 1} of {changes}")
+                progress.doing(f"change {number + 1} of {changes}")
                 made.append(_move(gateway, "stable" if number % 2 else "canary"))
                 time.sleep(_PAUSE_S)
     publish(console, render(made, clients.answers, rate, load), "weights", is_kept=keep)

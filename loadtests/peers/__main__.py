@@ -88,18 +88,18 @@ def measure(
     absent: dict[str, str] = {}
     samples: list[Sample] = []
 
-    def said(text: str) -> None:
+    def report(text: str) -> None:
         progress.update(task, description=text)
         progress.console.print(text, highlight=False)
 
     with tempfile.TemporaryDirectory(prefix="peers-", ignore_cleanup_errors=True) as folder:
         material = Material(Path(folder))
-        contest = Contest(material, rounds=rounds, seconds=seconds, connections=_CONNECTIONS, said=said)
+        contest = Contest(material, rounds=rounds, seconds=seconds, connections=_CONNECTIONS, report=report)
         for turn in range(rounds):
             for name, start in contenders.items():
                 if name in absent:
                     continue
-                said(f"starting {name}")
+                report(f"starting {name}")
                 place = Path(folder) / f"{name}-{turn}"
                 place.mkdir()
                 try:
@@ -107,7 +107,7 @@ def measure(
                         server.wait_for(PATH, material.request, timeout_s=_START_S)
                         samples += contest.measure(name, server, turn)
                 except (LoadFailed, NoEnvironment, ServerFailed) as error:
-                    said(f"{name} is left out: {error}")
+                    report(f"{name} is left out: {error}")
                     absent[name] = str(error).splitlines()[0]
     measured = tuple(sample for sample in samples if sample.contender not in absent)
     return Comparison("Beside other servers", next(iter(contenders)), measured), absent

@@ -53,8 +53,8 @@ class KeySnapshot(msgspec.Struct, frozen=True):
     keys: tuple[ApiKey, ...] = ()
 
 
-class Doubt(enum.StrEnum):
-    """Why nobody is known to call."""
+class KeyRejection(enum.StrEnum):
+    """Why a call has no known key."""
 
     MISSING = "missing"
     UNKNOWN = "unknown"
@@ -67,14 +67,14 @@ class KeyRing:
     def __init__(self, keys: Iterable[ApiKey]) -> None:
         self._by_digest: Mapping[str, ApiKey] = {key.sha256: key for key in keys}
 
-    def find(self, secret: str, now: float) -> ApiKey | Doubt:
+    def find(self, secret: str, now: float) -> ApiKey | KeyRejection:
         """Find the key of a secret; empty stands for none presented."""
         if not secret:
-            return Doubt.MISSING
+            return KeyRejection.MISSING
         key = self._by_digest.get(digest_of(secret)) if len(secret) <= _MAX_SECRET_CHARS else None
         if key is None:
-            return Doubt.UNKNOWN
-        return Doubt.EXPIRED if key.expires_at is not None and now >= key.expires_at else key
+            return KeyRejection.UNKNOWN
+        return KeyRejection.EXPIRED if key.expires_at is not None and now >= key.expires_at else key
 
 
 def digest_of(secret: str) -> str:

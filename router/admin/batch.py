@@ -11,7 +11,7 @@ from fastapi import APIRouter, Body, Header, Query
 from router.admin.alias_pinning import pinned
 from router.admin.freeze import require_thawed
 from router.admin.guard import GuardedRoute
-from router.admin.impact import foresee
+from router.admin.impact import estimate_impact
 from router.admin.operations import Role
 from router.admin.policies import read_policy
 from router.admin.problems import Problem
@@ -73,7 +73,7 @@ async def change_policies(
         stored = await ports.store.get(policy.model)
         await require_thawed(ports, stored.policy if stored else None, policy, force=force)
     if dry_run:
-        return {"dry_run": True, "changes": [await _foreseen(ports, change) for change in changes]}
+        return {"dry_run": True, "changes": [await _preview(ports, change) for change in changes]}
     await asyncio.gather(*(require_ready(ports.versions, policy, ports.ready_timeout_s) for policy in policies))
     written = await ports.store.write(changes, actor=caller.name, reason=reason, at=ports.clock())
     return {
@@ -82,13 +82,13 @@ async def change_policies(
     }
 
 
-async def _foreseen(ports: Services, change: PolicyChange) -> dict[str, Any]:
+async def _preview(ports: Services, change: PolicyChange) -> dict[str, Any]:
     stored = await ports.store.get(change.model)
     shown: dict[str, Any] = {"model": change.model, "replaces": stored.revision if stored else 0}
     if change.policy is None:
         return shown | {"removes": stored is not None}
     await require_known(ports.versions, change.policy)
-    return shown | {"impact": await foresee(ports, stored.policy if stored else None, change.policy)}
+    return shown | {"impact": await estimate_impact(ports, stored.policy if stored else None, change.policy)}
 
 
 async def _parse(ports: Services, document: dict[str, Any]) -> list[PolicyChange]:

@@ -10,7 +10,7 @@ from router.policy.impact import moved_share
 from serving.protocol.errors import ServingError
 
 
-async def foresee(ports: Services, before: Policy | None, after: Policy) -> dict[str, Any]:
+async def estimate_impact(ports: Services, before: Policy | None, after: Policy) -> dict[str, Any]:
     """Tell which share of the keys moves, which versions must be loaded, and how large these are.
 
     Without a policy before, every key moves: from nowhere. A model in memory takes at least its files' size, on each of

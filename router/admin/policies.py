@@ -15,7 +15,7 @@ from fastapi.responses import JSONResponse
 from router.admin.alias_pinning import pinned
 from router.admin.freeze import require_thawed
 from router.admin.guard import GuardedRoute
-from router.admin.impact import foresee
+from router.admin.impact import estimate_impact
 from router.admin.preconditions import Precondition, entity_tag, parse_precondition
 from router.admin.problems import Problem
 from router.admin.readiness import require_known, require_ready
@@ -140,7 +140,7 @@ async def _commit(
     await require_thawed(ports, current.policy if current else None, policy, force=intent.force)
     if intent.dry_run:
         await require_known(ports.versions, policy)
-        impact = await foresee(ports, current.policy if current else None, policy)
+        impact = await estimate_impact(ports, current.policy if current else None, policy)
         return JSONResponse(to_document(policy) | {"dry_run": True, "replaces": expected, "impact": impact})
     await require_ready(ports.versions, policy, ports.ready_timeout_s)
     at = ports.clock()

@@ -10,7 +10,7 @@ from fastapi import APIRouter, Body, Header, Query, Response
 from fastapi.responses import JSONResponse
 
 from router.admin.guard import GuardedRoute
-from router.admin.impact import foresee
+from router.admin.impact import estimate_impact
 from router.admin.preconditions import entity_tag
 from router.admin.problems import Problem
 from router.admin.readiness import require_ready
@@ -91,7 +91,7 @@ async def _restore(
     """Write an earlier policy once more, as a revision of its own."""
     current = await ports.store.get(model)
     if dry_run:
-        impact = await foresee(ports, current.policy if current else None, target.policy)
+        impact = await estimate_impact(ports, current.policy if current else None, target.policy)
         return JSONResponse(show_policy(target) | {"dry_run": True, "impact": impact})
     await require_ready(ports.versions, target.policy, ports.ready_timeout_s)
     change = PolicyChange(model, target.policy, current.revision if current else 0, target.revision, action)

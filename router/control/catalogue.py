@@ -29,7 +29,7 @@ class VersionSource(Protocol):
     async def resolve(self, model: str, version: int) -> VersionInfo:
         """Find a version; `ServingError(NOT_FOUND)` when there is none."""
 
-    async def bring(self, model: str, version: int) -> VersionInfo:
+    async def fetch(self, model: str, version: int) -> VersionInfo:
         """Have a version's verified files on this machine."""
 
     async def versions(self) -> Sequence[VersionInfo]:
@@ -75,7 +75,7 @@ class Catalogue:
         """Find a version; see `Registry.resolve` for what is raised."""
         return await self._call(lambda registry: registry.resolve(model, version))
 
-    async def bring(self, model: str, version: int) -> VersionInfo:
+    async def fetch(self, model: str, version: int) -> VersionInfo:
         """Have a version's verified files on this machine; see `Registry.fetch` for what is raised."""
 
         def fetch(registry: Registry) -> VersionInfo:

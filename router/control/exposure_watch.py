@@ -80,7 +80,7 @@ class ExposureWatch:
         self._clock = clock
         self._standing: dict[str, StoredPolicy] = {}
         self._trials: dict[str, _Trial] = {}
-        self._helpless: set[tuple[str, int]] = set()
+        self._without_fallback: set[tuple[str, int]] = set()
         """Model and revision where nothing could be done, said once."""
         self._stuck: dict[str, str] = {}
         """By model, why its trial could not be judged last."""
@@ -178,7 +178,7 @@ class ExposureWatch:
         ready = {each.version for each in self._versions.current() if each.model == model and each.serves}
         back = restored(stored.policy, target.policy) if target else None
         if target is None or back is None or not set(shares(back)) <= ready:
-            self._say_helpless(stored, evidence)
+            self._report_no_fallback(stored, evidence)
             return
         change = PolicyChange(model, back, stored.revision, target.revision, "policy.rollback")
         reason = f"{evidence}; back to revision {target.revision}"
@@ -186,8 +186,8 @@ class ExposureWatch:
             await self._policies.write([change], actor=HARD_FAILURE_WATCH, reason=reason, at=now)
             _log.warning("%s: %s", model, reason)
 
-    def _say_helpless(self, stored: StoredPolicy, evidence: str) -> None:
+    def _report_no_fallback(self, stored: StoredPolicy, evidence: str) -> None:
         key = (stored.policy.model, stored.revision)
-        if key not in self._helpless:
-            self._helpless.add(key)
+        if key not in self._without_fallback:
+            self._without_fallback.add(key)
             _log.error("%s: %s; there is no earlier policy with ready versions to go back to", key[0], evidence)

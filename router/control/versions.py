@@ -233,7 +233,7 @@ class Versions:
     async def _start(self, key: VersionKey) -> None:
         """Fetch a version's files and hand it to the fleet."""
         try:
-            info = await self._catalogue.bring(*key)
+            info = await self._catalogue.fetch(*key)
             await self._fleet.deploy([self._make_spec(info)])
         except ServingError as error:
             away = error.kind is ErrorKind.UNAVAILABLE

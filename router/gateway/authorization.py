@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, MutableMapping
 from typing import Final
 
-from router.access.key import ApiKey, Doubt, KeyRing, KeySnapshot, take_secret
+from router.access.key import ApiKey, KeyRejection, KeyRing, KeySnapshot, take_secret
 from router.access.scope import EVERYTHING, Action
 from serving.protocol.errors import ErrorKind, ServingError
 from serving.telemetry import catalog
@@ -53,9 +53,9 @@ class Authorizer:
         if isinstance(found, ApiKey):
             return found
         self._count(protocol, found)
-        if found is Doubt.MISSING:
+        if found is KeyRejection.MISSING:
             raise ServingError(ErrorKind.UNAUTHENTICATED, f"this gateway asks for an API key: {_HOW}")
-        what = "has expired" if found is Doubt.EXPIRED else "is unknown, or was revoked"
+        what = "has expired" if found is KeyRejection.EXPIRED else "is unknown, or was revoked"
         raise ServingError(ErrorKind.UNAUTHENTICATED, f"this API key {what}; ask an operator for another, and {_HOW}")
 
     def require(self, caller: ApiKey | None, action: Action, model: str, protocol: str) -> None:
@@ -67,7 +67,7 @@ class Authorizer:
         if not self.required:
             return
         if caller is None:
-            self._count(protocol, Doubt.MISSING)
+            self._count(protocol, KeyRejection.MISSING)
             raise ServingError(ErrorKind.UNAUTHENTICATED, f"this gateway asks for an API key: {_HOW}")
         if not caller.scope.allows(action, model):
             self._count(protocol, "scope")

@@ -29,7 +29,7 @@ from router.layout import Layout
 from router.ports import StoreUnavailable
 from router.settings import Settings
 from serving.deployment.discovery import AppWatch
-from serving.deployment.gc_freeze import spare_what_is_loaded
+from serving.deployment.gc_freeze import freeze_loaded_objects
 from serving.deployment.hosting.host_files import HostFiles
 from serving.deployment.hosting.host_watches import HostedEndpoint, HostWatches, Watch, read_hosted_endpoints
 from serving.deployment.process_log import log_to
@@ -89,7 +89,7 @@ class Router:
         )
         self._gateway.on_versions_wanted = self._watch
         await self._gateway.start()
-        spare_what_is_loaded()
+        freeze_loaded_objects()
         self._tasks = [asyncio.create_task(self._wake_versions(), name="wake-versions")]
         if settings.log_retention_s:
             self._tasks.append(asyncio.create_task(self._expire_log(settings.log_retention_s), name="expire-log"))

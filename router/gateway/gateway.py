@@ -21,7 +21,7 @@ from router.gateway.doors import LAST_ANSWERS_S, build_doors
 from router.gateway.grpc.wire import match_grpc
 from router.gateway.http.exchange import InferService
 from router.gateway.http.server import open_shared_socket
-from router.gateway.http.v1_mlflow_wire import RowsDoors
+from router.gateway.http.v1_mlflow_wire import RowsRoutes
 from router.gateway.key_follower import KeyFollower
 from router.gateway.log.meters import LogMeters
 from router.gateway.log.recorder import Recorder
@@ -100,7 +100,7 @@ class Gateway:
             request_timeout_s=settings.request_timeout_s,
             next_id=lambda: f"{incarnation}-{next(numbers):x}",
             authorizer=authorizer,
-            match=RowsDoors(catalogue, self._dispatcher).match,
+            match=RowsRoutes(catalogue, self._dispatcher).match,
         )
         self._http, self._grpc = build_doors(
             settings, service, catalogue, labels=labels, publisher=self._publisher, metrics_dir=metrics_dir

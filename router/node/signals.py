@@ -15,7 +15,7 @@ class Interrupted(BaseException):
 
 
 @contextmanager
-def heeded_signals() -> Iterator[threading.Event]:
+def handling_signals() -> Iterator[threading.Event]:
     """Turn the first SIGINT or SIGTERM into `Interrupted`, and ignore more of them, so that the stop runs to its end.
 
     Returns:

@@ -25,6 +25,6 @@ def is_own(name: str) -> bool:
     return name in _OWN or name.startswith(ROLLOUT_PREFIX)
 
 
-def leads_back_or_watches(actor: str) -> bool:
+def is_exempt_from_trial(actor: str) -> bool:
     """Tell whether an actor's writes are no trial: rollouts watch their own versions, the others only lead back."""
     return actor in {MONITOR, HARD_FAILURE_WATCH} or actor.startswith(ROLLOUT_PREFIX)

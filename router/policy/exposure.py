@@ -9,7 +9,7 @@ from collections.abc import Collection, Sequence
 from itertools import pairwise
 from typing import NamedTuple, Protocol
 
-from router.policy.actors import HARD_FAILURE_WATCH, leads_back_or_watches
+from router.policy.actors import HARD_FAILURE_WATCH, is_exempt_from_trial
 from router.policy.document import Policy
 from router.policy.history import Revision
 
@@ -44,7 +44,7 @@ def on_trial(revisions: Sequence[Written], *, since: float) -> frozenset[int]:
     raised = {
         version
         for before, after in pairwise(revisions)
-        if after.at >= since and not leads_back_or_watches(after.actor)
+        if after.at >= since and not is_exempt_from_trial(after.actor)
         for version, share in shares(after.policy).items()
         if share > shares(before.policy).get(version, 0)
     }

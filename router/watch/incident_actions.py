@@ -20,7 +20,7 @@ _MOST: Final = 64
 _log = logging.getLogger(__name__)
 
 
-class Acting:
+class IncidentActions:
     """One kind of act: it follows the stream of transitions in its own time, so that no act waits for another kind.
 
     Transitions of one incident are acted on one after the other; those of different incidents do not wait for each
@@ -75,8 +75,8 @@ class Acting:
         try:
             if before is not None:
                 await asyncio.wait([before])
-            await _insist(lambda: self._act(transition))
-            await _insist(lambda: self._incidents.done(self.group, entry))
+            await _retry_until_done(lambda: self._act(transition))
+            await _retry_until_done(lambda: self._incidents.done(self.group, entry))
         except Exception:  # noqa: BLE001 - it stays unacknowledged, and is tried again by the next run
             _log.exception(
                 "%s of incident %s (%s) failed; it is tried again at the next start",
@@ -90,7 +90,7 @@ class Acting:
                 del self._latest[transition.incident.id]
 
 
-async def _insist(act: Callable[[], Awaitable[None]]) -> None:
+async def _retry_until_done(act: Callable[[], Awaitable[None]]) -> None:
     """Do something that needs Redis, however long that is away."""
     while True:
         try:

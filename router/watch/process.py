@@ -31,7 +31,7 @@ from router.watch.authorization import Authorization
 from router.watch.counter import Counter
 from router.watch.delivery import Delivery
 from router.watch.gauges import refresh
-from router.watch.incident_actions import Acting
+from router.watch.incident_actions import IncidentActions
 from router.watch.monitor import Monitor
 from router.watch.profiles import attached_profiles
 from router.watch.receivers import GROUPS, receivers_of
@@ -83,7 +83,7 @@ class MonitorProcess:
         )
         self._log = RedisRequestLog(url)
         self._labels = RedisLabels(url)
-        self._rollbacks = Acting(self._incidents, "rollback", self._roll_back)
+        self._rollbacks = IncidentActions(self._incidents, "rollback", self._roll_back)
         self._deliveries = self._make_deliveries(settings, layout)
         self._metrics = Registry("monitor")
         self._metrics.before_snapshot(partial(refresh, self._metrics, self.monitor))
@@ -108,11 +108,11 @@ class MonitorProcess:
         stores = (self._state, self._incidents, self._policies, self._rollouts, self._board, self._log, self._labels)
         await asyncio.gather(*(store.close() for store in stores))
 
-    def _make_deliveries(self, settings: Settings, layout: Layout) -> list[Acting]:
+    def _make_deliveries(self, settings: Settings, layout: Layout) -> list[IncidentActions]:
         webhooks = Webhooks(settings.webhook_hosts, ensure_secret(layout.webhook_secret_file))
         authorization = Authorization(settings.retrain_authorization, settings.retrain_authorization_file)
         return [
-            Acting(
+            IncidentActions(
                 self._incidents,
                 receiver.group,
                 Delivery(

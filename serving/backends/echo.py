@@ -62,7 +62,7 @@ class EchoBackend:
     def infer(self, inputs: Mapping[str, Array], outputs: Sequence[str]) -> dict[str, Array]:
         """Return the inputs themselves, after what the knobs say."""
         if self._has_knobs:
-            self._misbehave(inputs)
+            self._inject_fault(inputs)
         return {name: inputs[name] for name in outputs} if outputs else dict(inputs)
 
     def describe(self) -> dict[str, Any]:
@@ -75,7 +75,7 @@ class EchoBackend:
     def _magic_values(self) -> tuple[float | None, float | None, float | None]:
         return self._options.fail_on, self._options.crash_on, self._options.hang_on
 
-    def _misbehave(self, inputs: Mapping[str, Array]) -> None:
+    def _inject_fault(self, inputs: Mapping[str, Array]) -> None:
         fail_on, crash_on, hang_on = self._magic_values()
         if crash_on is not None and _holds(inputs, crash_on):
             os._exit(EXIT_CODE)

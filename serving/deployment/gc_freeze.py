@@ -9,7 +9,7 @@ from typing import Final
 _YOUNG: Final = 50_000
 
 
-def spare_what_is_loaded() -> None:
+def freeze_loaded_objects() -> None:
     """Call when a process is ready: modules, Ray and the model are here to stay, and are not looked at again.
 
     Without it each full collection walks half a million objects, and all requests of that moment wait for it.

@@ -74,17 +74,17 @@ class LoadedModel:
             self._batcher = ConcurrentRunner(self._backend, self._limits, on_run=self._on_run)
         else:
             because = self._unbatched_because
-            warmth = await asyncio.to_thread(
+            measured = await asyncio.to_thread(
                 lambda: warm_up(self._backend, inputs, self._limits, unbatched_because=because)
             )
             if self._are_shadows_apart:
-                apart = ShadowsApart(self._backend, warmth.limits, expected_run_s=warmth.run_s, on_run=self._on_run)
+                apart = ShadowsApart(self._backend, measured.limits, expected_run_s=measured.run_s, on_run=self._on_run)
                 self._batcher, self._prober = apart, apart.ordinary
             else:
                 self._batcher = self._prober = Batcher(
-                    self._backend, warmth.limits, expected_run_s=warmth.run_s, on_run=self._on_run
+                    self._backend, measured.limits, expected_run_s=measured.run_s, on_run=self._on_run
                 )
-            facts |= {"batching": warmth.batching, "run_ms": round(warmth.run_s * 1e3, 3)}
+            facts |= {"batching": measured.batching, "run_ms": round(measured.run_s * 1e3, 3)}
         self.facts = facts
 
     @property

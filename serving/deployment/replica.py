@@ -15,7 +15,7 @@ from serving.backends.backend import RemoteBackend
 from serving.deployment.admission import fit, remember_memory
 from serving.deployment.failures import load_failure
 from serving.deployment.finite_outputs import watch_outputs
-from serving.deployment.gc_freeze import spare_what_is_loaded
+from serving.deployment.gc_freeze import freeze_loaded_objects
 from serving.deployment.health_check import HealthCheck
 from serving.deployment.listeners import publish
 from serving.deployment.loading import agreement, batch_limits, load_proven, unbatched_because
@@ -60,7 +60,7 @@ class ModelReplica:
         starts.forget()
         self._load_s = time.monotonic() - started
         await self._report_load(started, OK)
-        spare_what_is_loaded()
+        freeze_loaded_objects()
 
     def record_replica_metadata(self) -> dict[str, str]:
         """Tell Ray Serve where this replica listens; called once, when the constructor has returned."""

@@ -17,7 +17,7 @@ from serving.batching.sizing import batching_pays
 TRIED_ROWS: Final = 8
 
 
-class Warmth(msgspec.Struct, frozen=True):
+class WarmUpResult(msgspec.Struct, frozen=True):
     """What warming up has shown."""
 
     limits: BatchLimits
@@ -30,7 +30,7 @@ class Warmth(msgspec.Struct, frozen=True):
 
 def warm_up(
     backend: Backend, example: Mapping[str, Array], limits: BatchLimits, *, unbatched_because: str | None = None
-) -> Warmth:
+) -> WarmUpResult:
     """Run the example alone and stacked, and every size up to the limit once, so that no request pays for lazy set-up.
 
     Args:
@@ -41,20 +41,20 @@ def warm_up(
     """
     reason = unbatched_because or _forbidden(backend, example, limits)
     if not example:
-        return Warmth(limits if reason is None else _single(limits), 0.0, _words(limits, reason))
+        return WarmUpResult(limits if reason is None else _single(limits), 0.0, _words(limits, reason))
     if reason is not None:
-        return Warmth(_single(limits), _best_s(backend, example), _words(limits, reason))
+        return WarmUpResult(_single(limits), _best_s(backend, example), _words(limits, reason))
     row = {name: array[:1] for name, array in example.items()}
     one_s, many_s = _best_s(backend, row), _best_s(backend, stacked(row, TRIED_ROWS))
     if not batching_pays({1: one_s, TRIED_ROWS: many_s}):
         reason = f"{TRIED_ROWS} rows take {many_s / one_s:.1f} times as long as one: it does not pay"
-        return Warmth(_single(limits), one_s, _words(limits, reason))
+        return WarmUpResult(_single(limits), one_s, _words(limits, reason))
     size = 2
     while size <= limits.max_rows:
         if size != TRIED_ROWS:
             backend.infer(stacked(row, size), ())
         size *= 2
-    return Warmth(limits, one_s, _words(limits, None))
+    return WarmUpResult(limits, one_s, _words(limits, None))
 
 
 def _forbidden(backend: Backend, example: Mapping[str, Array], limits: BatchLimits) -> str | None:

@@ -44,7 +44,7 @@ def yield_memory(limit_bytes: int) -> None:
         resource.setrlimit(resource.RLIMIT_DATA, (max(limit_bytes, _LEAST_BYTES),) * 2)
 
 
-def how_it_died(status: int) -> str:
+def describe_exit(status: int) -> str:
     """Say in words how a child ended that gave no answer, by its exit status."""
     if status >= 0:
         return f"the process that loaded it ended with status {status}"

@@ -21,7 +21,7 @@ from serving.backends.example import stacked
 from serving.backends.outgoing import Reach
 from serving.protocol.errors import ServingError
 from serving.protocol.messages import Signature
-from serving.registry.child import JobReach, how_it_died, yield_memory
+from serving.registry.child import JobReach, describe_exit, yield_memory
 from serving.registry.finding import Finding, failed, ok
 from serving.registry.golden import Golden, Origin, arrays
 from serving.registry.golden_recording import read_golden, record
@@ -100,7 +100,7 @@ def try_version(
     try:
         return msgspec.json.decode(done.stdout, type=Trial)
     except msgspec.DecodeError:
-        return Trial((failed("load", how_it_died(done.returncode), "see what the model does when it is loaded"),))
+        return Trial((failed("load", describe_exit(done.returncode), "see what the model does when it is loaded"),))
 
 
 def run(job: Job) -> Trial:

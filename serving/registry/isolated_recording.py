@@ -20,7 +20,7 @@ import msgspec
 from serving.backends.outgoing import Reach
 from serving.protocol.errors import ErrorKind, ServingError, invalid
 from serving.protocol.messages import Signature
-from serving.registry.child import JobReach, how_it_died, yield_memory
+from serving.registry.child import JobReach, describe_exit, yield_memory
 from serving.registry.golden import Origin
 from serving.registry.golden_recording import Recording, read_golden, record, write_golden
 from serving.registry.model_files import find_model
@@ -79,7 +79,7 @@ def _run(job: Job) -> Recorded:
     try:
         return msgspec.json.decode(done.stdout, type=Recorded)
     except msgspec.DecodeError as error:
-        raise invalid(f"the model cannot be run on its example: {how_it_died(done.returncode)}") from error
+        raise invalid(f"the model cannot be run on its example: {describe_exit(done.returncode)}") from error
 
 
 def _record(job: Job) -> Recorded:

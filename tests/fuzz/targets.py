@@ -24,7 +24,7 @@ from router.gateway.http.http2.frames import (
 )
 from router.gateway.http.http2.headers import NO_TABLE, BrokenBlock, read_head
 from router.gateway.http.http2.headers import header as http2_header
-from router.gateway.http.v1_mlflow_wire import RowsDoors
+from router.gateway.http.v1_mlflow_wire import RowsRoutes
 from router.gateway.http.wire import Answer
 from serving.channel.frames import FrameBuffer, Kind, MalformedFrame, frame_head, pack_extra, unpack_extra
 from serving.protocol.arrays import to_tensor
@@ -45,7 +45,7 @@ _SIGNATURE: Final = Signature(
     (TensorSpec("x", "FP32", (-1, 2)), TensorSpec("n", "INT64", (-1,)), TensorSpec("s", "BYTES", (-1,))), ()
 )
 #: Paths are matched without looking at what answers them.
-_DOORS: Final = RowsDoors(cast("Any", None), cast("Any", None))
+_DOORS: Final = RowsRoutes(cast("Any", None), cast("Any", None))
 #: More than this and the gRPC codec slices views out of the message instead of copying.
 _LARGE: Final = b"".join(byte_field(1000, bytes(64 * 1024)))
 

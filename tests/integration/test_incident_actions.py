@@ -16,7 +16,7 @@ from router.adapters.redis.incidents import RedisIncidents
 from router.monitor.incident import Incident, Transition, encode_transition
 from router.performance.escalation import Act
 from router.ports import StoreUnavailable
-from router.watch.incident_actions import Acting
+from router.watch.incident_actions import IncidentActions
 from tests.waiting import until
 
 pytestmark = [pytest.mark.slow, pytest.mark.asyncio]
@@ -71,7 +71,7 @@ async def acting(stream: Stream, act: Callable[[Transition], object]) -> AsyncIt
         if asyncio.iscoroutine(outcome):
             await outcome
 
-    task = asyncio.create_task(Acting(stream.incidents, GROUP, do).run())
+    task = asyncio.create_task(IncidentActions(stream.incidents, GROUP, do).run())
     try:
         yield
     finally:

@@ -71,7 +71,7 @@ class Remembered:
     async def resolve(self, model: str, version: int) -> VersionInfo:
         return VersionInfo(model, version, tags=SHARED)
 
-    bring = resolve
+    fetch = resolve
 
     async def versions(self) -> Sequence[VersionInfo]:
         return ()

@@ -78,7 +78,7 @@ class MemoryCatalogue:
             raise not_found(f"model '{model}' has no version {version}")
         return VersionInfo(model, version)
 
-    async def bring(self, model: str, version: int) -> VersionInfo:
+    async def fetch(self, model: str, version: int) -> VersionInfo:
         return await self.resolve(model, version)
 
     async def register(self, name: str, onnx: bytes, *, example: bytes | None, tags: Mapping[str, str]) -> int:

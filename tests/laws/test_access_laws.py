@@ -7,7 +7,7 @@ import fnmatch
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from router.access.key import ApiKey, Doubt, KeyRing, digest_of
+from router.access.key import ApiKey, KeyRejection, KeyRing, digest_of
 from router.access.scope import EVERYTHING, Action, Scope, matches, read_scope
 
 LETTERS = "ab.-_A9"
@@ -70,7 +70,7 @@ def test_a_key_is_found_by_its_own_secret_alone(owned: set[str], tried: str, now
     ring = KeyRing(keys.values())
 
     assert all(ring.find(secret, now) is key for secret, key in keys.items())
-    assert (ring.find(tried, now) is Doubt.UNKNOWN) == (tried not in owned)
+    assert (ring.find(tried, now) is KeyRejection.UNKNOWN) == (tried not in owned)
 
 
 @given(expires_at=st.floats(1, 1e10), now=st.floats(0, 1e10))
@@ -78,4 +78,4 @@ def test_a_key_ends_at_its_time_and_not_before(expires_at: float, now: float) ->
     """From `expires_at` on it is expired, which is not the same as unknown."""
     key = ApiKey("k", EVERYTHING, digest_of("secret"), 0.0, expires_at)
 
-    assert KeyRing([key]).find("secret", now) == (key if now < expires_at else Doubt.EXPIRED)
+    assert KeyRing([key]).find("secret", now) == (key if now < expires_at else KeyRejection.EXPIRED)

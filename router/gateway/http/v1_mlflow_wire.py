@@ -42,7 +42,7 @@ class RowsWire:
     protocol = "http"
     framing_bytes = 0
 
-    def __init__(self, doors: RowsDoors, model: str = "", pinned: int | None = None, label: str = "") -> None:
+    def __init__(self, doors: RowsRoutes, model: str = "", pinned: int | None = None, label: str = "") -> None:
         self._doors = doors
         self._model = model
         self._pinned = pinned
@@ -95,7 +95,7 @@ class RowsWire:
         return models[0]
 
 
-class RowsDoors:
+class RowsRoutes:
     """Recognises the paths."""
 
     def __init__(self, catalogue: Catalogue, dispatcher: Dispatcher) -> None:

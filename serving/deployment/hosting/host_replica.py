@@ -5,7 +5,7 @@ from __future__ import annotations
 import ray
 from ray import serve
 
-from serving.deployment.gc_freeze import spare_what_is_loaded
+from serving.deployment.gc_freeze import freeze_loaded_objects
 from serving.deployment.hosting.model_host import ModelHost
 from serving.deployment.listeners import publish
 from serving.deployment.process_log import log_to
@@ -31,7 +31,7 @@ class HostReplica:
         )
         await self._host.start()
         await self._publisher.start()
-        spare_what_is_loaded()
+        freeze_loaded_objects()
 
     def record_replica_metadata(self) -> dict[str, str]:
         """Tell Ray Serve where this host listens; called once, when the constructor has returned."""

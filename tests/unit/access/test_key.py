@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from router.access.key import ApiKey, Doubt, KeyRing, bearer_token, digest_of, take_secret
+from router.access.key import ApiKey, KeyRejection, KeyRing, bearer_token, digest_of, take_secret
 from router.access.scope import EVERYTHING
 
 
@@ -37,7 +37,7 @@ def test_what_is_no_bearer_token_is_none(header: str) -> None:
 def test_an_endless_secret_is_unknown_unread() -> None:
     """Hashing is for secrets that could be ours."""
     endless = "x" * 10_000
-    assert KeyRing([ApiKey("k", EVERYTHING, digest_of(endless), 0.0)]).find(endless, 0.0) is Doubt.UNKNOWN
+    assert KeyRing([ApiKey("k", EVERYTHING, digest_of(endless), 0.0)]).find(endless, 0.0) is KeyRejection.UNKNOWN
 
 
 def test_a_description_has_no_digest() -> None:

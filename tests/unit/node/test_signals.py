@@ -11,12 +11,12 @@ from pathlib import Path
 
 import pytest
 
-from router.node.signals import Interrupted, heeded_signals
+from router.node.signals import Interrupted, handling_signals
 
 _PROGRAM = """
 import signal, sys
-from router.node.signals import Interrupted, heeded_signals
-with heeded_signals():
+from router.node.signals import Interrupted, handling_signals
+with handling_signals():
     try:
         print("ready", flush=True)
         signal.pause()
@@ -27,7 +27,7 @@ with heeded_signals():
 
 def test_a_hangup_is_a_wish() -> None:
     """And may be one again."""
-    with heeded_signals() as asked:
+    with handling_signals() as asked:
         assert not asked.is_set()
         for _ in range(2):
             os.kill(os.getpid(), signal.SIGHUP)
@@ -40,7 +40,7 @@ def test_the_first_of_the_others_ends_and_more_change_nothing(number: signal.Sig
     """So that the stop runs to its end; afterwards all is as before."""
     before = signal.getsignal(number)
 
-    with heeded_signals():
+    with handling_signals():
         with pytest.raises(Interrupted):
             signal.raise_signal(number)
         os.kill(os.getpid(), number)
