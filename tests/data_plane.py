@@ -218,24 +218,9 @@ async def running_data_plane(
         layout = Layout(folder, folder)
         if grpc_door == "envoy":
             plane.door = stack.enter_context(running_door(plane.settings, layout))
-        spool = Spool.open(folder / "spool", "router-1", SpoolLimits())
         stream = RedisRequestLog(redis_url, prefix=f"{name}:")
         plane.labels = RedisLabels(redis_url, prefix=f"{name}:")
-        plane.gateway = Gateway(
-            plane.settings,
-            incarnation="router-1",
-            token=TOKEN,
-            store=plane.store,
-            board=plane.board,
-            recorder=Recorder(spool, incarnation="router-1"),
-            shipper=Shipper(spool, stream, root=folder / "spool", interval_s=3600),
-            labels=plane.labels,
-            keys=key_store or plane.keys,
-            keys_file=folder / "keys.json",
-            snapshot_file=folder / "policies.json",
-            metrics_dir=folder / "metrics",
-            slot=Slot.take(layout, plane.settings.routers) if plane.door else None,
-        )
+        plane.gateway = _make_gateway(plane, stream, key_store or plane.keys, layout)
         plane.gateway.on_versions_wanted = plane.announce_all
         await plane.gateway.start()
         if plane.door:
@@ -248,3 +233,23 @@ async def running_data_plane(
             for replica in plane.replicas.values():
                 await replica.close()
             await asyncio.gather(stream.close(), plane.labels.close())
+
+
+def _make_gateway(plane: DataPlane, stream: RedisRequestLog, keys: KeyStore, layout: Layout) -> Gateway:
+    folder = plane.folder
+    spool = Spool.open(folder / "spool", "router-1", SpoolLimits())
+    return Gateway(
+        plane.settings,
+        incarnation="router-1",
+        token=TOKEN,
+        store=plane.store,
+        board=plane.board,
+        recorder=Recorder(spool, incarnation="router-1"),
+        shipper=Shipper(spool, stream, root=folder / "spool", interval_s=3600),
+        labels=plane.labels,
+        keys=keys,
+        keys_file=folder / "keys.json",
+        snapshot_file=folder / "policies.json",
+        metrics_dir=folder / "metrics",
+        slot=Slot.take(layout, plane.settings.routers) if plane.door else None,
+    )
