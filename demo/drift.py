@@ -42,8 +42,8 @@ _LABEL_DELAY: Final = 2
 _SETTLE_S: Final = 5.0
 
 
-class Told:
-    """What the gateway has told the receiver, and which day of 2013 it was then."""
+class Received:
+    """What the receiver has heard from the gateway, and which day of 2013 it was then."""
 
     def __init__(self) -> None:
         self.day = np.datetime64("2013-03-01")
@@ -61,8 +61,8 @@ def main(seconds_a_day: float) -> None:
     """Replay March to December against the model of January and February and watch it age."""
     console = Console(highlight=False)
     try:
-        with tempfile.TemporaryDirectory(prefix="drift-") as folder, receiver() as (url, told):
-            sys.exit(run(console, Path(folder) / "state", url, told, seconds_a_day))
+        with tempfile.TemporaryDirectory(prefix="drift-") as folder, receiver() as (url, received):
+            sys.exit(run(console, Path(folder) / "state", url, received, seconds_a_day))
     except KeyboardInterrupt:
         console.print("ended")
     except (ChildFailed, GatewayUnreachable, GatewayRefusal) as error:
@@ -70,7 +70,7 @@ def main(seconds_a_day: float) -> None:
         sys.exit(1)
 
 
-def run(console: Console, state_dir: Path, url: str, told: Told, seconds_a_day: float) -> int:
+def run(console: Console, state_dir: Path, url: str, received: Received, seconds_a_day: float) -> int:
     """Do everything in order; return 0 when there were a Warning, a Critical and a request for a retraining."""
     os.environ.update(  # noqa: TID251 - the gateway reads its settings there
         {
@@ -93,29 +93,29 @@ def run(console: Console, state_dir: Path, url: str, told: Told, seconds_a_day: 
             policy = {"model": MODEL, "variants": [{"name": "stable", "version": 1, "weight": 10_000}]}
             admin.create_policy(MODEL, policy, "demo of drift: one model, all year")
             gateway.wait_for(f"/v2/models/{MODEL}/ready", _READY_S)
-            replay(console, flights.months(3, 12).labelled(), node, told, seconds_a_day)
-            conclude(console, admin, told)
-    found = told.first("warning"), told.first("critical"), told.retrainings
+            replay(console, flights.months(3, 12).labelled(), node, received, seconds_a_day)
+            conclude(console, admin, received)
+    found = received.first("warning"), received.first("critical"), received.retrainings
     return 0 if all(found) else 1
 
 
-def replay(console: Console, flights: Flights, node: Node, told: Told, seconds_a_day: float) -> None:
+def replay(console: Console, flights: Flights, node: Node, received: Received, seconds_a_day: float) -> None:
     """Ask for each day's flights, and post the labels of the days before."""
     waiting: list[tuple[np.datetime64, list[dict[str, Any]]]] = []
     shown = 0
     with httpx.Client(base_url=f"{node.http}/v2/models/{MODEL}", timeout=30.0, trust_env=False) as client:
         for day in np.unique(flights.date):
             began = time.monotonic()
-            told.day = day
+            received.day = day
             waiting.append((day, ask(client, flights, np.flatnonzero(flights.date == day))))
             while waiting and waiting[0][0] <= day - np.timedelta64(_LABEL_DELAY, "D"):
                 client.post("/feedback", json={"labels": waiting.pop(0)[1]}).raise_for_status()
             time.sleep(max(0.0, seconds_a_day - (time.monotonic() - began)))
-            shown = show_news(console, told, shown)
+            shown = show_news(console, received, shown)
         for _, labels in waiting:
             client.post("/feedback", json={"labels": labels}).raise_for_status()
     time.sleep(_SETTLE_S)
-    show_news(console, told, shown)
+    show_news(console, received, shown)
 
 
 def ask(client: httpx.Client, flights: Flights, rows: np.ndarray[Any, Any]) -> list[dict[str, Any]]:
@@ -131,27 +131,27 @@ def ask(client: httpx.Client, flights: Flights, rows: np.ndarray[Any, Any]) -> l
     return labels
 
 
-def show_news(console: Console, told: Told, shown: int) -> int:
-    """Print what was told since; return how much has been printed."""
-    news = told.transitions[shown:]
+def show_news(console: Console, received: Received, shown: int) -> int:
+    """Print what has come since; return how much has been printed."""
+    news = received.transitions[shown:]
     for day, each in news:
         reason = f": {each.reason}" if each.reason else ""
         console.print(f"  {day}  {each.incident.id}  {each.act} ({each.incident.severity}){reason}", soft_wrap=True)
     return shown + len(news)
 
 
-def conclude(console: Console, admin: AdminClient, told: Told) -> None:
+def conclude(console: Console, admin: AdminClient, received: Received) -> None:
     """Say how early the first Warning came, and how the model did by its labels at the end."""
-    warning, critical = told.first("warning"), told.first("critical")
+    warning, critical = received.first("warning"), received.first("critical")
     if warning is not None and critical is not None:
-        incident = next(each.incident.id for _, each in told.transitions if each.incident.severity == "critical")
-        own = next(day for day, each in told.transitions if each.incident.id == incident)
+        incident = next(each.incident.id for _, each in received.transitions if each.incident.severity == "critical")
+        own = next(day for day, each in received.transitions if each.incident.id == incident)
         console.print(
             f"lead time to the first Critical: {_days(warning, critical)} days of data from the first Warning,"
             f" {_days(own, critical)} from the one that became it",
             soft_wrap=True,
         )
-    for each in told.retrainings:
+    for each in received.retrainings:
         console.print(f"asked for a retraining: {each['incident']}, data {each['data_window']}", soft_wrap=True)
     for arm in admin.performance(MODEL)["versions"][0]["arms"]:
         lines = {name: round(found["value"], 3) for name, found in arm["metrics"].items()}
@@ -165,17 +165,17 @@ def _days(start: np.datetime64, end: np.datetime64) -> int:
 
 
 @contextmanager
-def receiver() -> Iterator[tuple[str, Told]]:
-    """Run a receiver of webhooks on loopback; give its URL and what it was told."""
-    told = Told()
+def receiver() -> Iterator[tuple[str, Received]]:
+    """Run a receiver of webhooks on loopback; give its URL and what it has received."""
+    received = Received()
 
     class Handler(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
             body = msgspec.json.decode(self.rfile.read(int(self.headers["Content-Length"])))
             if self.path == "/retrain":
-                told.retrainings.append(body)
+                received.retrainings.append(body)
             else:
-                told.transitions.append((told.day, msgspec.convert(body["data"], Transition)))
+                received.transitions.append((received.day, msgspec.convert(body["data"], Transition)))
             self.send_response(204)
             self.end_headers()
 
@@ -186,7 +186,7 @@ def receiver() -> Iterator[tuple[str, Told]]:
     thread = threading.Thread(target=server.serve_forever, daemon=True)
     thread.start()
     try:
-        yield f"http://127.0.0.1:{server.server_port}", told
+        yield f"http://127.0.0.1:{server.server_port}", received
     finally:
         server.shutdown()
         thread.join()

@@ -121,7 +121,7 @@ async def _measure(
 ) -> Found:
     async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{gateway.port}", timeout=60) as client:
         progress.doing("waiting until all are cold")
-        await asyncio.to_thread(_wait_until_nobody_is_home, gateway)
+        await asyncio.to_thread(_wait_until_no_shared_process, gateway)
         first = await _call(client, names[0])
         progress.doing(f"{hot} models are called")
         steady = asyncio.create_task(_call_steadily(client, names[:hot], rate))
@@ -140,14 +140,14 @@ async def _measure(
         steady.cancel()
         calls = await steady
         progress.doing("waiting until all are cold again")
-        await asyncio.to_thread(_wait_until_nobody_is_home, gateway)
+        await asyncio.to_thread(_wait_until_no_shared_process, gateway)
         idle = _memory(gateway)
     hot_calls = [call for call in calls if call.ended < killed_at]
     killed_calls = [call for call in calls if call.ended >= killed_at]
     return Found(0, 0.0, with_hot, with_cold, idle, hot_calls, killed_calls, cold, asleep, first)
 
 
-def _wait_until_nobody_is_home(gateway: Gateway) -> None:
+def _wait_until_no_shared_process(gateway: Gateway) -> None:
     """Wait until several looks in a row find no shared process: one that has just begun may be missed by one look."""
     wait_until(
         lambda: not any(_memory(gateway).shared for _ in range(5)), timeout_s=240.0, what="the shared processes to end"

@@ -39,7 +39,7 @@ def a_spool(root: Path, incarnation: str = "r1", limits: SpoolLimits = SMALL) ->
     return Spool.open(root, incarnation, limits)
 
 
-def die(spool: Spool) -> None:
+def leave_as_killed(spool: Spool) -> None:
     """Leave a spool as its process's death would: files as they are, lock free, nothing tidied."""
     spool.close()
     spool.folder.close()

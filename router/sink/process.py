@@ -14,7 +14,7 @@ from router.adapters.redis.request_log import RedisRequestLog
 from router.layout import Layout
 from router.requestlog.rows import LABEL_COLUMNS
 from router.settings import Settings
-from router.sink.following import Following
+from router.sink.follower import Follower
 from router.sink.sources import Labels, Records, Source
 from serving.telemetry.catalog import SINK_LAG
 from serving.telemetry.instruments import Registry
@@ -38,7 +38,7 @@ class SinkProcess:
         self._publisher = Publisher(self._metrics, layout.metrics_dir, interval_s=settings.metrics_interval_s)
         self._metrics.before_snapshot(self._refresh)
         self._sinks: list[ParquetLog] = []
-        self._followings: list[Following] = []
+        self._followers: list[Follower] = []
         self._tasks: list[asyncio.Task[None]] = []
 
     async def start(self) -> None:
@@ -70,15 +70,15 @@ class SinkProcess:
         await asyncio.gather(self._stream.close(), self._labels.close())
 
     def _refresh(self) -> None:
-        self._metrics.gauge(SINK_LAG).set(max((each.lag_s for each in self._followings), default=0.0))
+        self._metrics.gauge(SINK_LAG).set(max((each.lag_s for each in self._followers), default=0.0))
 
     async def _fill(self, take: Callable[[], ParquetLog], source: Source) -> None:
         sink = await self._take(take)
         self._sinks.append(sink)
-        following = Following(source, sink, self._metrics, stretch_s=self._settings.log_parquet_interval_s)
-        self._followings.append(following)
+        follower = Follower(source, sink, self._metrics, stretch_s=self._settings.log_parquet_interval_s)
+        self._followers.append(follower)
         try:
-            await following.run()
+            await follower.run()
         except Exception:
             _log.exception("The sink has failed; its successor begins where it has committed")
             raise

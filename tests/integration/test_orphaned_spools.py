@@ -12,8 +12,8 @@ import pytest_asyncio
 from router.adapters.files.spool_accounting import LocalLogAccounting
 from router.adapters.redis.request_log import RedisRequestLog
 from router.gateway.log.shipper import Shipper
-from tests.answers import a_spool, die
-from tests.doomed import answer_and_ship_for_ever, last_told, running, wait_for
+from tests.answers import a_spool, leave_as_killed
+from tests.killed_routers import answer_and_ship_for_ever, last_told, running, wait_for
 from tests.shipping import a_shipper, a_stream, answer, is_folded, raw_ids
 from tests.valkey import running_valkey, short_folder
 from tests.waiting import until
@@ -80,7 +80,7 @@ async def test_of_two_successors_one_takes_an_orphan(tmp_path: Path, stream: Red
     """Folders are taken under their lock."""
     orphan = a_spool(tmp_path, "orphan")
     answer(orphan, 200)
-    die(orphan)
+    leave_as_killed(orphan)
     successors = [a_shipper(a_spool(tmp_path, name), stream, tmp_path) for name in ("r1", "r2")]
 
     for successor in successors:
@@ -97,7 +97,7 @@ async def test_an_orphan_that_could_not_be_read_is_tried_again(tmp_path: Path, s
     """What kept it from being read may pass: nothing answered is given up for it."""
     orphan = a_spool(tmp_path, "orphan")
     answer(orphan, 50)
-    die(orphan)
+    leave_as_killed(orphan)
     counters = tmp_path / "orphan" / "counters"
     sound = counters.read_bytes()
     counters.write_bytes(b"other" + sound[5:])
@@ -117,7 +117,7 @@ async def test_an_orphan_whose_files_were_deleted_holds_up_no_other_spool(tmp_pa
     for name in ("a-broken-one", "b-sound-one"):
         orphan = a_spool(tmp_path, name)
         answer(orphan, 200)
-        die(orphan)
+        leave_as_killed(orphan)
     spool = a_spool(tmp_path)
     with short_folder() as folder:
         async with a_stream(folder / "valkey.sock") as stream:
@@ -142,7 +142,7 @@ async def test_damaged_totals_keep_no_orphan_locked(tmp_path: Path, stream: Redi
     """Whether it was counted already cannot be told; it goes out once that can be."""
     orphan = a_spool(tmp_path, "dead")
     answer(orphan, 20)
-    die(orphan)
+    leave_as_killed(orphan)
     (tmp_path / "totals").write_bytes(b"damaged")
     shipper = a_shipper(a_spool(tmp_path), stream, tmp_path)
     shipper.start()

@@ -26,7 +26,7 @@ from router.requestlog.label import Label
 from router.requestlog.record import Record, encode_record
 from router.requestlog.rows import rows_of
 from router.settings import Settings
-from router.sink.following import Following
+from router.sink.follower import Follower
 from router.sink.process import SinkProcess
 from router.sink.sources import Records
 from serving.protocol.arrays import to_tensor
@@ -188,7 +188,7 @@ def own_valkey() -> Iterator[Path]:
 async def following(log: RedisRequestLog, sink: ParquetLog, **settings: Any) -> AsyncIterator[Registry]:
     """Follow until the block ends."""
     metrics = Registry("sink")
-    task = asyncio.create_task(Following(Records(log), sink, metrics, **settings).run())
+    task = asyncio.create_task(Follower(Records(log), sink, metrics, **settings).run())
     try:
         yield metrics
     finally:
@@ -351,7 +351,7 @@ def keep_for_ever(root: Path, url: str, prefix: str) -> None:
     """Follow, in a process that somebody will kill."""
 
     async def run() -> None:
-        await Following(
+        await Follower(
             Records(RedisRequestLog(url, prefix=prefix)),
             ParquetLog(root),
             Registry("sink"),

@@ -16,8 +16,8 @@ from router.adapters.files.spool_accounting import LocalLogAccounting
 from router.adapters.files.spool_folder import SpoolFolder, adopt
 from router.requestlog.accounting import ModelTally
 from router.requestlog.record import SHADOW, Record
-from tests.answers import a_recorder, a_spool, add_answer, die, records_on_disk
-from tests.doomed import adopt_and_fold, answer_a_little, answer_for_ever, last_told, running, wait_for
+from tests.answers import a_recorder, a_spool, add_answer, leave_as_killed, records_on_disk
+from tests.killed_routers import adopt_and_fold, answer_a_little, answer_for_ever, last_told, running, wait_for
 
 # Hundreds of processes live and die here, one after the other.
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(400)]
@@ -75,7 +75,7 @@ def test_a_router_may_die_at_any_line(tmp_path: Path) -> None:
             answered = last_told(pipe)
             process.join()
 
-        folder = _take_over(root / "doomed")
+        folder = _take_over(root / "killed")
 
         if folder is None:
             assert answered == 0
@@ -96,12 +96,12 @@ def test_a_router_may_die_at_any_line(tmp_path: Path) -> None:
 def test_a_successor_may_die_at_any_line(tmp_path: Path) -> None:
     """Mending, folding and clearing up start over where they were cut off; the node's totals stay exact."""
     template = tmp_path / "template"
-    spool = a_spool(template, "doomed", SpoolLimits(max_bytes=10_000, segment_bytes=700))
+    spool = a_spool(template, "killed", SpoolLimits(max_bytes=10_000, segment_bytes=700))
     recorder = a_recorder(spool)
     for n in range(12):
         add_answer(recorder, n)
         recorder.flush()
-    die(spool)
+    leave_as_killed(spool)
     last = spool.folder.segment_path(spool.folder.starts[-1])
     last.write_bytes(last.read_bytes() * 2 + b"torn")
     copies = len(last.read_bytes()) // 2 // (spool.folder.end // 12)
@@ -109,15 +109,15 @@ def test_a_successor_may_die_at_any_line(tmp_path: Path) -> None:
     for line in itertools.count(1):
         root = tmp_path / "spool"
         shutil.copytree(template, root)
-        with running(adopt_and_fold, root / "doomed", line) as (process, _):
+        with running(adopt_and_fold, root / "killed", line) as (process, _):
             process.join()
-        if (root / "doomed").exists():
-            with running(adopt_and_fold, root / "doomed", 0) as (successor, _):
+        if (root / "killed").exists():
+            with running(adopt_and_fold, root / "killed", 0) as (successor, _):
                 successor.join()
 
         document = LocalLogAccounting(root).read()
         assert document["logged"] == document["requests"] == 12 + copies
-        assert not (root / "doomed").exists()
+        assert not (root / "killed").exists()
         shutil.rmtree(root)
         if process.exitcode == 0:
             assert line > 50

@@ -16,7 +16,7 @@ from router.adapters.files.spool_folder import adopt
 from router.gateway.log.recorder import is_sampled
 from router.requestlog.accounting import OTHER_MODELS, ModelTally, Tally
 from router.requestlog.record import SHADOW
-from tests.answers import a_record, a_recorder, a_spool, add_answer, die, records_on_disk
+from tests.answers import a_record, a_recorder, a_spool, add_answer, leave_as_killed, records_on_disk
 
 
 @pytest.fixture
@@ -237,7 +237,7 @@ def test_a_segment_that_cannot_be_begun_leaves_the_books_exact(tmp_path: Path) -
     obstacle.rmdir()
     add_answer(recorder, 4)
     recorder.flush()
-    die(spool)
+    leave_as_killed(spool)
 
     folder = adopt(spool.folder.path)
     assert folder is not None

@@ -13,7 +13,7 @@ from router.adapters.files.spool_folder import SpoolFolder, adopt
 from router.ports import StoreUnavailable
 from router.requestlog.accounting import ModelTally, Tally
 from router.requestlog.record import encode_record, read_records
-from tests.answers import a_record, a_recorder, a_spool, add_answer, die, records_on_disk
+from tests.answers import a_record, a_recorder, a_spool, add_answer, leave_as_killed, records_on_disk
 
 
 def _fill(spool: Spool, count: int, *, per_flush: int = 3) -> None:
@@ -89,7 +89,7 @@ def test_the_folder_of_a_living_router_is_not_adopted(tmp_path: Path) -> None:
 
 def test_an_incarnation_is_not_written_twice(tmp_path: Path) -> None:
     """Record ids are unique because incarnations are."""
-    die(a_spool(tmp_path))
+    leave_as_killed(a_spool(tmp_path))
 
     with pytest.raises(FileExistsError, match="unique"):
         a_spool(tmp_path)
@@ -106,7 +106,7 @@ def test_adoption_cuts_off_a_torn_record_and_counts_what_the_books_missed(tmp_pa
     """The dead router was killed within a write, after appending a record that it did not come to count."""
     spool = a_spool(tmp_path)
     _fill(spool, 5)
-    die(spool)
+    leave_as_killed(spool)
     uncounted = encode_record(a_record(6))
     with spool.folder.segment_path(0).open("ab") as segment:
         segment.write(uncounted + uncounted[:-1])
@@ -123,7 +123,7 @@ def test_a_damaged_checkpoint_leaves_the_books_as_they_are(tmp_path: Path) -> No
     """They are the best that is known, and the records can still be shipped."""
     spool = a_spool(tmp_path)
     _fill(spool, 100)
-    die(spool)
+    leave_as_killed(spool)
     (spool.folder.path / "checkpoint").write_bytes(b"\xc1")
 
     assert _adopted(spool.folder.path).counters.tallies() == {"flights": ModelTally(Tally(logged=100))}
@@ -147,8 +147,8 @@ def test_a_node_adds_up_living_dead_and_folded_routers(tmp_path: Path) -> None:
     alive, dead, folded = (a_spool(tmp_path, name) for name in ("alive", "dead", "folded"))
     for spool, count in ((alive, 1), (dead, 20), (folded, 300)):
         _fill(spool, count)
-    die(dead)
-    die(folded)
+    leave_as_killed(dead)
+    leave_as_killed(folded)
     before = accounting.read()
 
     folder = _adopted(folded.folder.path)
@@ -167,7 +167,7 @@ def test_a_folder_whose_deletion_was_interrupted_is_not_counted_twice(tmp_path: 
     """The totals name what they contain."""
     spool = a_spool(tmp_path)
     _fill(spool, 10)
-    die(spool)
+    leave_as_killed(spool)
     copy = {path.name: path.read_bytes() for path in spool.folder.path.iterdir()}
     fold(_adopted(spool.folder.path))
     spool.folder.path.mkdir()

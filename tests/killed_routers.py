@@ -102,9 +102,9 @@ def answer_a_little(pipe: Connection, root: Path, kept: Path, line: int) -> None
     Segments are copied to `kept` before they are released.
     """
     limits = SpoolLimits(max_bytes=4_000, segment_bytes=700)
-    with _death_at(line):
-        spool = a_spool(root, "doomed", limits)
-        recorder = a_recorder(spool, "doomed", model_sample_bp={"noisy": 5_000})
+    with _killed_at(line):
+        spool = a_spool(root, "killed", limits)
+        recorder = a_recorder(spool, "killed", model_sample_bp={"noisy": 5_000})
         for tick in range(7):
             add_answer(recorder, tick)
             add_answer(recorder, tick, model="noisy", request_id=f"noisy-{tick}")
@@ -119,7 +119,7 @@ def answer_a_little(pipe: Connection, root: Path, kept: Path, line: int) -> None
 
 def adopt_and_fold(pipe: Connection, path: Path, line: int) -> None:
     """Take over an orphan as if its records were shipped, and die at the given line of it."""
-    with _death_at(line):
+    with _killed_at(line):
         folder = adopt(path)
         if folder is not None and not is_folded(folder):
             fold(folder)
@@ -135,7 +135,7 @@ def _keep_segments(folder: Path, kept: Path) -> None:
 
 
 @contextmanager
-def _death_at(line: int) -> Iterator[None]:
+def _killed_at(line: int) -> Iterator[None]:
     """Kill this process by SIGKILL before the n-th line of the router's code, or of replacing a file, in the block."""
     passed = 0
     ours: dict[CodeType, bool] = {}

@@ -18,7 +18,7 @@ _RETRY_S: Final = 5.0
 _log = logging.getLogger(__name__)
 
 
-class Following:
+class Follower:
     """One reader, from where the sink stands on."""
 
     def __init__(
