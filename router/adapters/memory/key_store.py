@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncGenerator
 
 from router.access.key import ApiKey, KeySnapshot
 from router.adapters.key_write import KeyStoreState, KeyWrite, plan_creation, plan_revocation
+from router.adapters.memory.changes import Changes
 from router.adapters.memory.policy_store import MemoryPolicyStore
 
 
@@ -17,7 +17,7 @@ class MemoryKeyStore:
         self._audit = beside
         self._epoch = 0
         self._keys: dict[str, ApiKey] = {}
-        self._changed = asyncio.Event()
+        self._changes = Changes()
 
     async def snapshot(self) -> KeySnapshot:
         """Read all keys, by name."""
@@ -31,16 +31,9 @@ class MemoryKeyStore:
         """End a key."""
         await self._apply(plan_revocation(self._state(), name, actor=actor, reason=reason, at=at))
 
-    async def watch(self) -> AsyncGenerator[KeySnapshot, None]:
+    def watch(self) -> AsyncGenerator[KeySnapshot, None]:
         """Yield the current keys, then all anew after each change."""
-        seen = -1
-        while True:
-            changed = self._changed
-            if self._epoch > seen:
-                seen = self._epoch
-                yield await self.snapshot()
-            else:
-                await changed.wait()
+        return self._changes.follow(self.snapshot)
 
     def _state(self) -> KeyStoreState:
         return KeyStoreState(self._keys, None, self._epoch)
@@ -60,5 +53,4 @@ class MemoryKeyStore:
         if write.key is not None:
             self._keys[write.name] = write.key
         self._epoch = write.epoch
-        self._changed.set()
-        self._changed = asyncio.Event()
+        self._changes.announce()

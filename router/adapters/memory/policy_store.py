@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections import defaultdict
 from collections.abc import AsyncGenerator, Sequence
 from types import MappingProxyType
 from typing import Any
 
+from router.adapters.memory.changes import Changes
 from router.adapters.policy_write import (
     KEPT_REVISIONS,
     CurrentPolicy,
@@ -32,7 +32,7 @@ class MemoryPolicyStore(SingleWrites):
         self._policies: dict[str, StoredPolicy] = {}
         self._revisions: dict[str, list[StoredPolicy]] = defaultdict(list)
         self._audit: list[AuditEntry] = []
-        self._changed = asyncio.Event()
+        self._changes = Changes()
 
     async def snapshot(self) -> PolicySnapshot:
         """Read everything."""
@@ -76,16 +76,9 @@ class MemoryPolicyStore(SingleWrites):
         """Read the audit log from a place on, oldest first."""
         return tuple(self._audit[after_seq : after_seq + limit])
 
-    async def watch(self) -> AsyncGenerator[PolicySnapshot, None]:
+    def watch(self) -> AsyncGenerator[PolicySnapshot, None]:
         """Yield the current snapshot, then a new one after each change; changes in quick succession may come as one."""
-        seen = -1
-        while True:
-            changed = self._changed
-            if self._epoch > seen:
-                seen = self._epoch
-                yield await self.snapshot()
-            else:
-                await changed.wait()
+        return self._changes.follow(self.snapshot)
 
     def _current(self, model: str) -> CurrentPolicy:
         revisions = self._revisions.get(model)
@@ -101,6 +94,4 @@ class MemoryPolicyStore(SingleWrites):
             del kept[:-KEPT_REVISIONS]
         self._audit.append(write.entry)
         self._epoch = write.epoch
-        # Wake everybody who waits, and have the next ones wait on a fresh event.
-        self._changed.set()
-        self._changed = asyncio.Event()
+        self._changes.announce()

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator, Sequence
 
+from router.adapters.memory.changes import Changes
 from router.ports import VersionStatus
 
 
@@ -13,21 +13,17 @@ class MemoryVersionBoard:
 
     def __init__(self) -> None:
         self._statuses: Sequence[VersionStatus] = ()
-        self._changed = asyncio.Event()
+        self._changes = Changes()
 
     async def publish(self, statuses: Sequence[VersionStatus]) -> None:
         """Replace what is on the board."""
         self._statuses = tuple(statuses)
-        changed, self._changed = self._changed, asyncio.Event()
-        changed.set()
+        self._changes.announce()
 
     async def read(self) -> Sequence[VersionStatus]:
         """Read the board."""
         return self._statuses
 
-    async def watch(self) -> AsyncIterator[Sequence[VersionStatus]]:
+    def watch(self) -> AsyncIterator[Sequence[VersionStatus]]:
         """Yield the board now and after each change."""
-        while True:
-            changed = self._changed
-            yield self._statuses
-            await changed.wait()
+        return self._changes.follow(self.read)
