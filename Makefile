@@ -27,7 +27,7 @@ demo-drift: setup ## March to December against the model of January and February
 ##@ Check
 test: setup triton-venv mlflow-venv ## all tests; as root it installs Chromium for those of the web page, which else are skipped
 	@command -v chromium >/dev/null || requirements/chromium
-	$(BIN)/pytest
+	$(BIN)/pytest --numprocesses 2 --no-loadscope-reorder
 
 triton-venv: .triton-venv/installed ## a real Triton for the tests marked `triton`, in an environment of its own
 

@@ -7,12 +7,13 @@ import functools
 from collections.abc import Awaitable, Callable, Iterator
 from inspect import iscoroutinefunction
 from pathlib import Path
-from typing import ParamSpec
+from typing import Any, ParamSpec
 from uuid import uuid4
 
 import pytest
 from hypothesis import settings
 
+from tests.sharing import END_TO_END, GatewayApart
 from tests.valkey import running_valkey, short_folder
 
 _P = ParamSpec("_P")
@@ -37,11 +38,18 @@ def prefix() -> str:
     return f"test-{uuid4()}:"
 
 
-def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """End asynchronous tests shortly before their time limit: the traceback then shows what they wait for.
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> GatewayApart:
+    """Say how processes share the run."""
+    return GatewayApart(config, log)
 
-    That of the limit itself would show the selector of the event loop.
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Put end-to-end tests first where processes share the run; end asynchronous ones before their time limit.
+
+    The traceback then shows what a test waits for. That of the limit itself would show the selector of the event loop.
     """
+    if hasattr(config, "workerinput"):
+        items.sort(key=lambda item: not item.nodeid.startswith(END_TO_END))
     usual_s = float(config.getini("timeout"))
     for item in items:
         if isinstance(item, pytest.Function) and iscoroutinefunction(item.obj):
