@@ -10,6 +10,7 @@ import msgspec
 from serving.protocol.errors import ErrorKind, ServingError
 
 _PROCESS_DIED: Final = "ActorDiedError"
+_BY_AN_EXCEPTION: Final = "error raised in its creation task"
 _COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 
 
@@ -56,7 +57,7 @@ def read_reason(message: str) -> str:
     marked = _MARK.findall(message)
     if marked:
         return str(msgspec.json.decode(marked[-1]))
-    if _PROCESS_DIED in message:
+    if _PROCESS_DIED in message and _BY_AN_EXCEPTION not in message:
         return "its process died while loading: out of memory, or a crash in native code; its log may say more"
     lines = [line.strip() for line in _COLOUR.sub("", message).splitlines() if line.strip()]
     return lines[-1] if lines else "no reason was given"

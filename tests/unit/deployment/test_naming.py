@@ -41,6 +41,17 @@ def test_a_process_that_died_is_no_final_failure() -> None:
     assert not is_final(message)
 
 
+def test_a_process_that_could_not_even_make_the_replica_says_why() -> None:
+    """Ray calls the process dead for that, too."""
+    message = (
+        "ray.exceptions.ActorDiedError: The actor died because of an error raised in its creation task, "
+        "\x1b[36mray::ServeReplica:gateway:Router.__init__()\x1b[39m (pid=8608)\n"
+        '  File "replica.py", line 3420, in __init__\n'
+        "ImportError: cannot import name 'Router'\n"
+    )
+    assert read_reason(message) == "ImportError: cannot import name 'Router'"
+
+
 def test_what_is_away_may_come_back_and_what_is_wrong_stays_wrong() -> None:
     """Attempts of the one go on, with pauses; the other is not tried again by itself."""
     for error, is_away in ((EndpointLost('Triton at "x" is gone'), True), (invalid("no such provider"), False)):
