@@ -55,7 +55,8 @@ def environment(state_dir: Path, elsewhere: Path, ports: list[int]) -> dict[str,
 @contextmanager
 def _demo(environment: dict[str, str], *options: str) -> Iterator[subprocess.Popen[str]]:
     """Run it; it is gone afterwards, also when the test fails."""
-    command = [sys.executable, "-m", "demo.main", "--rate", "50", *options]
+    # A shell has what it starts in the background ignore Ctrl-C, which the tests would pass on.
+    command = ["env", "--default-signal=INT", sys.executable, "-m", "demo.main", "--rate", "50", *options]
     with subprocess.Popen(
         command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
     ) as demo:
