@@ -11,6 +11,8 @@ from importlib.abc import MetaPathFinder
 from importlib.machinery import ModuleSpec
 from types import ModuleType
 
+from serving.deployment.idle_start import idle_start
+
 
 class _WithoutPandas(MetaPathFinder):
     """Says that pandas is not installed.
@@ -31,4 +33,6 @@ class _WithoutPandas(MetaPathFinder):
 
 sys.meta_path.insert(0, _WithoutPandas())
 
-import ray.serve  # noqa: E402, F401
+# Each worker that is put to work has the next one started, beside what serves.
+with idle_start():
+    import ray.serve  # noqa: F401

@@ -17,6 +17,7 @@ from serving.deployment.failures import load_failure
 from serving.deployment.finite_outputs import watch_outputs
 from serving.deployment.gc_freeze import freeze_loaded_objects
 from serving.deployment.health_check import HealthCheck
+from serving.deployment.idle_start import idle_start
 from serving.deployment.listeners import publish
 from serving.deployment.loading import agreement, batch_limits, load_proven, unbatched_because
 from serving.deployment.model_server import ModelServer
@@ -51,7 +52,8 @@ class ModelReplica:
         self._remote: RemoteReport | None = None
         starts = FailedStarts(spec.run_dir, spec.model, spec.version)
         try:
-            self._server = await self._load()
+            with idle_start():
+                self._server = await self._load()
         except Exception as error:
             _log.exception("Cannot serve %s version %s", spec.model, spec.version)
             await self._report_load(started, _FAILED)
