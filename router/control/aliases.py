@@ -15,6 +15,7 @@ import uuid
 from collections.abc import Callable, Sequence
 from typing import Final, Protocol
 
+from router.cancellation import end_if_cancelled
 from router.policy.actors import REGISTRY
 from router.policy.following import Alias, Move, aliases_of, moves_of, swapped
 from router.policy.history import taken_back
@@ -79,6 +80,7 @@ class AliasFollower:
     async def run(self) -> None:
         """Follow until cancelled."""
         while True:
+            end_if_cancelled()
             try:
                 async with asyncio.timeout(self._poll_s):
                     await self._nudged.wait()

@@ -15,6 +15,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Final, NamedTuple, Protocol
 
+from router.cancellation import end_if_cancelled
 from router.control.hard_watch import HardWatch
 from router.policy.actors import HARD_FAILURE_WATCH
 from router.policy.exposure import on_trial, shares
@@ -95,6 +96,7 @@ class ExposureWatch:
         """Watch until cancelled; a look that fails is reported and the next one tries again."""
         is_down = False
         while True:
+            end_if_cancelled()
             pause_s = RETRY_S
             try:
                 pause_s = LOOK_S if await self.look() else IDLE_S

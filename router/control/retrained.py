@@ -17,6 +17,7 @@ from typing import Final, Protocol
 
 import msgspec
 
+from router.cancellation import end_if_cancelled
 from router.monitor.incident import Incident
 from router.policy.actors import RETRAINING
 from router.policy.document import Policy
@@ -76,6 +77,7 @@ class Retrained:
     async def run(self) -> None:
         """Look until cancelled."""
         while True:
+            end_if_cancelled()
             try:
                 await self.turn()
             except (StoreUnavailable, ServingError) as error:

@@ -12,6 +12,7 @@ from typing import Final, Protocol
 
 import msgspec
 
+from router.cancellation import end_if_cancelled
 from router.control.gates import Gates
 from router.control.hard_watch import HardWatch
 from router.control.promotions import RETRY_S, TELL_FOR_S, Promotions, Registry
@@ -104,12 +105,11 @@ class RolloutLoop:
 
     async def run(self) -> None:
         """Go on until cancelled; a turn that fails is reported, and the next one tries again."""
-        is_down = False
+        busy = is_down = False
         while True:
-            busy = False
+            end_if_cancelled()
             try:
-                busy = await self.look()
-                is_down = False
+                busy, is_down = await self.look(), False
             except (StoreUnavailable, OSError) as error:
                 if not is_down:
                     _log.warning("Rollouts wait: %s", error)

@@ -11,6 +11,7 @@ from typing import Final
 
 import msgspec
 
+from router.cancellation import end_if_cancelled
 from router.control.catalogue import VersionSource
 from router.control.fleet import Fleet
 from router.control.reconciler import (
@@ -85,6 +86,7 @@ class Versions:
     async def run(self) -> None:
         """Reconcile until cancelled; a turn that fails is reported and the next one tries again."""
         while True:
+            end_if_cancelled()
             try:
                 await self._turn()
             except Exception:  # noqa: BLE001 - a reconciler that ends reconciles nothing

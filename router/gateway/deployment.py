@@ -19,6 +19,7 @@ from router.adapters.redis.labels import RedisLabels
 from router.adapters.redis.policy_store import RedisPolicyStore
 from router.adapters.redis.request_log import RedisRequestLog
 from router.adapters.redis.version_board import RedisVersionBoard
+from router.cancellation import end_if_cancelled
 from router.gateway.dispatch.policy_view import VersionKey
 from router.gateway.doors import LAST_ANSWERS_S
 from router.gateway.gateway import Gateway
@@ -126,6 +127,7 @@ class Router:
     async def _expire_log(self, age_s: float) -> None:
         """Delete old records; every router does, and whoever comes first finds some."""
         while True:
+            end_if_cancelled()
             with suppress(StoreUnavailable):  # said by the shipper already
                 await self._stream.expire(age_s)
             await asyncio.sleep(min(age_s / 10, _EXPIRE_PERIOD_S))

@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable
 from typing import Final
 
+from router.cancellation import end_if_cancelled
 from router.ports import RecordSink, StoreUnavailable
 from router.sink.sources import Read, Source
 from serving.telemetry.catalog import SINK_GAPS, SINK_LEFT_OUT, SINK_ROWS
@@ -62,6 +63,7 @@ class Follower:
         """Go on until cancelled, whatever goes away and comes back."""
         after = self._sink.cursor
         while True:
+            end_if_cancelled()
             try:
                 async for read in self._source.read(after):
                     if read.is_after_gap:

@@ -13,6 +13,7 @@ from typing import Final
 
 from router.adapters.redis.counting import Batch, RecordsTaken, RedisCounting, ReferenceChanged
 from router.adapters.redis.stream_entries import StreamEntry
+from router.cancellation import end_if_cancelled
 from router.drift.binning import Binner
 from router.drift.profile import decode_profile
 from router.monitor.counting import Arrived, count, encode_counts
@@ -21,7 +22,6 @@ from router.monitor.state import Version
 from router.monitor.trial import TrialBins, bins_of, count_trials
 from router.ports import StoreUnavailable
 from router.requestlog.sequences import Unclaimed, runs_of
-from router.watch.cancellation import end_if_cancelled
 from router.watch.entries import read_entries
 
 _BATCH: Final = 64

@@ -8,9 +8,9 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import Final
 
 from router.adapters.redis.incidents import RedisIncidents
+from router.cancellation import end_if_cancelled
 from router.monitor.incident import Transition
 from router.ports import StoreUnavailable
-from router.watch.cancellation import end_if_cancelled
 
 Act = Callable[[Transition], Awaitable[None]]
 _BLOCK_MS: Final = 2000

@@ -14,6 +14,7 @@ from typing import Final
 from router.adapters.redis.monitor_state import LeaseLost, RedisMonitorState
 from router.adapters.redis.monitor_turn import Commit, Entries
 from router.adapters.redis.stream_entries import StreamEntry
+from router.cancellation import end_if_cancelled
 from router.monitor.book import Book
 from router.monitor.book_settings import BookSettings
 from router.monitor.counting import Arrived, Counts, decode_counts, shadow_id
@@ -27,7 +28,6 @@ from router.monitor.trial import Trials
 from router.performance.severity import Severity
 from router.ports import StoreUnavailable
 from router.requestlog.record import FirstSeen
-from router.watch.cancellation import end_if_cancelled
 from router.watch.entries import read_entries, read_label_entry
 from router.watch.rollback import Rollback
 from router.watch.trial_finder import TrialFinder

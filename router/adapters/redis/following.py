@@ -10,6 +10,7 @@ from typing import Final, TypeVar
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
+from router.cancellation import end_if_cancelled
 from router.ports import StoreUnavailable
 
 _log = logging.getLogger(__name__)
@@ -40,6 +41,7 @@ async def follow(
             async with redis.pubsub() as subscription:
                 await subscription.subscribe(channel)
                 while True:
+                    end_if_cancelled()
                     news = await read()
                     if news is not None:
                         yield news

@@ -16,6 +16,7 @@ from typing import Final, Protocol
 from router.adapters.files.spool import NoSpool, Spool
 from router.adapters.files.spool_accounting import TOTALS, fold, incarnation_folders, is_folded
 from router.adapters.files.spool_folder import SpoolFolder, adopt
+from router.cancellation import end_if_cancelled
 from router.ports import StoreUnavailable
 
 _log = logging.getLogger(__name__)
@@ -154,6 +155,7 @@ class Shipper:
         """Ship until told to stop, and then what is left of the own spool; a failure then ends it."""
         failures = 0
         while True:
+            end_if_cancelled()
             stopping = self._stopping.is_set()
             more = False
             try:
